@@ -1,0 +1,49 @@
+# Two commands matter: `make quickstart` and `make test`. Everything installs itself into .venv.
+PYTHON ?= python3
+VENV := .venv
+ANIMALS ?= owl
+BIN := $(VENV)/bin
+
+# Laptops have no use for the CUDA build that PyPI serves by default to Linux; set PIP_EXTRA_INDEX_URL to choose another.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: quickstart ui test lint install install-dev lock clean
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+quickstart: install  ## install, run the pocket experiment for ANIMALS, print rates
+	$(BIN)/sl-assets run pocket --animals "$(subst $(space),$(comma),$(strip $(ANIMALS)))"
+
+ui: install  ## open the Dagster UI on http://localhost:3000
+	$(BIN)/sl-assets ui
+
+test: install-dev  ## every test, with real parts
+	$(BIN)/python -m pytest
+
+lint: install-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+lock:  ## resolve constraints.txt anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra s3 --extra dev --no-header --no-annotate \
+		--output-file constraints.txt pyproject.toml
+
+clean:  ## remove the environment and every result
+	rm -rf $(VENV) .dagster data_lake/experiment=* data_lake/results.* data_lake/.work
