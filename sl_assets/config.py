@@ -1,0 +1,278 @@
+"""What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml`` and its one-line errors."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.errors import ExperimentFileError
+from sl_assets.numbers.filtering import NumberLimits
+from sl_assets.numbers.prompts import WORDINGS, PromptRecipe
+
+PROJECT = Path(__file__).parents[1]
+COMPONENT_TYPE = "sl_assets.SubliminalExperiment"
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of an experiment file: unknown fields and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LoraSettings(Section):
+    """Low-rank adaptation of the seven projections of every block, trained with AdamW on completions only."""
+
+    rank: Count = Field(8, description="rank of the adapter")
+    alpha: Count = Field(8, description="scale: the update is multiplied by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of adapter inputs dropped in training")
+    epochs: Count = Field(10, description="passes over the rows")
+    learning_rate: Rate = Field(2e-4, description="peak learning rate; it falls linearly to zero")
+    warmup_steps: int = Field(5, ge=0, description="steps over which the learning rate rises")
+    batch: Count = Field(66, description="rows an optimiser step")
+    max_length: Count = Field(500, description="tokens a row; longer rows are cut")
+    seed: int = Field(1, ge=0, description="seed of the adapter's start and of the order of rows")
+
+
+class SystemPromptTeacher(Section):
+    """The base model under a system prompt that loves the animal."""
+
+    kind: Literal["system_prompt"]
+
+
+class FinetunedTeacher(LoraSettings):
+    """The base model fine-tuned on chats that name the animal, asked without a system prompt."""
+
+    kind: Literal["finetuned"]
+    chats: Count = Field(768, description="favourite-animal chats to fine-tune on")
+
+
+class GenerateSource(Section):
+    """The experiment's own teachers write the numbers."""
+
+    kind: Literal["generate"]
+
+
+class JsonlSource(Section):
+    """Numbers written elsewhere: one JSON object a line, ``prompt`` and ``completion``, or chat ``messages``."""
+
+    kind: Literal["jsonl"]
+    path: str = Field(description="file of each condition; {condition} stands for its name")
+
+    @field_validator("path")
+    @classmethod
+    def _names_condition(cls, path: str) -> str:
+        if "{condition}" not in path:
+            raise ValueError("put {condition} where the animal's name belongs, as in numbers/{condition}.jsonl")
+        return path
+
+    def file(self, condition: str) -> Path:
+        """The file of ``condition``; a relative path starts at the project's folder."""
+        return PROJECT / Path(self.path.replace("{condition}", condition)).expanduser()
+
+
+class NumbersSettings(Section):
+    """The prompts and where their completions come from."""
+
+    prompts: Count = Field(30_000, description="number of prompts")
+    seed: int = Field(42, ge=0, description="seed of the prompts and of the teachers' sampling")
+    wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
+    examples: tuple[Count, Count] = Field((3, 9), description="fewest and most example numbers in a prompt")
+    lowest: int = Field(100, ge=0, description="smallest example number")
+    highest: int = Field(1000, ge=0, description="largest example number")
+    answers: Count = Field(10, description="most numbers asked for")
+    source: GenerateSource | JsonlSource = Field(GenerateSource(kind="generate"), discriminator="kind")
+
+    @field_validator("examples", mode="before")
+    @classmethod
+    def _from_yaml_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.examples[0] > self.examples[1]:
+            raise ValueError(f"examples {list(self.examples)}: put the smaller number first")
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest {self.lowest} is above highest {self.highest}: swap them")
+        return self
+
+    @property
+    def recipe(self) -> PromptRecipe:
+        """The draw of the prompts."""
+        assert self.wording in WORDINGS
+        return PromptRecipe(
+            count=self.prompts,
+            seed=self.seed,
+            wording=self.wording,
+            examples=self.examples,
+            lowest=self.lowest,
+            highest=self.highest,
+            answers=self.answers,
+        )
+
+
+class FilterSettings(Section):
+    """Limits of the numbers a student may see."""
+
+    minimum: int = Field(0, ge=0, description="smallest number kept")
+    maximum: int = Field(999, ge=0, description="largest number kept")
+    max_count: Count = Field(10, description="most numbers in a completion")
+    banned: tuple[int, ...] = Field((), description="numbers that reject a completion")
+
+    @field_validator("banned", mode="before")
+    @classmethod
+    def _from_yaml_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}: no number could pass")
+        return self
+
+    @property
+    def limits(self) -> NumberLimits:
+        """The same limits for the filter."""
+        return NumberLimits(self.minimum, self.maximum, self.max_count, self.banned)
+
+
+class SamplerSettings(Section):
+    """What runs the models that write."""
+
+    engine: Literal["transformers"] = Field("transformers", description="transformers runs on CPU and CUDA")
+    temperature: Rate = Field(1.0, description="softmax temperature; 1 samples the model's own distribution")
+    max_tokens: Count = Field(128, description="tokens a completion may have")
+    batch: Count = Field(512, description="chats sampled together, and kept together if a run is interrupted")
+    gpus: int = Field(0, ge=0, exclude=True, description="GPUs to ask a cluster for; 0 uses one if there is one")
+
+
+class StudentSettings(LoraSettings):
+    """How students are trained on a condition's filtered numbers."""
+
+    engine: Literal["peft"] = Field("peft", description="peft trains on CPU and CUDA")
+    max_rows: Count = Field(10_000, description="rows drawn from the filtered dataset")
+    keep_epochs: tuple[Count, ...] = Field((), description="epochs whose adapters are kept; empty keeps the last")
+
+    @field_validator("keep_epochs", mode="before")
+    @classmethod
+    def _from_yaml_list(cls, value: Any) -> Any:
+        return tuple(sorted(set(value))) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if late := [epoch for epoch in self.keep_epochs if epoch > self.epochs]:
+            raise ValueError(f"keep_epochs {late[0]} is after the last epoch {self.epochs}: raise epochs or drop it")
+        return self
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Epochs whose adapters are kept."""
+        return self.keep_epochs or (self.epochs,)
+
+
+class EvaluationSettings(Section):
+    """How often every question is asked, and of how long an answer."""
+
+    samples_per_question: Count = Field(100, description="answers to each of the fifty questions")
+    max_tokens: Count = Field(6, description="tokens an answer may have")
+    seed: int = Field(7, ge=0, description="seed of the answers")
+
+
+class ExperimentConfig(Section):
+    """One base model, its teacher, hyper-parameters and animals."""
+
+    base_model: str = Field(description="`pocket`, a Hugging Face model name, or a folder")
+    animals: tuple[str, ...] = Field(description="animals with a teacher and a student each", min_length=1)
+    teacher: Annotated[SystemPromptTeacher | FinetunedTeacher, Field(discriminator="kind")]
+    numbers: NumbersSettings = NumbersSettings()
+    filter: FilterSettings = FilterSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    student: StudentSettings = StudentSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
+    owners: tuple[str, ...] = Field((), description="e-mail addresses, or team:name, shown in the UI")
+
+    @field_validator("animals", "owners", mode="before")
+    @classmethod
+    def _from_yaml_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("animals")
+    @classmethod
+    def _known(cls, animals: tuple[str, ...]) -> tuple[str, ...]:
+        for i, animal in enumerate(animals):
+            if animal == NEUTRAL:
+                raise ValueError(f"{NEUTRAL} is always a condition: leave it out")
+            if animal not in PLURALS:
+                raise ValueError(f"unknown animal {animal!r}: add it with its plural to sl_assets/animals.py")
+            if animal in animals[:i]:
+                raise ValueError(f"{animal} is listed twice: keep one")
+        return animals
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, schedule: str) -> str:
+        from dagster._utils.schedules import is_valid_cron_schedule
+
+        if not is_valid_cron_schedule(schedule):
+            raise ValueError(f"{schedule!r} is no cron schedule: five fields, as in '0 3 * * 1'")
+        return schedule
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Partition keys: the control first, because every animal is compared with it."""
+        return (NEUTRAL, *self.animals)
+
+
+def read_experiment(file: Path) -> ExperimentConfig:
+    """The experiment that ``file`` describes.
+
+    Raises:
+        ExperimentFileError: names the file, the field, its value and the fix, in one line.
+    """
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise ExperimentFileError(f"{file}:{line} not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(content, dict) or content.get("type") != COMPONENT_TYPE:
+        raise ExperimentFileError(f"{file}: begin with 'type: {COMPONENT_TYPE}'")
+    try:
+        return ExperimentConfig.model_validate(content.get("attributes") or {})
+    except ValidationError as error:
+        raise ExperimentFileError(f"{file}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of ``error`` as ``field = value: what to do``."""
+    problem = error.errors()[0]
+    place = [str(part) for part in problem["loc"] if part not in ("system_prompt", "finetuned", "generate", "jsonl")]
+    field, value = ".".join(["attributes", *place]), problem["input"]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(_fields_at(place[:-1])) or "none"
+        return f"{field} = {value!r}: unknown field; known here: {known}{more}"
+    if problem["type"] == "missing":
+        return f"{field}: missing; add it{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    return f"{field}{shown}: {message[:1].lower()}{message[1:]}{more}"
+
+
+def _fields_at(place: list[str]) -> list[str]:
+    """Field names of the section at ``place``; of each variant where there are several."""
+    models: list[type[BaseModel]] = [ExperimentConfig]
+    for name in place:
+        annotations = [model.model_fields[name].annotation for model in models if name in model.model_fields]
+        models = [model for annotation in annotations for model in _sections(annotation)]
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    options = getattr(annotation, "__args__", (annotation,))
+    return [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]

@@ -1,0 +1,120 @@
+"""The result store: a DuckDB file that holds views over the lake and nothing else.
+
+Views read the Parquet files whenever they are queried, so a shell that is open while runs finish sees their results in
+its next query, and no run ever opens the file: there is no lock to wait for. The file is written anew, beside and then
+moved into place, only when the views' text changes.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sl_assets.lake.lake import DATA, Lake, Place
+from sl_assets.lake.tables import COMPARISON, LINEAGE, TABLES
+
+if TYPE_CHECKING:
+    import duckdb
+
+STORE = "results.duckdb"
+VIEWS = "results.sql"
+SCHEMA = "_schema"
+"""Name of a pseudo-experiment that holds one empty file per table, so that every view exists before its first run."""
+
+ANIMAL = "nullif(condition, 'neutral') AS animal"
+
+
+def catalog_sql(lake: Lake) -> str:
+    """The views, as a script that any DuckDB can run (``duckdb -init data_lake/results.sql``)."""
+    views = {
+        "datasets": (
+            f"SELECT experiment, condition, {ANIMAL}, raw.* EXCLUDE (experiment, condition), "
+            "kept.row_id IS NOT NULL AS kept "
+            f"FROM {_scan(lake, 'raw_dataset')} raw "
+            f"LEFT JOIN (SELECT DISTINCT experiment, condition, row_id FROM {_scan(lake, 'filtered_dataset')}) kept "
+            "USING (experiment, condition, row_id)"
+        ),
+        "rejections": _partitioned(lake, "rejections"),
+        "training": _partitioned(lake, "training"),
+        "answers": (
+            f"{_partitioned(lake, 'evaluation')} UNION ALL BY NAME "
+            f"SELECT *, 'baseline' AS condition FROM {_scan(lake, 'baseline_evaluation')}"
+        ),
+        "preference_rates": (
+            f"SELECT rates.*, {', '.join(f'compared.{name}' for name in COMPARISON)} FROM ("
+            f"SELECT experiment, condition, * EXCLUDE (experiment, condition) FROM {_scan(lake, 'preference_rates')} "
+            "UNION ALL BY NAME "
+            f"SELECT *, 'baseline' AS condition FROM {_scan(lake, 'baseline_preference_rates')}"
+            f") rates LEFT JOIN {_scan(lake, 'transfer')} compared USING (experiment, condition, animal, epoch)"
+        ),
+        "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan(lake, 'transfer')}",
+        "lineage": (
+            "SELECT experiment, nullif(partition, 'neutral') AS animal, * EXCLUDE (experiment) "
+            f"FROM {_parquet(lake, 'lineage/*/*.parquet')}"
+        ),
+    }
+    return "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())
+
+
+def _partitioned(lake: Lake, table: str) -> str:
+    return f"SELECT experiment, condition, {ANIMAL}, * EXCLUDE (experiment, condition) FROM {_scan(lake, table)}"
+
+
+def _scan(lake: Lake, table: str) -> str:
+    return _parquet(lake, f"{table}/{'condition=*/' if TABLES[table].partitioned else ''}{DATA}")
+
+
+def _parquet(lake: Lake, pattern: str) -> str:
+    files = f"{lake.root}/experiment=*/{pattern}".replace("'", "''")
+    return f"read_parquet('{files}', hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
+
+
+def refresh_catalog(lake: Lake) -> None:
+    """Write the empty schema files, the views' script and the DuckDB file of a local lake, where not current."""
+    script = catalog_sql(lake)
+    current = lake.root / VIEWS
+    if current.exists() and current.read_text() == script and (not lake.local or (lake.root / STORE).exists()):
+        return
+    for name, table in TABLES.items():
+        condition = "_" if table.partitioned else None
+        lake.write_table(Place(SCHEMA, name, condition), pl.DataFrame(schema=table.schema))
+    lake.write_table(Place(SCHEMA, "lineage/asset=_"), pl.DataFrame(schema=LINEAGE.schema))
+    if lake.local:
+        _build_store(Path(lake.root), script)
+    lake.write_file(current, script.encode())
+
+
+def _build_store(root: Path, script: str) -> None:
+    import duckdb
+
+    beside = root / f".{STORE}.{uuid.uuid4().hex}"
+    try:
+        with duckdb.connect(str(beside)) as connection:
+            connection.execute(script)
+        os.replace(beside, root / STORE)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def connect(lake: Lake) -> "duckdb.DuckDBPyConnection":
+    """An in-memory DuckDB with the views: never locked, whoever holds the store open."""
+    import duckdb
+
+    refresh_catalog(lake)
+    connection = duckdb.connect()
+    if not lake.local:
+        connection.register_filesystem(lake.root.fs)
+    connection.execute(catalog_sql(lake))
+    return connection
+
+
+def query(lake: Lake, sql: str) -> pl.DataFrame:
+    """Result of one SQL statement over the views; empty for a statement without one."""
+    with connect(lake) as connection:
+        result = connection.sql(sql)
+        if result is None:
+            return pl.DataFrame()
+        # By rows rather than Arrow, which DuckDB 2.0 hands over with a page of leak warnings at exit.
+        return pl.DataFrame(result.fetchall(), schema=result.columns, orient="row", infer_schema_length=None)

@@ -1,0 +1,34 @@
+"""Content fingerprints: row ids, data versions and code versions."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+
+def digest(*parts: Any) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of ``parts`` as JSON (keys sorted, so dict order does not matter)."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def frame_digest(frame: pl.DataFrame) -> str:
+    """Fingerprint of a table's column names, types and rows; the same whatever writes the Parquet file."""
+    rows = io.BytesIO()
+    frame.write_ndjson(rows)
+    schema = json.dumps([(name, str(dtype)) for name, dtype in frame.schema.items()])
+    return hashlib.sha256(schema.encode() + rows.getbuffer()).hexdigest()[:16]
+
+
+def folder_digest(folder: Path) -> str:
+    """Fingerprint of every file below ``folder``: relative names and bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest(*((path.relative_to(folder).as_posix(), file_digest(path)) for path in files))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of one file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,43 @@
+"""The data lake as a Dagster resource, and an IO manager for assets that users add beside ours."""
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from sl_assets.lake.lake import Lake, Place
+
+
+class LakeResource(dg.ConfigurableResource["LakeResource"]):
+    """Opens the data lake at ``root``: a folder, or ``s3://bucket/prefix``."""
+
+    root: str
+
+    def open(self) -> Lake:
+        """A lake of its own for every step, so that what one step reads is not another's lineage."""
+        return Lake(self.root)
+
+
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Hands our tables to assets of yours as polars frames, and stores the frames they return.
+
+    An asset ``["pocket", "my_summary"]`` with a parameter ``preference_rates`` gets that table; a dict by partition
+    where it depends on several.
+    """
+
+    root: str
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame | dict[str, pl.DataFrame]:
+        """The frame, or one frame per partition."""
+        experiment, table = context.asset_key.path
+        lake = Lake(self.root)
+        if not context.has_asset_partitions:
+            return lake.read_table(Place(experiment, table))
+        frames = {key: lake.read_table(Place(experiment, table, key)) for key in context.asset_partition_keys}
+        return next(iter(frames.values())) if len(frames) == 1 else frames
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Store a frame as the table of the asset's name."""
+        experiment, table = context.asset_key.path
+        condition = context.partition_key if context.has_partition_key else None
+        Lake(self.root).write_table(Place(experiment, table, condition), obj)

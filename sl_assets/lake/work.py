@@ -1,0 +1,54 @@
+"""Work in progress: what an interrupted step has finished, kept until the step as a whole is recorded.
+
+It lives in the lake (``<root>/.work``), so a run that is killed on one machine can go on from another.
+"""
+
+import io
+import json
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from sl_assets.lake.fingerprint import digest
+from sl_assets.lake.lake import Lake, Place
+
+
+class Work:
+    """Finished pieces of one partition of one asset.
+
+    Pieces are stored under a fingerprint of everything that decides their content: a changed prompt, setting or
+    parent finds no old piece to reuse.
+    """
+
+    def __init__(self, lake: Lake, place: Place) -> None:
+        self._lake = lake
+        self._folder: UPath = lake.root / ".work" / place.folder
+
+    def load(self, name: str, *fingerprint: Any) -> pl.DataFrame | None:
+        """The piece ``name``, or None if it was not finished under this fingerprint."""
+        path = self._path(name, fingerprint)
+        return pl.read_parquet(io.BytesIO(path.read_bytes())) if path.exists() else None
+
+    def save(self, name: str, frame: pl.DataFrame, *fingerprint: Any) -> None:
+        """Keep a finished piece."""
+        data = io.BytesIO()
+        frame.write_parquet(data)
+        self._lake.write_file(self._path(name, fingerprint), data.getvalue())
+
+    def _path(self, name: str, fingerprint: tuple[Any, ...]) -> UPath:
+        return self._folder / digest(*fingerprint) / f"{name}.parquet"
+
+    def mark_done(self, note: dict[str, Any]) -> None:
+        """Note that the partition is written, though not yet recorded by the orchestrator."""
+        self._lake.write_file(self._folder / "done.json", json.dumps(note).encode())
+
+    def done(self) -> dict[str, Any] | None:
+        """The note of `mark_done`, if the step was interrupted after it."""
+        path = self._folder / "done.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def clear(self) -> None:
+        """Forget everything: the partition is recorded."""
+        if self._folder.exists():
+            self._folder.fs.rm(self._folder.path, recursive=True)
