@@ -1,0 +1,62 @@
+"""Sampling with transformers' ``generate``, on CPU and CUDA: the default engine, and the one the others are held to."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sl_assets.engines.interfaces import Chat, Completion
+from sl_assets.engines.models import load_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class TransformersSampler:
+    """Completions of ``base_model``. Reproducible for the same chats in the same order on the same kind of device."""
+
+    def __init__(self, base_model: str) -> None:
+        self._model, self._tokenizer = load_model(base_model)
+
+    def sample(
+        self, chats: Sequence[Chat], *, max_tokens: int, temperature: float, seed: int, adapter: Path | None = None
+    ) -> list[Completion]:
+        """See `Sampler.sample`; all chats form one batch."""
+        import torch
+
+        tokenizer: Any = self._tokenizer
+        prompts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+        batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+        torch.manual_seed(seed)
+        with self._under(adapter) as model, torch.inference_mode():
+            written = model.generate(
+                input_ids=batch["input_ids"].to(model.device),
+                attention_mask=batch["attention_mask"].to(model.device),
+                max_new_tokens=max_tokens,
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                top_p=1.0,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        return [self._completion(row) for row in written[:, batch["input_ids"].shape[1] :].tolist()]
+
+    def _completion(self, tokens: list[int]) -> Completion:
+        end = self._tokenizer.eos_token_id
+        stopped = end in tokens
+        tokens = tokens[: tokens.index(end) + 1] if stopped else tokens
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return Completion(str(text), "stop" if stopped else "length", len(tokens))
+
+    @contextmanager
+    def _under(self, adapter: Path | None) -> Iterator["PreTrainedModel"]:
+        if adapter is None:
+            yield self._model
+            return
+        from peft import PeftModel
+
+        adapted = PeftModel.from_pretrained(self._model, str(adapter))
+        try:
+            yield adapted
+        finally:
+            adapted.unload()
