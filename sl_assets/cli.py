@@ -1,0 +1,168 @@
+"""The ``sl-assets`` command: runs what one ``dagster`` call cannot, and queries the lake.
+
+It drives the same assets, instance and lake as the UI, one Dagster run per asset and stretch of partitions.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from dotenv import load_dotenv
+
+from sl_assets.animals import NEUTRAL
+from sl_assets.config import PROJECT
+from sl_assets.errors import SlAssetsError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def main() -> None:
+    """Entry point: mistakes of the user end in one line, never in a traceback."""
+    load_dotenv(PROJECT / ".env")
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted; the same command goes on from here")
+    except SlAssetsError as error:
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    """End with ``message`` on standard error."""
+    click.echo(f"sl-assets: {message}", err=True)
+    sys.exit(1)
+
+
+@click.group()
+def cli() -> None:
+    """Subliminal-learning experiments as Dagster assets."""
+
+
+@cli.command()
+def check() -> None:
+    """Check every experiment file."""
+    from sl_assets.definitions import experiments
+
+    for name, config in experiments().items():
+        click.echo(f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers")
+
+
+@cli.command()
+@click.argument("experiment")
+@click.option("--animals", help="Comma-separated; all of the experiment's where left out. Neutral always comes along.")
+@click.option("--through", metavar="ASSET", help="Stop after this asset; the whole graph where left out.")
+@click.option("--again", is_flag=True, help="Make fresh partitions again, too.")
+def run(experiment: str, animals: str | None, through: str | None, again: bool) -> None:
+    """Materialise what is missing or stale of EXPERIMENT."""
+    from sl_assets.definitions import experiments
+    from sl_assets.runner import Runner
+
+    known = experiments()
+    if experiment not in known:
+        raise click.ClickException(f"no experiment {experiment!r}; there are {', '.join(known)}")
+    config = known[experiment]
+    wanted = [name.strip() for name in animals.split(",")] if animals else list(config.animals)
+    if unknown := [name for name in wanted if name not in config.conditions]:
+        raise click.ClickException(
+            f"--animals {unknown[0]}: not an animal of {experiment}; it has {', '.join(config.animals)}"
+        )
+    ensure_dagster_home()
+    conditions = [name for name in config.conditions if name == NEUTRAL or name in wanted]
+    start = time.monotonic()
+    runner = Runner(experiment)
+    for line in runner.materialise(conditions, through, again):
+        click.echo(line)
+    click.echo(f"done in {time.monotonic() - start:.0f} s\n")
+    for line in summary(experiment):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("statement")
+@click.option("--csv", is_flag=True, help="Comma-separated values rather than a table.")
+def sql(statement: str, csv: bool) -> None:
+    """Run one SQL STATEMENT over the results."""
+    import duckdb
+
+    from sl_assets.definitions import lake_root
+    from sl_assets.lake.catalog import query
+    from sl_assets.lake.lake import Lake
+
+    try:
+        result = query(Lake(lake_root()), statement)
+    except duckdb.Error as error:
+        raise click.ClickException(f"SQL: {' '.join(str(error).split())}") from None
+    click.echo(result.write_csv() if csv else table(result))
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True, help="Port on this machine.")
+def ui(port: int) -> None:
+    """Open the Dagster UI, with the daemon that schedules and automation need."""
+    ensure_dagster_home()
+    os.chdir(PROJECT)
+    dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if dagster is None:
+        raise click.ClickException("no dagster command beside this Python: run 'make install'")
+    os.execv(dagster, ["dagster", "dev", "--workspace", "workspace.yaml", "--port", str(port)])
+
+
+def ensure_dagster_home() -> None:
+    """Keep runs in ``DAGSTER_HOME``, or in ``.dagster/`` of the project with the project's ``dagster.yaml``."""
+    if "DAGSTER_HOME" in os.environ:
+        return
+    home = PROJECT / ".dagster"
+    home.mkdir(exist_ok=True)
+    shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+
+
+def summary(experiment: str) -> Iterator[str]:
+    """The rates as a table, and where chart, store and UI are."""
+    from sl_assets.definitions import lake_root
+    from sl_assets.lake.catalog import STORE, query
+    from sl_assets.lake.lake import Lake
+
+    lake = Lake(lake_root())
+    rates = query(
+        lake,
+        "SELECT animal, epoch, baseline_rate AS baseline, neutral_rate AS neutral, rate, lower, upper, ratio, "
+        "difference_lower, difference_upper, p_value, q_value FROM transfer "
+        f"WHERE experiment = '{experiment}' AND condition = animal ORDER BY ratio DESC",
+    )
+    if not rates.is_empty():
+        yield f"How often each student names its animal (95% intervals over questions):\n{table(rates)}\n"
+    chart = lake.root / f"experiment={experiment}" / "preference_chart" / "preference_chart.png"
+    if chart.exists():
+        yield f"chart  {chart}"
+    yield f'store  {lake.root / STORE}   (sl-assets sql "SELECT * FROM preference_rates")'
+    yield "UI     make ui, then http://localhost:3000"
+
+
+def table(frame: "pl.DataFrame") -> str:
+    """``frame`` as text, every row and column."""
+    import polars as pl
+
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=250,
+        fmt_str_lengths=60,
+        float_precision=4,
+        tbl_formatting="ASCII_MARKDOWN",
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
+        return str(frame)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Stage 3: what students say their favourite animal is, and how often."""
+
+import dagster as dg
+import polars as pl
+
+from sl_assets.animals import NEUTRAL
+from sl_assets.engines.interfaces import Adapter, Chat
+from sl_assets.engines.sampling import Draw, sample_all
+from sl_assets.evaluation.answers import normalise_answer
+from sl_assets.evaluation.questions import QUESTIONS
+from sl_assets.evaluation.rates import preference_rates as rates_of
+from sl_assets.evaluation.rates import transfer_table
+from sl_assets.graph import ExperimentGraph, Product, Step
+from sl_assets.report.metadata import preview
+
+STAGE = "3_evaluation"
+
+
+def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """The assets of stage 3."""
+    config = graph.config
+    settings = config.evaluation
+
+    def ask(step: Step, epoch: int, adapter: Adapter | None) -> pl.DataFrame:
+        asked = [(i, question, n) for i, question in enumerate(QUESTIONS) for n in range(settings.samples_per_question)]
+        chats: list[Chat] = [[{"role": "user", "content": question}] for _, question, _ in asked]
+        name, sampler = f"answers/{step.condition or 'baseline'}/{epoch}", config.sampler
+        draw = Draw(name, settings.seed, settings.max_tokens, sampler.temperature, sampler.batch)
+        answers = sample_all(graph.engines.sampler, chats, draw, step.work, step.progress("answers"), adapter)
+        questions = pl.DataFrame(asked, schema=["question_id", "question", "sample"], orient="row")
+        return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(
+            pl.lit(epoch).alias("epoch"),
+            pl.Series("normalised", [normalise_answer(answer) for answer in answers["text"]], dtype=pl.String),
+        )
+
+    def recorded(step: Step, answers: pl.DataFrame) -> Product:
+        named = answers["normalised"].value_counts(sort=True, name="answers")
+        cut = answers.filter(finish_reason="length").height
+        metadata = {"answers": answers.height, "truncated": cut, "commonest": preview(named)}
+        return Product(step.write(answers), metadata, config.sampler.engine)
+
+    @graph.asset(
+        stage=STAGE, uses=["base_model", "sampler", "evaluation"], partitioned=False, gpu=True, kinds=["polars"]
+    )
+    def baseline_evaluation(step: Step) -> Product:
+        """The untouched base model's answers to the favourite-animal questions."""
+        return recorded(step, ask(step, 0, None))
+
+    @graph.asset(
+        stage=STAGE,
+        uses=["base_model", "sampler", "evaluation"],
+        deps=["lora_checkpoint"],
+        gpu=True,
+        kinds=["polars"],
+    )
+    def evaluation(step: Step) -> Product:
+        """The student's answers to the favourite-animal questions, for every kept epoch."""
+        with step.adapters("lora_checkpoint") as adapters:
+            parts = [ask(step, epoch, adapters[epoch]) for epoch in config.student.kept]
+        return recorded(step, pl.concat(parts))
+
+    @graph.asset(stage=STAGE, uses=["animals"], deps=["baseline_evaluation"], partitioned=False, kinds=["polars"])
+    def baseline_preference_rates(step: Step) -> Product:
+        """How often the base model names each animal."""
+        rates = rates_of(step.read("baseline_evaluation"), config.animals)
+        return Product(step.write(rates), {"rates": preview(rates.sort("rate", descending=True))})
+
+    @graph.asset(stage=STAGE, uses=["animals"], deps=["evaluation"], kinds=["polars"])
+    def preference_rates(step: Step) -> Product:
+        """How often the student names each animal, with intervals over questions."""
+        rates = rates_of(step.read("evaluation"), config.animals)
+        own = rates.filter(animal=step.condition).sort("epoch")
+        metadata = {"rates": preview(rates.sort("rate", descending=True))}
+        return Product(step.write(rates), metadata | ({"rate": own["rate"][-1]} if own.height else {}))
+
+    @graph.asset(
+        stage=STAGE,
+        uses=["animals"],
+        deps=["evaluation", "preference_rates", "baseline_preference_rates"],
+        partitioned=False,
+        kinds=["polars"],
+    )
+    def transfer(step: Step) -> Product:
+        """Every student compared with the neutral one, question by question; p-values adjusted over students."""
+        rated = [name for name in config.animals if step.lake.exists(step.place("preference_rates", name))]
+        table = transfer_table(
+            {name: step.read("evaluation", name) for name in (NEUTRAL, *rated)},
+            {name: step.read("preference_rates", name) for name in (NEUTRAL, *rated)},
+            step.read("baseline_preference_rates"),
+        )
+        own = table.filter(pl.col("condition") == pl.col("animal"))
+        shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")
+        return Product(step.write(table), {"students": own["condition"].n_unique(), "own_animals": preview(shown)})
+
+    return [baseline_evaluation, evaluation, baseline_preference_rates, preference_rates, transfer]

@@ -1,0 +1,119 @@
+"""Materialise what is missing or stale of one experiment, asset by asset, as Dagster runs in this process.
+
+One ``dagster`` call cannot do this: it takes one stretch of partitions and cannot tell what is stale. Keeping all runs
+in one process keeps the base model loaded from the first to the last.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from sl_assets.definitions import defs as code_location
+from sl_assets.definitions import lake_root
+from sl_assets.errors import SlAssetsError
+from sl_assets.experiment import range_tags
+from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.tables import TABLES
+
+# The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Runner:
+    """Runs assets of ``experiment`` and records them in the Dagster instance."""
+
+    def __init__(self, experiment: str) -> None:
+        self._experiment = experiment
+        self._instance = dg.DagsterInstance.get()
+        self._definitions = code_location()
+        self._graph = self._definitions.resolve_asset_graph()
+        self._job = self._definitions.resolve_implicit_global_asset_job_def()
+        self._lake = Lake(lake_root())
+
+    def materialise(self, conditions: Sequence[str], through: str | None, again: bool) -> Iterator[str]:
+        """Yields a line for every asset.
+
+        Args:
+            conditions: partitions wanted, in the experiment's order.
+            through: last asset wanted, by name; None for all.
+            again: make fresh partitions, too.
+        """
+        for key in self._wanted(through):
+            partitioned = self._graph.get(key).partitions_def is not None
+            due = [
+                condition
+                for condition in (conditions if partitioned else [None])
+                if again or self._is_due(key, condition)
+            ]
+            name = key.path[-1]
+            if not due:
+                yield f"{name:<26} fresh"
+                continue
+            start = time.monotonic()
+            for stretch in self._stretches(key, due):
+                self._run(key, stretch)
+            partitions = ", ".join(condition for condition in due if condition)
+            yield f"{name:<26} {time.monotonic() - start:6.1f} s  {partitions}"
+
+    def _wanted(self, through: str | None) -> list[dg.AssetKey]:
+        keys = [key for key in self._graph.toposorted_asset_keys if key.path[0] == self._experiment]
+        if through is None:
+            return keys
+        names = [key.path[-1] for key in keys]
+        if through not in names:
+            raise SlAssetsError(f"--through {through}: no such asset; {self._experiment} has {', '.join(names)}")
+        needed = dg.AssetSelection.keys([self._experiment, through]).upstream().resolve(self._graph)
+        return [key for key in keys if key in needed]
+
+    def _is_due(self, key: dg.AssetKey, condition: str | None) -> bool:
+        # A resolver of its own for every question: the runs in between change the answer.
+        resolver = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
+        if resolver.get_status(key, condition) != StaleStatus.FRESH:
+            return True
+        name = key.path[-1]
+        return name in TABLES and not self._lake.exists(Place(self._experiment, name, condition))
+
+    def _stretches(self, key: dg.AssetKey, due: list[str | None]) -> Iterator[list[str | None]]:
+        """Neighbouring partitions together: Dagster runs them at one go, and only those."""
+        definition = self._graph.get(key).partitions_def
+        if definition is None:
+            yield due
+            return
+        stretch: list[str | None] = []
+        for condition in definition.get_partition_keys():
+            if condition in due:
+                stretch.append(condition)
+            elif stretch:
+                yield stretch
+                stretch = []
+        if stretch:
+            yield stretch
+
+    def _run(self, key: dg.AssetKey, stretch: list[str | None]) -> None:
+        first, last = stretch[0], stretch[-1]
+        result = self._job.execute_in_process(
+            instance=self._instance,
+            asset_selection=[key],
+            partition_key=first if len(stretch) == 1 else None,
+            tags={"experiment": self._experiment, **(range_tags(str(first), str(last)) if len(stretch) > 1 else {})},
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise SlAssetsError(f"{'/'.join(key.path)}: {_reason(result)}")
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return data.user_failure_data.description
+            error = data.error
+            while error and error.cause:
+                error = error.cause
+            return f"{' '.join(error.message.split())} (run {result.run_id} in the UI)" if error else "failed"
+    return "the run failed; see its log in the UI"

@@ -1,0 +1,48 @@
+"""Training of teachers and students alike: rows in, adapter folder and loss curve out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sl_assets.config import LoraSettings
+from sl_assets.engines.interfaces import Engines, Example
+from sl_assets.report.charts import loss_curve
+from sl_assets.report.metadata import picture, preview
+
+if TYPE_CHECKING:
+    from sl_assets.graph import Product, Step
+
+
+def train_adapter(
+    step: "Step", engines: Engines, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int]
+) -> "Product":
+    """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
+
+    Without examples the folder holds no adapter: the model is the base model.
+    """
+    from sl_assets.graph import Product
+
+    place = step.place(step.asset)
+    progress = step.progress("steps")
+    with step.lake.new_folder(place) as folder:
+        if not examples:
+            (folder / "base_model.txt").write_text("no adapter: this is the base model, untouched\n")
+            curve = pl.DataFrame()
+        else:
+            trainer = engines.trainer()
+            curve = trainer.train(examples, settings, keep, folder, lambda done, total, _: progress(done, total))
+    version = step.lake.version(place)
+    if not examples:
+        return Product(version, {"rows": 0})
+    if step.asset == "lora_checkpoint":
+        step.write(curve, "training")
+    metadata = {
+        "rows": len(examples),
+        "steps": curve["step"][-1],
+        "final_loss": curve["loss"][-1],
+        "loss": picture(loss_curve(curve["step"].to_list(), curve["loss"].to_list())),
+        "curve": preview(curve.tail(5)),
+        "path": str(step.lake.path(place)),
+    }
+    return Product(version, metadata, "peft")
