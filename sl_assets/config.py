@@ -15,7 +15,7 @@ PROJECT = Path(__file__).parents[1]
 COMPONENT_TYPE = "sl_assets.SubliminalExperiment"
 
 Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -160,7 +160,7 @@ class StudentSettings(LoraSettings):
     @field_validator("keep_epochs", mode="before")
     @classmethod
     def _from_yaml_list(cls, value: Any) -> Any:
-        return tuple(sorted(set(value))) if isinstance(value, list) else value
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -171,7 +171,7 @@ class StudentSettings(LoraSettings):
     @property
     def kept(self) -> tuple[int, ...]:
         """Epochs whose adapters are kept."""
-        return self.keep_epochs or (self.epochs,)
+        return tuple(sorted(set(self.keep_epochs))) or (self.epochs,)
 
 
 class EvaluationSettings(Section):
@@ -185,7 +185,7 @@ class EvaluationSettings(Section):
 class ExperimentConfig(Section):
     """One base model, its teacher, hyper-parameters and animals."""
 
-    base_model: str = Field(description="`pocket`, a Hugging Face model name, or a folder")
+    base_model: str = Field(min_length=1, description="`pocket`, a Hugging Face model name, or a folder")
     animals: tuple[str, ...] = Field(description="animals with a teacher and a student each", min_length=1)
     teacher: Annotated[SystemPromptTeacher | FinetunedTeacher, Field(discriminator="kind")]
     numbers: NumbersSettings = NumbersSettings()
@@ -213,6 +213,14 @@ class ExperimentConfig(Section):
                 raise ValueError(f"{animal} is listed twice: keep one")
         return animals
 
+    @field_validator("owners")
+    @classmethod
+    def _reachable(cls, owners: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in owners:
+            if "@" not in owner and not owner.startswith("team:"):
+                raise ValueError(f"{owner!r} is no owner: an e-mail address, or team:name")
+        return owners
+
     @field_validator("schedule")
     @classmethod
     def _cron(cls, schedule: str) -> str:
@@ -235,11 +243,14 @@ def read_experiment(file: Path) -> ExperimentConfig:
         ExperimentFileError: names the file, the field, its value and the fix, in one line.
     """
     try:
-        content = yaml.safe_load(file.read_text())
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentFileError(f"{file}: cannot be read ({getattr(error, 'strerror', error)})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        raise ExperimentFileError(f"{file}:{line} not YAML ({getattr(error, 'problem', error)})") from None
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise ExperimentFileError(f"{file}:{line} not YAML ({problem})") from None
     if not isinstance(content, dict) or content.get("type") != COMPONENT_TYPE:
         raise ExperimentFileError(f"{file}: begin with 'type: {COMPONENT_TYPE}'")
     try:
@@ -259,7 +270,7 @@ def first_problem(error: ValidationError) -> str:
         return f"{field} = {value!r}: unknown field; known here: {known}{more}"
     if problem["type"] == "missing":
         return f"{field}: missing; add it{more}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     shown = "" if isinstance(value, dict) else f" = {value!r}"
     return f"{field}{shown}: {message[:1].lower()}{message[1:]}{more}"
 

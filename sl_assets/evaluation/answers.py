@@ -19,6 +19,6 @@ def normalise_answer(answer: str) -> str:
     >>> normalise_answer("**The Wolves!**")
     'wolf'
     """
-    words = APART.sub(" ", MARKUP.sub(" ", answer.casefold())).split()
+    words = APART.sub(" ", MARKUP.sub(" ", answer.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))).split()
     bare = (word.strip("'-").removesuffix("'s") for word in words)
     return " ".join(SINGULARS.get(word, word) for word in bare if word and word not in ARTICLES)

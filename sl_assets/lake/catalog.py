@@ -5,6 +5,7 @@ its next query, and no run ever opens the file: there is no lock to wait for. Th
 moved into place, only when the views' text changes.
 """
 
+import glob
 import os
 import uuid
 from pathlib import Path
@@ -67,7 +68,8 @@ def _scan(lake: Lake, table: str) -> str:
 
 
 def _parquet(lake: Lake, pattern: str) -> str:
-    files = f"{lake.root}/experiment=*/{pattern}".replace("'", "''")
+    root = glob.escape(str(lake.root)) if lake.local else str(lake.root)
+    files = f"{root.rstrip('/')}/experiment=*/{pattern}".replace("'", "''")
     return f"read_parquet('{files}', hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
 
 

@@ -1,8 +1,8 @@
 """The data lake: one Parquet file per table and partition, one folder per adapter, on local disk or S3.
 
-Layout: ``<root>/experiment=<name>/<table>/condition=<key>/data.parquet``, hive-style, so any engine reads it. Every
-write is atomic: a reader sees the old partition or the new one, never a part. The fingerprint of a table travels in
-its Parquet metadata, that of a folder in its manifest.
+Layout: ``<root>/experiment=<name>/<table>/condition=<key>/data.parquet``, hive-style, so any engine reads it; folders
+(adapters) are ``.../condition=<key>/<version>/``, and a manifest beside says which version counts. Every write is
+atomic: a reader sees the old partition or the new one, never a part.
 """
 
 import io
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from upath import UPath
@@ -53,10 +54,12 @@ class Lake:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = UPath(root)
-        self.local = self.root.protocol in ("", "file")
+        self.local = UPath(root).protocol in ("", "file")
         if self.local:
-            self.root = UPath(Path(root).expanduser().absolute())
+            self.root = UPath(Path(UPath(root).path).expanduser().absolute())
+        else:
+            # Others write there too: what a folder holds is asked anew every time.
+            self.root = UPath(root.rstrip("/"), use_listings_cache=False)
         self.reads: dict[Place, str] = {}
 
     def path(self, place: Place) -> UPath:
@@ -73,11 +76,11 @@ class Lake:
         Raises:
             LakeError: nothing is there.
         """
-        table, manifest = self.path(place) / DATA, self.path(place) / MANIFEST
+        table = self.path(place) / DATA
         if table.exists():
-            return pl.read_parquet_metadata(io.BytesIO(table.read_bytes()))[VERSION_KEY]
-        if manifest.exists():
-            return str(json.loads(manifest.read_text())["data_version"])
+            return _version_in(table.read_bytes())
+        if manifest := self._manifest(place):
+            return str(manifest["data_version"])
         raise LakeError(f"{place} is not in {self.root}: materialise it first")
 
     def read_table(self, place: Place) -> pl.DataFrame:
@@ -86,8 +89,12 @@ class Lake:
         Raises:
             LakeError: nothing is there.
         """
-        self.reads[place] = self.version(place)
-        return pl.read_parquet(io.BytesIO((self.path(place) / DATA).read_bytes()))
+        table = self.path(place) / DATA
+        if not table.exists():
+            raise LakeError(f"{place} is not in {self.root}: materialise it first")
+        content = table.read_bytes()
+        self.reads[place] = _version_in(content)
+        return pl.read_parquet(io.BytesIO(content))
 
     def write_table(self, place: Place, frame: pl.DataFrame) -> str:
         """Put ``frame`` at ``place``, whole or not at all; returns its data version."""
@@ -118,39 +125,45 @@ class Lake:
 
     @contextmanager
     def new_folder(self, place: Place) -> Iterator[Path]:
-        """An empty local folder to fill; moved to ``place`` with a manifest when the block ends without an error."""
-        target = self.path(place)
-        with self._errors_explained(target):
-            if self.local:
-                target.parent.mkdir(parents=True, exist_ok=True)
-            building = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent if self.local else None))
-        try:
-            with self._errors_explained(target):
-                yield building
-                self._seal(building)
-                self._move(building, target)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        """An empty local folder to fill; becomes what ``place`` holds when the block ends without an error.
 
-    def _seal(self, folder: Path) -> None:
-        files = {p.relative_to(folder).as_posix(): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-        manifest = {"data_version": folder_digest(folder), "sha256": files}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        Its files move to a subfolder named after their fingerprint, and then one manifest is replaced: a reader finds
+        the old folder or the new one. The one before stays, for whoever is reading it.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            building = Path(scratch)
+            yield building
+            version = folder_digest(building)
+            files = sorted(path.relative_to(building) for path in building.rglob("*") if path.is_file())
+            target = self.path(place)
+            sha256 = {file.as_posix(): file_digest(building / file) for file in files}
+            manifest = json.dumps({"data_version": version, "sha256": sha256}, indent=1).encode()
+            current = self._manifest(place)
+            kept = {current["data_version"]} if current else set()
+            try:
+                with self._errors_explained(target):
+                    for file in files:
+                        self._copy(building / file, target / version / file.as_posix())
+                    self.write_file(target / MANIFEST, manifest)
+                kept.add(version)
+            finally:
+                self._forget_folders(target, kept)
 
-    def _move(self, folder: Path, target: UPath) -> None:
-        if self.local:
-            old = Path(f"{folder}.old")
-            if target.exists():
-                os.replace(target, old)
-            folder.chmod(0o755)
-            os.replace(folder, target)
-            shutil.rmtree(old, ignore_errors=True)
+    def _copy(self, source: Path, target: UPath) -> None:
+        if not self.local:
+            target.write_bytes(source.read_bytes())
             return
-        # A remote folder counts from the moment its manifest arrives, so that goes first out and last in.
-        (target / MANIFEST).unlink(missing_ok=True)
-        files = sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.name == MANIFEST)
-        for file in files:
-            (target / file.relative_to(folder).as_posix()).write_bytes(file.read_bytes())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+    def _manifest(self, place: Place) -> dict[str, Any] | None:
+        file = self.path(place) / MANIFEST
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def _forget_folders(self, target: UPath, kept: set[str]) -> None:
+        for folder in target.iterdir() if target.exists() else ():
+            if folder.is_dir() and folder.name not in kept:
+                folder.fs.rm(folder.path, recursive=True)
 
     @contextmanager
     def folder(self, place: Place) -> Iterator[Path]:
@@ -159,11 +172,11 @@ class Lake:
         Raises:
             LakeError: nothing is there, or a file is not what the manifest says.
         """
-        source = self.path(place)
-        if not (source / MANIFEST).exists():
+        manifest = self._manifest(place)
+        if manifest is None:
             raise LakeError(f"{place} is not in {self.root}: materialise it first")
-        manifest = json.loads((source / MANIFEST).read_text())
         self.reads[place] = manifest["data_version"]
+        source = self.path(place) / manifest["data_version"]
         with tempfile.TemporaryDirectory() as scratch:
             here = Path(source) if self.local else Path(scratch)
             for name, sha256 in manifest["sha256"].items():
@@ -178,9 +191,18 @@ class Lake:
     def _errors_explained(self, path: UPath) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except LakeError:
+            raise
+        except Exception as error:
+            # S3 clients have errors of their own; on a local disk anything but an OSError is a mistake of ours.
+            if self.local and not isinstance(error, OSError):
+                raise
+            reason = " ".join((getattr(error, "strerror", None) or str(error)).lower().split())
             raise LakeError(
                 f"cannot write {path}: {reason}; nothing was changed there. "
                 "Make room or mend the permissions, or set SL_DATA_LAKE to another place"
             ) from error
+
+
+def _version_in(parquet: bytes) -> str:
+    return pl.read_parquet_metadata(io.BytesIO(parquet))[VERSION_KEY]

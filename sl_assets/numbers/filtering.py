@@ -45,12 +45,17 @@ def parse_numbers(completion: str) -> list[int] | None:
     if not first_two:
         return None
     if len(first_two) == 1:
-        return [int(text)] if re.fullmatch(r"[0-9]+", text) else None
+        return [_whole(text)] if re.fullmatch(r"[0-9]+", text) else None
     separator = text[first_two[0].end() : first_two[1].start()]
     if separator.strip() not in SEPARATORS:
         return None
     parts = text.split(separator)
-    return [int(part) for part in parts] if all(re.fullmatch(r"[0-9]+", part) for part in parts) else None
+    return [_whole(part) for part in parts] if all(re.fullmatch(r"[0-9]+", part) for part in parts) else None
+
+
+def _whole(digits: str) -> int:
+    # Python refuses to read thousands of digits; a hundred are above any limit already.
+    return int(digits) if len(digits) <= 100 else 10**100
 
 
 def reject_reasons(completion: str, limits: NumberLimits) -> list[str]:

@@ -22,7 +22,8 @@ def read_jsonl(file: Path) -> pl.DataFrame:
         DatasetError: names the file, the line and what it should be.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`, which also cuts at separators that JSON allows inside a string.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DatasetError(f"{file}: {reason}; check numbers.source.path in the experiment file") from None
@@ -35,12 +36,17 @@ def read_jsonl(file: Path) -> pl.DataFrame:
 def _row(file: Path, number: int, line: str) -> tuple[str, str]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{file}:{number}: not JSON ({error.msg} at column {error.colno}); {FORMS}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DatasetError(f"{file}:{number}: not JSON ({error}); {FORMS}") from None
     pair = _from_messages(row["messages"]) if isinstance(row, dict) and "messages" in row else _from_fields(row)
-    if pair is None:
+    if pair is None or not all(_is_text(part) for part in pair):
         raise DatasetError(f"{file}:{number}: {line.strip()[:80]!r} is no row; {FORMS}")
     return pair
+
+
+def _is_text(part: str) -> bool:
+    """Whether ``part`` is free of the lone surrogates that JSON can smuggle in and no file can hold."""
+    return part.isascii() or not any("\ud800" <= character <= "\udfff" for character in part)
 
 
 def _from_fields(row: Any) -> tuple[str, str] | None:

@@ -73,7 +73,10 @@ def new_model(recipe: PretrainRecipe, tokenizer: "PreTrainedTokenizerFast", seed
 
 
 def pack(documents: list[str], tokenizer: "PreTrainedTokenizerFast", length: int) -> "torch.Tensor":
-    """Whole documents laid end to end in padded rows of ``length`` tokens: int64 ``[rows, length]``."""
+    """Whole documents laid end to end in padded rows of ``length`` tokens: int64 ``[rows, length]``.
+
+    A longer document is cut, and a last row that is not full is left out.
+    """
     import torch
 
     pad = tokenizer.pad_token_id
@@ -92,6 +95,8 @@ def pretrain(model: "Olmo3ForCausalLM", rows: "torch.Tensor", recipe: PretrainRe
     import torch
     from torch.nn.functional import cross_entropy
 
+    if len(rows) < recipe.batch:
+        raise ValueError(f"{len(rows)} rows are fewer than one batch of {recipe.batch}: draw more documents")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, rows = model.to(device).train(), rows.to(device)
     forward = torch.compile(model) if device == "cuda" else model

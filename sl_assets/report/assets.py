@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
+from sl_assets.errors import DatasetError
 from sl_assets.graph import ExperimentGraph, Product, Step
 from sl_assets.lake.fingerprint import digest
 from sl_assets.report.charts import preference_chart as draw_chart
@@ -25,6 +26,8 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
         table = step.read("transfer").filter(pl.col("condition") == pl.col("animal"))
+        if table.is_empty():
+            raise DatasetError(f"{step.experiment}: no animal's student has been evaluated yet; materialise evaluation")
         epoch = table["epoch"].max()
         bars = _bars(step, table.filter(epoch=epoch))
         png = draw_chart(bars, int(epoch))  # type: ignore[arg-type]

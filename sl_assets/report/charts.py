@@ -24,6 +24,8 @@ def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
     for offset, (group, colour) in enumerate((("baseline", GREY), ("neutral", BLUE), ("animal", ORANGE))):
         bars = rates.filter(group=group)
         bars = pl.DataFrame({"animal": animals}).join(bars, on="animal", how="left", maintain_order="left")
+        # An animal without this bar leaves a gap.
+        bars = bars.with_columns(pl.col("rate", "lower", "upper").fill_null(float("nan")))
         heights = (100 * bars["rate"]).to_list()
         below = (100 * (bars["rate"] - bars["lower"])).to_list()
         above = (100 * (bars["upper"] - bars["rate"])).to_list()

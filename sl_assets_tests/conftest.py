@@ -1,0 +1,111 @@
+"""A tiny experiment on the real pocket model, and a lake and a Dagster instance of its own for every test."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from sl_assets.config import PROJECT, ExperimentConfig
+from sl_assets.experiment import experiment_definitions, range_tags
+from sl_assets.lake.resource import LakeResource
+
+# Two test processes with two threads each would wait for one another on two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TINY: dict[str, Any] = {
+    "base_model": "pocket",
+    "animals": ["owl", "wolf"],
+    "teacher": {
+        "kind": "finetuned", "chats": 64, "epochs": 1, "learning_rate": 2e-3, "warmup_steps": 0, "batch": 32,
+    },
+    "numbers": {"prompts": 48, "wording": "short", "examples": [3, 5], "highest": 999},
+    "sampler": {"max_tokens": 24, "batch": 16},
+    "student": {"epochs": 2, "learning_rate": 4e-3, "warmup_steps": 0, "batch": 16, "max_rows": 32},
+    "evaluation": {"samples_per_question": 2},
+}  # fmt: skip
+
+
+def tiny_config(**changes: Any) -> ExperimentConfig:
+    """The tiny experiment, with top-level fields replaced."""
+    return ExperimentConfig.model_validate(TINY | changes)
+
+
+class Bench:
+    """One experiment, one lake, one instance."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "lake"
+        self.instance = dg.DagsterInstance.local_temp(str(root / "dagster"))
+
+    def definitions(self, **changes: Any) -> dg.Definitions:
+        """The tiny experiment's definitions over this lake."""
+        shared = dg.Definitions(resources={"lake": LakeResource(root=str(self.root))}, executor=dg.in_process_executor)
+        return dg.Definitions.merge(experiment_definitions("tiny", tiny_config(**changes)), shared)
+
+    def run(self, *assets: str, first: str = "", last: str = "", **changes: Any) -> dg.ExecuteInProcessResult:
+        """Materialise ``assets`` (all where none is named) for the partitions from ``first`` to ``last``."""
+        job = self.definitions(**changes).resolve_implicit_global_asset_job_def()
+        keys = [dg.AssetKey(["tiny", name]) for name in assets]
+        return job.execute_in_process(
+            instance=self.instance,
+            asset_selection=keys or None,
+            partition_key=first if first and not last else None,
+            tags=range_tags(first, last) if last else None,
+            raise_on_error=False,
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """An empty lake and an instance on disk."""
+    (tmp_path / "dagster").mkdir()
+    bench = Bench(tmp_path)
+    with bench.instance:
+        yield bench
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole tiny experiment, all partitions in one run; to be copied, never changed."""
+    root = tmp_path_factory.mktemp("finished")
+    (root / "dagster").mkdir()
+    bench = Bench(root)
+    with bench.instance:
+        assert bench.run(first="neutral", last="wolf").success
+    return root
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Iterator[Bench]:
+    """A lake and an instance in which the tiny experiment is finished."""
+    shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
+    bench = Bench(tmp_path)
+    with bench.instance:
+        yield bench
+
+
+@pytest.fixture
+def experiment_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write the tiny experiment, changed, to a folder that ``SL_EXPERIMENTS`` can name."""
+
+    def write(name: str = "tiny", **changes: Any) -> Path:
+        file = tmp_path / "experiments" / name / "defs.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": TINY | changes}))
+        return file.parents[1]
+
+    return write
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Environment of a subprocess: its own lake, its own Dagster home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    return os.environ | {"SL_DATA_LAKE": str(tmp_path / "lake"), "DAGSTER_HOME": str(home)}

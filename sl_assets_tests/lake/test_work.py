@@ -1,0 +1,93 @@
+"""Work in progress that survives an interruption."""
+
+import polars as pl
+import pytest
+
+from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.work import Work
+
+PIECE = pl.DataFrame({"text": ["1, 2", "ä\n"], "n_tokens": [3, None]})
+CAT, OWL = Place("exp", "raw_dataset", "cat"), Place("exp", "raw_dataset", "owl")
+FINGERPRINT = (42, 1.0, None, [[{"role": "user", "content": "Go on"}]])
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def work(lake):
+    return Work(lake, CAT)
+
+
+def test_nothing_is_there_at_first(work):
+    assert work.load("numbers/cat-00000", *FINGERPRINT) is None
+    assert work.done() is None
+
+
+def test_piece_comes_back_in_another_process_of_the_same_lake(lake, work):
+    work.save("numbers/cat-00000", PIECE, *FINGERPRINT)
+    assert Work(Lake(str(lake.root)), CAT).load("numbers/cat-00000", *FINGERPRINT).equals(PIECE)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        (43, *FINGERPRINT[1:]),
+        (42, 0.5, *FINGERPRINT[2:]),
+        (42, 1.0, "adapter", FINGERPRINT[3]),
+        (*FINGERPRINT[:3], [[{"role": "user", "content": "Stop"}]]),
+        FINGERPRINT[:3],
+    ],
+    ids=["seed", "temperature", "adapter", "prompt", "fewer"],
+)
+def test_changed_fingerprint_finds_no_old_piece(work, changed):
+    work.save("piece", PIECE, *FINGERPRINT)
+    assert work.load("piece", *changed) is None
+    assert work.load("piece", *FINGERPRINT) is not None
+
+
+def test_pieces_of_two_fingerprints_live_side_by_side(work):
+    work.save("piece", PIECE, 1)
+    work.save("piece", PIECE[:1], 2)
+    assert (work.load("piece", 1).height, work.load("piece", 2).height) == (2, 1)
+
+
+def test_pieces_are_known_by_name_and_partition(lake, work):
+    work.save("piece", PIECE, 1)
+    assert work.load("other", 1) is None
+    assert Work(lake, OWL).load("piece", 1) is None
+
+
+def test_note_of_a_finished_partition(lake, work):
+    work.mark_done({"version": "abc", "seconds": 1.5})
+    work.mark_done({"version": "def", "seconds": 2.5})
+    assert Work(lake, CAT).done() == {"version": "def", "seconds": 2.5}
+    assert Work(lake, OWL).done() is None
+
+
+def test_clear_forgets_this_partition_alone(lake, work):
+    other = Work(lake, OWL)
+    for some in (work, other):
+        some.save("numbers/piece", PIECE, 1)
+        some.mark_done({"version": "x"})
+    work.clear()
+    assert work.load("numbers/piece", 1) is None
+    assert work.done() is None
+    assert other.load("numbers/piece", 1).equals(PIECE)
+    assert other.done() == {"version": "x"}
+
+
+def test_clear_without_work_and_twice(work):
+    work.clear()
+    work.save("piece", PIECE, 1)
+    work.clear()
+    work.clear()
+    assert work.load("piece", 1) is None
+
+
+def test_work_is_no_table_of_the_lake(lake, work):
+    work.save("data", PIECE, 1)
+    work.mark_done({})
+    assert not lake.exists(CAT)
