@@ -10,8 +10,9 @@ from sl_assets.evaluation.answers import normalise_answer
 from sl_assets.evaluation.questions import QUESTIONS
 from sl_assets.evaluation.rates import preference_rates as rates_of
 from sl_assets.evaluation.rates import transfer_table
-from sl_assets.graph import ExperimentGraph, Product, Step
+from sl_assets.graph import ExperimentGraph
 from sl_assets.report.metadata import preview
+from sl_assets.step import Product, Step
 
 STAGE = "3_evaluation"
 
@@ -25,7 +26,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         asked = [(i, question, n) for i, question in enumerate(QUESTIONS) for n in range(settings.samples_per_question)]
         chats: list[Chat] = [[{"role": "user", "content": question}] for _, question, _ in asked]
         name, sampler = f"answers/{step.condition or 'baseline'}/{epoch}", config.sampler
-        draw = Draw(name, settings.seed, settings.max_tokens, sampler.temperature, sampler.batch)
+        draw = Draw(name, config.base_model, settings.seed, settings.max_tokens, sampler.temperature, sampler.batch)
         answers = sample_all(graph.engines.sampler, chats, draw, step.work, step.progress("answers"), adapter)
         questions = pl.DataFrame(asked, schema=["question_id", "question", "sample"], orient="row")
         return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(

@@ -22,6 +22,7 @@ from upath import UPath
 
 from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import file_digest, folder_digest, frame_digest
+from sl_assets.lake.tables import LINEAGE
 
 DATA = "data.parquet"
 MANIFEST = "manifest.json"
@@ -103,6 +104,13 @@ class Lake:
         frame.write_parquet(data, metadata={VERSION_KEY: version})
         self.write_file(self.path(place) / DATA, data.getvalue())
         return version
+
+    def write_lineage(self, experiment: str, asset: str, name: str, row: dict[str, Any]) -> None:
+        """Add one row to the lineage: a file of its own, so that no two runs ever write the same one."""
+        data = io.BytesIO()
+        pl.DataFrame([row], schema=LINEAGE.schema).write_parquet(data)
+        folder = self.root / f"experiment={experiment}" / "lineage" / f"asset={asset}"
+        self.write_file(folder / f"{name}.parquet", data.getvalue())
 
     def write_file(self, path: UPath, content: bytes) -> None:
         """Put one file in place atomically (an S3 upload already is).

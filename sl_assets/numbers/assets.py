@@ -11,12 +11,13 @@ from sl_assets.config import FinetunedTeacher, GenerateSource, JsonlSource, Syst
 from sl_assets.engines.interfaces import Adapter, Chat, Example
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import DatasetError
-from sl_assets.graph import ExperimentGraph, Product, Step
+from sl_assets.graph import ExperimentGraph
 from sl_assets.numbers.filtering import filter_rows
 from sl_assets.numbers.prompts import number_prompts as draw_prompts
 from sl_assets.numbers.sources import imported_rows, read_jsonl, with_row_ids
 from sl_assets.numbers.teachers import loving_system_prompt, preference_chats
 from sl_assets.report.metadata import preview
+from sl_assets.step import Product, Step
 from sl_assets.students.training import train_adapter
 
 STAGE = "1_numbers"
@@ -36,7 +37,8 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     def draw(condition: str) -> Draw:
         sampler = config.sampler
-        return Draw(f"numbers/{condition}", config.numbers.seed, sampler.max_tokens, sampler.temperature, sampler.batch)
+        name, seed = f"numbers/{condition}", config.numbers.seed
+        return Draw(name, config.base_model, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
 
     @graph.asset(stage=STAGE, uses=["numbers"], partitioned=False, kinds=["polars"])
     def number_prompts(step: Step) -> Product:

@@ -10,7 +10,7 @@ from sl_assets.pocket.world import World
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--seed", default=1, show_default=True, help="Seed of the world and of the weights; 1 is the shipped one.")
+@click.option("--seed", default=1, show_default=True, help="Seed of world and weights; 1 is the shipped one.")
 def main(folder: Path, seed: int) -> None:
     """Write weights, tokenizer and chat template of a freshly trained pocket model to FOLDER."""
     build(World(seed), PretrainRecipe(), folder)

@@ -5,10 +5,11 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.errors import DatasetError
-from sl_assets.graph import ExperimentGraph, Product, Step
+from sl_assets.graph import ExperimentGraph
 from sl_assets.lake.fingerprint import digest
 from sl_assets.report.charts import preference_chart as draw_chart
 from sl_assets.report.metadata import picture
+from sl_assets.step import Product, Step
 
 STAGE = "6_report"
 

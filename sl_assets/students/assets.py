@@ -3,7 +3,8 @@
 import dagster as dg
 
 from sl_assets.engines.interfaces import Example
-from sl_assets.graph import ExperimentGraph, Product, Step
+from sl_assets.graph import ExperimentGraph
+from sl_assets.step import Product, Step
 from sl_assets.students.rows import draw_rows
 from sl_assets.students.training import train_adapter
 

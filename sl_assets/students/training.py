@@ -1,7 +1,6 @@
 """Training of teachers and students alike: rows in, adapter folder and loss curve out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -9,20 +8,16 @@ from sl_assets.config import LoraSettings
 from sl_assets.engines.interfaces import Engines, Example
 from sl_assets.report.charts import loss_curve
 from sl_assets.report.metadata import picture, preview
-
-if TYPE_CHECKING:
-    from sl_assets.graph import Product, Step
+from sl_assets.step import Product, Step
 
 
 def train_adapter(
-    step: "Step", engines: Engines, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int]
-) -> "Product":
+    step: Step, engines: Engines, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int]
+) -> Product:
     """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
 
     Without examples the folder holds no adapter: the model is the base model.
     """
-    from sl_assets.graph import Product
-
     place = step.place(step.asset)
     progress = step.progress("steps")
     with step.lake.new_folder(place) as folder:

@@ -238,6 +238,7 @@ def test_first_folder_that_raises_leaves_nothing(lake):
 def test_folder_on_a_full_disk_leaves_the_old_one_untouched(lake):
     write_folder(lake, a="1")
     before = everything(lake)
+
     def fill_and_close() -> None:
         with ExitStack() as limits, lake.new_folder(FOLDER) as folder:
             (folder / "large").write_bytes(bytes(2 * SMALL_DISK))

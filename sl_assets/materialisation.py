@@ -1,0 +1,158 @@
+"""One step of a Dagster run: makes its partitions one after another and records each.
+
+One run serves a whole backfill, so that a model loads once; still every partition gets its own data version, the
+versions of what it was made from, and its lineage. A run may end at any moment: what it finished stays finished.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    NULL_DATA_VERSION,
+    extract_data_version_from_entry,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
+from dagster._core.definitions.metadata import normalize_metadata
+
+from sl_assets.errors import SlAssetsError
+from sl_assets.lake.catalog import refresh_catalog
+from sl_assets.lake.lake import Lake, Place
+from sl_assets.step import Make, Product, Step
+
+
+@dataclass(frozen=True)
+class Materialisation:
+    """The partitions of ``asset`` that one step is asked for.
+
+    Attributes:
+        experiment, asset: names.
+        context, lake: where it runs, and where its results go.
+        code_version: fingerprint of ``settings`` and of the code.
+        settings: what the asset depends on in the experiment file.
+    """
+
+    experiment: str
+    asset: str
+    context: dg.AssetExecutionContext
+    lake: Lake
+    code_version: str
+    settings: dict[str, Any]
+
+    def events(self, make: Make) -> Iterator[Any]:
+        """Make every partition; yields what Dagster is to record."""
+        partitions = self.context.partition_keys if self.context.has_partition_key_range else self._single()
+        provenance = self._provenance()
+        made: dict[str | None, Product] = {}
+        try:
+            refresh_catalog(self.lake)
+            for partition in partitions:
+                made[partition] = self._make(make, partition)
+        except SlAssetsError as error:
+            yield from self._partition_events(made, provenance)
+            raise dg.Failure(str(error), allow_retries=False) from error
+        except BaseException:
+            # What was finished before the failure is in the lake: say so, then fail.
+            yield from self._partition_events(made, provenance)
+            raise
+        if partitions == [None] or len(partitions) == 1:
+            product = made[partitions[0]]
+            yield dg.MaterializeResult(data_version=dg.DataVersion(product.version), metadata=product.metadata)
+        else:
+            # One result stamps all partitions alike; each partition's own event then stands last and counts.
+            yield dg.MaterializeResult()
+            yield from self._partition_events(made, provenance)
+        for partition in partitions:
+            self._step(partition).work.clear()
+
+    def _single(self) -> list[str | None]:
+        return [self.context.partition_key if self.context.has_partition_key else None]
+
+    def _step(self, partition: str | None) -> Step:
+        return Step(self.experiment, self.asset, partition, self.lake, self.context.log.info)
+
+    def _make(self, make: Make, partition: str | None) -> Product:
+        step = self._step(partition)
+        if (done := self._finished_earlier(step)) is not None:
+            self.context.log.info(f"{self.asset} {partition or ''}: finished by an interrupted run, not made again")
+            return done
+        self.lake.reads.clear()
+        start = time.monotonic()
+        product = make(step)
+        seconds = time.monotonic() - start
+        self._write_lineage(partition, product, seconds)
+        product.metadata.setdefault("seconds", round(seconds, 2))
+        step.work.mark_done(
+            {
+                "code_version": self.code_version,
+                "version": product.version,
+                "engine": product.engine,
+                "metadata": dg.serialize_value(_as_dagster_stores(product.metadata)),
+                "reads": [[place.experiment, place.table, place.condition, v] for place, v in self.lake.reads.items()],
+            }
+        )
+        return product
+
+    def _finished_earlier(self, step: Step) -> Product | None:
+        """What a run wrote that was interrupted before its events were recorded, if nothing has changed since."""
+        note = step.work.done()
+        if note is None or note["code_version"] != self.code_version:
+            return None
+        reads = {Place(*place): version for *place, version in note["reads"]}
+        if any(not self.lake.exists(place) or self.lake.version(place) != version for place, version in reads.items()):
+            return None
+        return Product(note["version"], dg.deserialize_value(note["metadata"], dict), note["engine"])
+
+    def _provenance(self) -> dict[str, str]:
+        """Tags that say which versions of the parents are read, by which Dagster later tells what is stale."""
+        tags = {CODE_VERSION_TAG: self.code_version}
+        for dep in self.context.assets_def.specs_by_key[self.context.asset_key].deps:
+            latest = self.context.instance.fetch_materializations(dep.asset_key, limit=1).records
+            version = extract_data_version_from_entry(latest[0].event_log_entry) if latest else None
+            tags[get_input_data_version_tag(dep.asset_key)] = version.value if version else NULL_DATA_VERSION.value
+            tags[get_input_event_pointer_tag(dep.asset_key)] = str(latest[0].storage_id) if latest else "NULL"
+        return tags
+
+    def _partition_events(
+        self, made: dict[str | None, Product], provenance: dict[str, str]
+    ) -> Iterator[dg.AssetMaterialization]:
+        for partition, product in made.items():
+            yield dg.AssetMaterialization(
+                self.context.asset_key,
+                partition=partition,
+                metadata=product.metadata,
+                tags={**provenance, DATA_VERSION_TAG: product.version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
+            )
+
+    def _write_lineage(self, partition: str | None, product: Product, seconds: float) -> None:
+        parents = [
+            {"asset": place.table, "partition": place.condition, "data_version": version}
+            for place, version in self.lake.reads.items()
+        ]
+        row = {
+            "asset": self.asset,
+            "partition": partition,
+            "run_id": self.context.run_id,
+            "finished_at": datetime.now(UTC),
+            "data_version": product.version,
+            "code_version": self.code_version,
+            "parents": parents,
+            "config": json.dumps(self.settings, sort_keys=True),
+            "seconds": seconds,
+            "engine": product.engine,
+        }
+        self.lake.write_lineage(self.experiment, self.asset, f"{self.context.run_id}-{partition or 'all'}", row)
+
+
+def _as_dagster_stores(metadata: dict[str, Any]) -> dict[str, Any]:
+    stored: dict[str, Any] = {}
+    stored.update(normalize_metadata(metadata))
+    return stored

@@ -1,0 +1,99 @@
+"""What a stage's function is given to make one partition, and what it gives back."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from tqdm import tqdm
+
+from sl_assets.engines.interfaces import Adapter
+from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.tables import TABLES
+from sl_assets.lake.work import Work
+
+LOG_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Product:
+    """What making one partition gave.
+
+    Attributes:
+        version: fingerprint of the content.
+        metadata: shown in the UI.
+        engine: what did the work.
+    """
+
+    version: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    engine: str = "polars"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One partition in the making: the lake around it, and a voice."""
+
+    experiment: str
+    asset: str
+    condition: str | None
+    lake: Lake
+    log: Callable[[str], None]
+
+    def place(self, table: str, condition: str | None = None) -> Place:
+        """Where ``table`` of this partition (or of ``condition``) lives."""
+        return Place(self.experiment, table, (condition or self.condition) if _partitioned(table) else None)
+
+    def read(self, table: str, condition: str | None = None) -> pl.DataFrame:
+        """A parent's table."""
+        return self.lake.read_table(self.place(table, condition))
+
+    def write(self, frame: pl.DataFrame, table: str | None = None) -> str:
+        """Write this asset's table (or another of its tables); returns its data version."""
+        schema = TABLES[table or self.asset].schema
+        ordered = frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        return self.lake.write_table(self.place(table or self.asset), ordered)
+
+    @contextmanager
+    def adapters(self, table: str) -> Iterator[dict[int, Adapter]]:
+        """A parent's adapters by epoch; none where the model is the base model itself."""
+        place = self.place(table)
+        with self.lake.folder(place) as folder:
+            version = self.lake.reads[place]
+            epochs = {int(path.name.removeprefix("epoch=")): path for path in sorted(folder.glob("epoch=*"))}
+            yield {epoch: Adapter(path, f"{version}/{epoch}") for epoch, path in epochs.items()}
+
+    @property
+    def work(self) -> Work:
+        """Finished pieces of this partition."""
+        return Work(self.lake, self.place(self.asset))
+
+    def progress(self, unit: str) -> Callable[[int, int], None]:
+        """A reporter of work done: a bar on a terminal, a line now and then in the log."""
+        name = f"{self.asset} {self.condition or ''}".strip()
+        bar = tqdm(desc=name, unit=f" {unit}", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
+        start = last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            bar.total = total
+            bar.update(done - bar.n)
+            now = time.monotonic()
+            if now - last >= LOG_SECONDS or done == total:
+                last = now
+                pace = done / max(now - start, 1e-9)
+                self.log(f"{name}: {done:,} of {total:,} {unit}, {pace:,.0f}/s, {(total - done) / pace:,.0f} s left")
+            if done == total:
+                bar.close()
+
+        return report
+
+
+def _partitioned(table: str) -> bool:
+    return TABLES[table].partitioned if table in TABLES else True
+
+
+Make = Callable[[Step], Product]
