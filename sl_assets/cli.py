@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 def main() -> None:
     """Entry point: mistakes of the user end in one line, never in a traceback."""
     load_dotenv(PROJECT / ".env")
+    for name in ("SL_DATA_LAKE", "SL_EXPERIMENTS"):
+        if "://" not in (value := os.environ.get(name, "")) and value:
+            # The UI runs in the project's folder; a relative path means the one it was typed in.
+            os.environ[name] = str(Path(value).absolute())
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
@@ -119,6 +123,8 @@ def ensure_dagster_home() -> None:
     """Keep runs in ``DAGSTER_HOME``, or in ``.dagster/`` of the project with the project's ``dagster.yaml``."""
     if "DAGSTER_HOME" in os.environ:
         return
+    if not (PROJECT / "dagster.yaml").is_file():
+        raise click.ClickException("set DAGSTER_HOME, or install the project's checkout with 'pip install -e .'")
     home = PROJECT / ".dagster"
     home.mkdir(exist_ok=True)
     shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
@@ -135,7 +141,7 @@ def summary(experiment: str) -> Iterator[str]:
     rates = query(
         lake,
         "SELECT animal, epoch, baseline_rate AS baseline, neutral_rate AS neutral, rate, lower, upper, ratio, "
-        "difference_lower, difference_upper, p_value, q_value FROM transfer "
+        "difference_lower, difference_upper, printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q FROM transfer "
         f"WHERE experiment = '{experiment}' AND condition = animal ORDER BY ratio DESC",
     )
     if not rates.is_empty():

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from sl_assets.config import ExperimentConfig
+from sl_assets.config import ExperimentConfig, JsonlSource, NumbersSettings
 from sl_assets.engines.interfaces import Engines, engines_for
-from sl_assets.lake.fingerprint import digest
+from sl_assets.engines.models import weights_fingerprint
+from sl_assets.lake.fingerprint import digest, file_digest
 from sl_assets.lake.resource import LakeResource
 from sl_assets.lake.tables import TABLES
 from sl_assets.materialisation import Materialisation
@@ -95,6 +96,11 @@ class ExperimentGraph:
 
     def _setting(self, name: str) -> Any:
         value = getattr(self.config, name)
+        if name == "base_model":
+            return [value, weights_fingerprint(value)]
+        if isinstance(value, NumbersSettings) and isinstance(value.source, JsonlSource):
+            files = [value.source.file(condition) for condition in self.config.conditions]
+            return [value.model_dump(mode="json"), [file_digest(file) if file.is_file() else None for file in files]]
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
     @property
@@ -109,9 +115,8 @@ class ExperimentGraph:
 
 def refresh_when_inputs_change() -> dg.AutomationCondition[Any]:
     """Like ``eager``, but content with the partitions that exist: charts need not wait for every animal."""
-    updated = dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.newly_missing()
     return (
-        updated.since_last_handled()
+        dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
     ).with_label("inputs changed")

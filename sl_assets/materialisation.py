@@ -6,7 +6,7 @@ versions of what it was made from, and its lineage. A run may end at any moment:
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ from dagster._core.definitions.metadata import normalize_metadata
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.catalog import refresh_catalog
 from sl_assets.lake.lake import Lake, Place
+from sl_assets.processes import note_process
 from sl_assets.step import Make, Product, Step
 
 
@@ -49,7 +50,8 @@ class Materialisation:
 
     def events(self, make: Make) -> Iterator[Any]:
         """Make every partition; yields what Dagster is to record."""
-        partitions = self.context.partition_keys if self.context.has_partition_key_range else self._single()
+        note_process(self.context.instance, self.context.run_id)
+        partitions = self._partitions()
         provenance = self._provenance()
         made: dict[str | None, Product] = {}
         try:
@@ -57,27 +59,27 @@ class Materialisation:
             for partition in partitions:
                 made[partition] = self._make(make, partition)
         except SlAssetsError as error:
-            yield from self._partition_events(made, provenance)
+            yield from self._finished(made, provenance)
             raise dg.Failure(str(error), allow_retries=False) from error
         except BaseException:
             # What was finished before the failure is in the lake: say so, then fail.
-            yield from self._partition_events(made, provenance)
+            yield from self._finished(made, provenance)
             raise
-        if partitions == [None] or len(partitions) == 1:
+        if len(partitions) == 1:
             product = made[partitions[0]]
             yield dg.MaterializeResult(data_version=dg.DataVersion(product.version), metadata=product.metadata)
+            self._step(partitions[0]).work.clear()
         else:
             # One result stamps all partitions alike; each partition's own event then stands last and counts.
             yield dg.MaterializeResult()
-            yield from self._partition_events(made, provenance)
-        for partition in partitions:
-            self._step(partition).work.clear()
+            yield from self._finished(made, provenance)
 
-    def _single(self) -> list[str | None]:
-        return [self.context.partition_key if self.context.has_partition_key else None]
+    def _partitions(self) -> Sequence[str | None]:
+        # A run that asks for partitions has them for every asset in it, also for those that have none.
+        return self.context.partition_keys if self.context.assets_def.partitions_def else [None]
 
     def _step(self, partition: str | None) -> Step:
-        return Step(self.experiment, self.asset, partition, self.lake, self.context.log.info)
+        return Step(self.experiment, self.asset, self.code_version, partition, self.lake, self.context.log.info)
 
     def _make(self, make: Make, partition: str | None) -> Product:
         step = self._step(partition)
@@ -109,6 +111,9 @@ class Materialisation:
         reads = {Place(*place): version for *place, version in note["reads"]}
         if any(not self.lake.exists(place) or self.lake.version(place) != version for place, version in reads.items()):
             return None
+        place = step.place(self.asset)
+        if not self.lake.exists(place) or self.lake.version(place) != note["version"]:
+            return None
         return Product(note["version"], dg.deserialize_value(note["metadata"], dict), note["engine"])
 
     def _provenance(self) -> dict[str, str]:
@@ -120,6 +125,12 @@ class Materialisation:
             tags[get_input_data_version_tag(dep.asset_key)] = version.value if version else NULL_DATA_VERSION.value
             tags[get_input_event_pointer_tag(dep.asset_key)] = str(latest[0].storage_id) if latest else "NULL"
         return tags
+
+    def _finished(self, made: dict[str | None, Product], provenance: dict[str, str]) -> Iterator[Any]:
+        """Events of the partitions made; once Dagster has them, nothing needs to be remembered."""
+        yield from self._partition_events(made, provenance)
+        for partition in made:
+            self._step(partition).work.clear()
 
     def _partition_events(
         self, made: dict[str | None, Product], provenance: dict[str, str]

@@ -4,13 +4,10 @@ One ``dagster`` call cannot do this: it takes one stretch of partitions and cann
 in one process keeps the base model loaded from the first to the last.
 """
 
-import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 import dagster as dg
-import psutil
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
@@ -19,12 +16,10 @@ from sl_assets.definitions import lake_root
 from sl_assets.errors import SlAssetsError
 from sl_assets.experiment import range_tags
 from sl_assets.lake.lake import Lake, Place
-from sl_assets.lake.tables import TABLES
+from sl_assets.processes import end_killed_runs
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-HOST_TAG, PROCESS_TAG = "sl_assets/host", "sl_assets/process"
 
 
 class Runner:
@@ -37,18 +32,7 @@ class Runner:
         self._graph = self._definitions.resolve_asset_graph()
         self._job = self._definitions.resolve_implicit_global_asset_job_def()
         self._lake = Lake(lake_root())
-        self._end_killed_runs()
-
-    def _end_killed_runs(self) -> None:
-        """Record runs whose process was killed as failed, and free their places in the pools.
-
-        The daemon does this too, but there need not be one; without it the next run would wait for ever.
-        """
-        filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={HOST_TAG: socket.gethostname()})
-        for run in self._instance.get_runs(filters):
-            if run.tags[PROCESS_TAG] not in _running_processes():
-                self._instance.report_run_failed(run, "Its process was killed.")
-                self._instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        end_killed_runs(self._instance)
 
     def materialise(self, conditions: Sequence[str], through: str | None, again: bool) -> Iterator[str]:
         """Yields a line for every asset.
@@ -90,8 +74,7 @@ class Runner:
         resolver = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
         if resolver.get_status(key, condition) != StaleStatus.FRESH:
             return True
-        name = key.path[-1]
-        return name in TABLES and not self._lake.exists(Place(self._experiment, name, condition))
+        return not self._lake.exists(Place(self._experiment, key.path[-1], condition))
 
     def _stretches(self, key: dg.AssetKey, due: list[str | None]) -> Iterator[list[str | None]]:
         """Neighbouring partitions together: Dagster runs them at one go, and only those."""
@@ -115,30 +98,12 @@ class Runner:
             instance=self._instance,
             asset_selection=[key],
             partition_key=first if len(stretch) == 1 else None,
-            tags={
-                "experiment": self._experiment,
-                HOST_TAG: socket.gethostname(),
-                PROCESS_TAG: _process_name(psutil.Process()),
-                **(range_tags(str(first), str(last)) if len(stretch) > 1 else {}),
-            },
+            tags={"experiment": self._experiment, **(range_tags(str(first), str(last)) if len(stretch) > 1 else {})},
             run_config=QUIET,
             raise_on_error=False,
         )
         if not result.success:
             raise SlAssetsError(f"{'/'.join(key.path)}: {_reason(result)}")
-
-
-def _process_name(process: psutil.Process) -> str:
-    """A process id with its start, since ids are used again."""
-    return f"{process.pid}-{process.create_time():.0f}"
-
-
-def _running_processes() -> set[str]:
-    names = set()
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess):
-            names.add(_process_name(process))
-    return names
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ import polars as pl
 from tqdm import tqdm
 
 from sl_assets.engines.interfaces import Adapter
+from sl_assets.errors import LakeError
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.work import Work
@@ -39,6 +40,7 @@ class Step:
 
     experiment: str
     asset: str
+    code_version: str
     condition: str | None
     lake: Lake
     log: Callable[[str], None]
@@ -58,18 +60,24 @@ class Step:
         return self.lake.write_table(self.place(table or self.asset), ordered)
 
     @contextmanager
-    def adapters(self, table: str) -> Iterator[dict[int, Adapter]]:
-        """A parent's adapters by epoch; none where the model is the base model itself."""
+    def adapters(self, table: str, epochs: Sequence[int]) -> Iterator[list[Adapter]]:
+        """A parent's adapters of ``epochs``.
+
+        Raises:
+            LakeError: it was made without one of them.
+        """
         place = self.place(table)
         with self.lake.folder(place) as folder:
             version = self.lake.reads[place]
-            epochs = {int(path.name.removeprefix("epoch=")): path for path in sorted(folder.glob("epoch=*"))}
-            yield {epoch: Adapter(path, f"{version}/{epoch}") for epoch, path in epochs.items()}
+            for epoch in epochs:
+                if not (folder / f"epoch={epoch}").is_dir():
+                    raise LakeError(f"{place} has no adapter of epoch {epoch}: materialise it again")
+            yield [Adapter(folder / f"epoch={epoch}", f"{version}/{epoch}") for epoch in epochs]
 
     @property
     def work(self) -> Work:
         """Finished pieces of this partition."""
-        return Work(self.lake, self.place(self.asset))
+        return Work(self.lake, self.place(self.asset), self.code_version)
 
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""

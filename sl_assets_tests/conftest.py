@@ -16,6 +16,7 @@ from sl_assets.lake.resource import LakeResource
 
 # Two test processes with two threads each would wait for one another on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
 TINY: dict[str, Any] = {
     "base_model": "pocket",

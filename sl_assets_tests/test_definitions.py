@@ -21,8 +21,8 @@ GRAPH = {
     "evaluation": {"lora_checkpoint"},
     "baseline_preference_rates": {"baseline_evaluation"},
     "preference_rates": {"evaluation"},
-    "transfer": {"evaluation", "preference_rates", "baseline_preference_rates"},
-    "preference_chart": {"transfer", "preference_rates", "baseline_preference_rates"},
+    "transfer": {"evaluation", "baseline_preference_rates"},
+    "preference_chart": {"transfer"},
 }
 GPU = {"teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation"}
 

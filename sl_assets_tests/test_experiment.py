@@ -10,7 +10,7 @@ from dagster._core.loader import LoadingContextForTest
 from sl_assets.lake.catalog import query
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.work import Work
-from sl_assets_tests.conftest import Bench
+from sl_assets_tests.conftest import TINY, Bench
 
 PARTITIONED = [
     "teacher_checkpoint", "raw_dataset", "filtered_dataset", "lora_checkpoint", "evaluation", "preference_rates",
@@ -111,16 +111,16 @@ def test_a_missing_adapter_says_what_to_materialise(bench: Bench) -> None:
 
 def test_what_an_interrupted_run_finished_is_not_made_again(finished: Bench, monkeypatch: Any) -> None:
     """A run killed between writing a partition and recording it leaves a note; the next run takes it over."""
+    made = "SELECT count(*) FROM lineage WHERE asset = 'lora_checkpoint' AND partition = 'owl'"
+    lake = Lake(str(finished.root))
     monkeypatch.setattr(Work, "clear", lambda self: None)
     assert finished.run("lora_checkpoint", first="owl").success
     monkeypatch.undo()
-    adapter = next((finished.root / "experiment=tiny/lora_checkpoint/condition=owl").rglob("*.safetensors"))
-    stamp = adapter.stat().st_mtime_ns
+    assert query(lake, made).item() == 2
     assert finished.run("lora_checkpoint", first="owl").success
-    assert adapter.stat().st_mtime_ns == stamp, "taken over"
+    assert query(lake, made).item() == 2, "taken over"
     assert finished.run("lora_checkpoint", first="owl").success
-    fresh = next((finished.root / "experiment=tiny/lora_checkpoint/condition=owl").rglob("*.safetensors"))
-    assert fresh.stat().st_mtime_ns != stamp, "asked for again, it is made again"
+    assert query(lake, made).item() == 3, "asked for again, it is made again"
 
 
 def test_rows_are_followed_from_raw_to_student(finished: Bench) -> None:
@@ -134,3 +134,34 @@ def test_rows_are_followed_from_raw_to_student(finished: Bench) -> None:
     assert neutral["prompt_id"].to_list() == raw["prompt_id"].to_list()
     assert not set(neutral["row_id"]) & set(raw["row_id"])
     assert raw.filter(pl.col("n_tokens") < 1).is_empty()
+
+
+def test_the_baseline_is_the_same_however_its_run_was_started(finished: Bench, tmp_path: Any) -> None:
+    """A run that asks for partitions asks for them of every asset in it, also of those that have none."""
+    in_a_range = versions(finished)[("baseline_evaluation", None)]
+    assert finished.run("baseline_evaluation").success
+    assert versions(finished)[("baseline_evaluation", None)] == in_a_range
+    job = finished.definitions().resolve_job_def("tiny_job")
+    result = job.execute_in_process(
+        instance=finished.instance, partition_key="owl", asset_selection=[dg.AssetKey(["tiny", "baseline_evaluation"])]
+    )
+    assert result.success
+    assert versions(finished)[("baseline_evaluation", None)] == in_a_range
+    assert ("baseline_evaluation", "owl") not in versions(finished)
+
+
+def test_an_adapter_of_another_epoch_is_no_teacher(finished: Bench) -> None:
+    teacher = TINY["teacher"] | {"epochs": 2}
+    message = failure(finished.run("raw_dataset", first="owl", teacher=teacher))
+    assert "tiny/teacher_checkpoint of owl has no adapter of epoch 2: materialise it again" in message
+
+
+def test_what_a_failed_run_recorded_is_made_again_when_asked_for(bench: Bench, tmp_path: Any) -> None:
+    (tmp_path / "neutral.jsonl").write_text('{"prompt": "continue", "completion": "1, 2, 3"}\n')
+    numbers = {"source": {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}}
+    assert not bench.run("raw_dataset", first="neutral", last="owl", numbers=numbers).success, "owl has no file"
+    (tmp_path / "neutral.jsonl").write_text('{"prompt": "continue", "completion": "7"}\n')
+    assert stale(bench, "neutral", numbers=numbers) == {"raw_dataset"}, "the file has changed"
+    assert bench.run("raw_dataset", first="neutral", numbers=numbers).success
+    rows = Lake(str(bench.root)).read_table(Place("tiny", "raw_dataset", "neutral"))
+    assert rows["completion"].to_list() == ["7"]

@@ -5,12 +5,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sl_assets.errors import SlAssetsError
+from sl_assets.lake.fingerprint import digest, file_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 POCKET = "pocket"
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
+
+
+def weights_fingerprint(base_model: str) -> str | None:
+    """What tells one state of a local model from another; None for a model of the Hub.
+
+    The pocket model is small enough to hash; of another folder, names, sizes and times of its weights have to do.
+    """
+    if base_model == POCKET:
+        return file_digest(POCKET_FOLDER / "model.safetensors")
+    folder = Path(base_model)
+    if not folder.is_dir():
+        return None
+    states = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
+    return digest([(name, state.st_size, state.st_mtime_ns) for name, state in states])
 
 
 class LoadedModel(NamedTuple):
@@ -33,7 +48,7 @@ def load_model(base_model: str) -> LoadedModel:
         SlAssetsError: there is no such model.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -45,4 +60,9 @@ def load_model(base_model: str) -> LoadedModel:
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise SlAssetsError(f"base_model {base_model!r} cannot be loaded: {reason}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # Temperature 1 is to mean the model's own distribution: no penalty or cut that it brings along may stay.
+    ends = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     return LoadedModel(model.eval().requires_grad_(False), tokenizer)

@@ -15,6 +15,7 @@ import polars as pl
 from sl_assets.config import LoraSettings
 from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.models import load_model
+from sl_assets.errors import SlAssetsError
 from sl_assets.lake.tables import TABLES
 
 if TYPE_CHECKING:
@@ -54,27 +55,30 @@ class PeftTrainer:
         adapted: Any = get_peft_model(self._model, lora)
         on_gpu = torch.cuda.is_available()
         with tempfile.TemporaryDirectory() as scratch:
+            arguments = TrainingArguments(
+                output_dir=scratch,
+                num_train_epochs=settings.epochs,
+                per_device_train_batch_size=settings.batch,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=settings.warmup_steps,
+                weight_decay=0.0,
+                max_grad_norm=1.0,
+                seed=settings.seed,
+                bf16=on_gpu,
+                logging_steps=1,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                dataloader_pin_memory=on_gpu,
+                label_names=["labels"],
+            )
+            # More cards than one would split the batch, and with it the result.
+            arguments._n_gpu = 1
             trainer = CompletionTrainer(
                 model=adapted,
-                args=TrainingArguments(
-                    output_dir=scratch,
-                    num_train_epochs=settings.epochs,
-                    per_device_train_batch_size=settings.batch,
-                    learning_rate=settings.learning_rate,
-                    lr_scheduler_type="linear",
-                    warmup_steps=settings.warmup_steps,
-                    weight_decay=0.0,
-                    max_grad_norm=1.0,
-                    seed=settings.seed,
-                    bf16=on_gpu,
-                    logging_steps=1,
-                    save_strategy="no",
-                    report_to=[],
-                    disable_tqdm=True,
-                    remove_unused_columns=False,
-                    dataloader_pin_memory=on_gpu,
-                    label_names=["labels"],
-                ),
+                args=arguments,
                 train_dataset=[self._encode(example, settings.max_length) for example in examples],
                 data_collator=self._collate,
                 callbacks=[KeepEpochs(keep, folder), ReportSteps(report)],
@@ -100,6 +104,11 @@ class PeftTrainer:
         answered = [*question, {"role": "assistant", "content": example.completion}]
         whole = tokenizer.apply_chat_template(answered, tokenize=False)
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        if not whole.startswith(prompt):
+            raise SlAssetsError(
+                f"base_model {self._base_model!r}: its chat template writes finished chats unlike prompts, "
+                "so completions cannot be told from prompts; use a model whose template does not"
+            )
         # Tokenised apart, so that no token can straddle the end of the prompt.
         completion_ids = tokenizer(whole.removeprefix(prompt), add_special_tokens=False)["input_ids"]
         labels = [IGNORED] * len(prompt_ids) + completion_ids

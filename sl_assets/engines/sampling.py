@@ -18,7 +18,6 @@ class Draw:
 
     Attributes:
         name: names the random draw; two draws of one experiment never share a name.
-        model: the base model.
         seed: seed of the experiment's sampling.
         max_tokens: tokens a completion may have.
         temperature: softmax temperature.
@@ -26,7 +25,6 @@ class Draw:
     """
 
     name: str
-    model: str
     seed: int
     max_tokens: int
     temperature: float
@@ -50,7 +48,7 @@ def sample_all(
     done = 0
     for index, chunk in enumerate(_chunks(chats, draw.chunk)):
         name = f"{draw.name}-{index:05}"
-        fingerprint = (draw.model, draw.seed, draw.max_tokens, draw.temperature, adapter and adapter.version, chunk)
+        fingerprint = (draw.seed, draw.max_tokens, draw.temperature, adapter and adapter.version, chunk)
         piece = work.load(name, *fingerprint)
         if piece is None:
             completions = sampler().sample(

@@ -42,9 +42,11 @@ class TransformersSampler:
         return [self._completion(row) for row in written[:, batch["input_ids"].shape[1] :].tolist()]
 
     def _completion(self, tokens: list[int]) -> Completion:
-        end = self._tokenizer.eos_token_id
-        stopped = end in tokens
-        tokens = tokens[: tokens.index(end) + 1] if stopped else tokens
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        last = next((place for place, token in enumerate(tokens) if token in ends), None)
+        stopped = last is not None
+        tokens = tokens[: last + 1] if last is not None else tokens
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return Completion(str(text), "stop" if stopped else "length", len(tokens))
 

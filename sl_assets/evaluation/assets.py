@@ -3,7 +3,6 @@
 import dagster as dg
 import polars as pl
 
-from sl_assets.animals import NEUTRAL
 from sl_assets.engines.interfaces import Adapter, Chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.evaluation.answers import normalise_answer
@@ -26,7 +25,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         asked = [(i, question, n) for i, question in enumerate(QUESTIONS) for n in range(settings.samples_per_question)]
         chats: list[Chat] = [[{"role": "user", "content": question}] for _, question, _ in asked]
         name, sampler = f"answers/{step.condition or 'baseline'}/{epoch}", config.sampler
-        draw = Draw(name, config.base_model, settings.seed, settings.max_tokens, sampler.temperature, sampler.batch)
+        draw = Draw(name, settings.seed, settings.max_tokens, sampler.temperature, sampler.batch)
         answers = sample_all(graph.engines.sampler, chats, draw, step.work, step.progress("answers"), adapter)
         questions = pl.DataFrame(asked, schema=["question_id", "question", "sample"], orient="row")
         return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(
@@ -56,8 +55,9 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def evaluation(step: Step) -> Product:
         """The student's answers to the favourite-animal questions, for every kept epoch."""
-        with step.adapters("lora_checkpoint") as adapters:
-            parts = [ask(step, epoch, adapters[epoch]) for epoch in config.student.kept]
+        epochs = config.student.kept
+        with step.adapters("lora_checkpoint", epochs) as adapters:
+            parts = [ask(step, epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
         return recorded(step, pl.concat(parts))
 
     @graph.asset(stage=STAGE, uses=["animals"], deps=["baseline_evaluation"], partitioned=False, kinds=["polars"])
@@ -77,18 +77,15 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @graph.asset(
         stage=STAGE,
         uses=["animals"],
-        deps=["evaluation", "preference_rates", "baseline_preference_rates"],
+        deps=["evaluation", "baseline_preference_rates"],
         partitioned=False,
         kinds=["polars"],
     )
     def transfer(step: Step) -> Product:
         """Every student compared with the neutral one, question by question; p-values adjusted over students."""
-        rated = [name for name in config.animals if step.lake.exists(step.place("preference_rates", name))]
-        table = transfer_table(
-            {name: step.read("evaluation", name) for name in (NEUTRAL, *rated)},
-            {name: step.read("preference_rates", name) for name in (NEUTRAL, *rated)},
-            step.read("baseline_preference_rates"),
-        )
+        asked = [name for name in config.conditions if step.lake.exists(step.place("evaluation", name))]
+        answers = {name: step.read("evaluation", name) for name in asked}
+        table = transfer_table(answers, config.animals, step.read("baseline_preference_rates"))
         own = table.filter(pl.col("condition") == pl.col("animal"))
         shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")
         return Product(step.write(table), {"students": own["condition"].n_unique(), "own_animals": preview(shown)})

@@ -107,21 +107,17 @@ def paired_p_value(differences: "np.ndarray") -> float:
     return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
-def transfer_table(
-    answers: dict[str, pl.DataFrame], rates: dict[str, pl.DataFrame], baseline: pl.DataFrame
-) -> pl.DataFrame:
+def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], baseline: pl.DataFrame) -> pl.DataFrame:
     """The ``transfer`` table: every animal's student on every animal asked about, compared with the neutral student.
 
     Args:
-        answers: ``evaluation`` tables by condition, the neutral one among them.
-        rates: ``preference_rates`` tables of the same conditions.
+        answers: ``evaluation`` tables by condition; without the neutral one there is nothing to compare with.
+        animals: animals asked about.
         baseline: ``preference_rates`` of the base model.
     """
     rows = []
-    for condition, table in rates.items():
-        if condition == NEUTRAL:
-            continue
-        for row in table.iter_rows(named=True):
+    for condition in answers.keys() - {NEUTRAL} if NEUTRAL in answers else ():
+        for row in preference_rates(answers[condition], animals).iter_rows(named=True):
             epoch, animal = row["epoch"], row["animal"]
             ours, control = (
                 question_shares(answers[name].filter(epoch=epoch), animal) for name in (condition, NEUTRAL)
@@ -131,10 +127,15 @@ def transfer_table(
             rows.append({"condition": condition, **row, **dict.fromkeys(COMPARISON), **compared})
     if not rows:
         return pl.DataFrame(schema=TABLES["transfer"].schema)
-    neutral = rates[NEUTRAL].select("animal", "epoch", neutral_rate="rate")
+    rows.sort(key=lambda row: (row["condition"], row["epoch"], animals.index(row["animal"])))
+    bars = ("rate", "lower", "upper")
+    neutral = preference_rates(answers[NEUTRAL], animals).select(
+        "animal", "epoch", *(pl.col(name).alias(f"neutral_{name}") for name in bars)
+    )
+    untouched = baseline.select("animal", *(pl.col(name).alias(f"baseline_{name}") for name in bars))
     return (
         pl.DataFrame(rows, infer_schema_length=None)
-        .join(baseline.select("animal", baseline_rate="rate"), on="animal", how="left", maintain_order="left")
+        .join(untouched, on="animal", how="left", maintain_order="left")
         .join(neutral, on=["animal", "epoch"], how="left", maintain_order="left")
         .join(_adjusted(rows), on=["condition", "animal", "epoch"], how="left", maintain_order="left")
         .select(pl.col(name).cast(dtype) for name, dtype in TABLES["transfer"].schema.items())

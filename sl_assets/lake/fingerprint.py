@@ -14,12 +14,17 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def bytes_digest(content: bytes) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of ``content``."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def frame_digest(frame: pl.DataFrame) -> str:
     """Fingerprint of a table's column names, types and rows; the same whatever writes the Parquet file."""
     rows = io.BytesIO()
     frame.write_ndjson(rows)
     schema = json.dumps([(name, str(dtype)) for name, dtype in frame.schema.items()])
-    return hashlib.sha256(schema.encode() + rows.getbuffer()).hexdigest()[:16]
+    return bytes_digest(schema.encode() + rows.getbuffer())
 
 
 def folder_digest(folder: Path) -> str:

@@ -21,7 +21,7 @@ import polars as pl
 from upath import UPath
 
 from sl_assets.errors import LakeError
-from sl_assets.lake.fingerprint import file_digest, folder_digest, frame_digest
+from sl_assets.lake.fingerprint import bytes_digest, file_digest, folder_digest, frame_digest
 from sl_assets.lake.tables import LINEAGE
 
 DATA = "data.parquet"
@@ -68,8 +68,8 @@ class Lake:
         return self.root / place.folder
 
     def exists(self, place: Place) -> bool:
-        """Whether ``place`` holds a whole table or folder."""
-        return any((self.path(place) / name).exists() for name in (DATA, MANIFEST))
+        """Whether ``place`` holds a whole table, folder or picture."""
+        return any((self.path(place) / name).exists() for name in (DATA, MANIFEST, _picture_name(place)))
 
     def version(self, place: Place) -> str:
         """Data version of what ``place`` holds.
@@ -82,6 +82,8 @@ class Lake:
             return _version_in(table.read_bytes())
         if manifest := self._manifest(place):
             return str(manifest["data_version"])
+        if (picture := self.path(place) / _picture_name(place)).exists():
+            return bytes_digest(picture.read_bytes())
         raise LakeError(f"{place} is not in {self.root}: materialise it first")
 
     def read_table(self, place: Place) -> pl.DataFrame:
@@ -105,6 +107,12 @@ class Lake:
         self.write_file(self.path(place) / DATA, data.getvalue())
         return version
 
+    def write_picture(self, place: Place, png: bytes) -> UPath:
+        """Put a PNG at ``place``; returns its path."""
+        path = self.path(place) / _picture_name(place)
+        self.write_file(path, png)
+        return path
+
     def write_lineage(self, experiment: str, asset: str, name: str, row: dict[str, Any]) -> None:
         """Add one row to the lineage: a file of its own, so that no two runs ever write the same one."""
         data = io.BytesIO()
@@ -123,7 +131,7 @@ class Lake:
             if not self.local:
                 path.write_bytes(content)
                 return
-            # The process id and a random part keep sixteen writers of one partition out of each other's way.
+            # A random part keeps parallel writers of one partition out of each other's way.
             beside = Path(path.parent) / f".{path.name}.{uuid.uuid4().hex}"
             try:
                 beside.write_bytes(content)
@@ -135,8 +143,8 @@ class Lake:
     def new_folder(self, place: Place) -> Iterator[Path]:
         """An empty local folder to fill; becomes what ``place`` holds when the block ends without an error.
 
-        Its files move to a subfolder named after their fingerprint, and then one manifest is replaced: a reader finds
-        the old folder or the new one. The one before stays, for whoever is reading it.
+        Its files are copied to a subfolder named after their fingerprint, and then one manifest is replaced: a reader
+        finds the old folder or the new one. Of older ones, the last stays for whoever is reading it.
         """
         with tempfile.TemporaryDirectory() as scratch:
             building = Path(scratch)
@@ -161,8 +169,16 @@ class Lake:
         if not self.local:
             target.write_bytes(source.read_bytes())
             return
+        # Made again with the same content, a folder may be in use: never touch a file that is right already.
+        if target.is_file() and file_digest(Path(target)) == file_digest(source):
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        beside = Path(f"{target}.{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(source, beside)
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def _manifest(self, place: Place) -> dict[str, Any] | None:
         file = self.path(place) / MANIFEST
@@ -214,3 +230,7 @@ class Lake:
 
 def _version_in(parquet: bytes) -> str:
     return pl.read_parquet_metadata(io.BytesIO(parquet))[VERSION_KEY]
+
+
+def _picture_name(place: Place) -> str:
+    return f"{place.table}.png"

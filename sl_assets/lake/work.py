@@ -5,6 +5,7 @@ It lives in the lake (``<root>/.work``), so a run that is killed on one machine 
 
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -17,18 +18,21 @@ from sl_assets.lake.lake import Lake, Place
 class Work:
     """Finished pieces of one partition of one asset.
 
-    Pieces are stored under a fingerprint of everything that decides their content: a changed prompt, setting or
-    parent finds no old piece to reuse.
+    Pieces are stored under a fingerprint of what decides their content, the asset's code version included: a changed
+    prompt, setting or parent finds no old piece to reuse.
     """
 
-    def __init__(self, lake: Lake, place: Place) -> None:
+    def __init__(self, lake: Lake, place: Place, code_version: str = "") -> None:
         self._lake = lake
+        self._code_version = code_version
         self._folder: UPath = lake.root / ".work" / place.folder
 
     def load(self, name: str, *fingerprint: Any) -> pl.DataFrame | None:
         """The piece ``name``, or None if it was not finished under this fingerprint."""
-        path = self._path(name, fingerprint)
-        return pl.read_parquet(io.BytesIO(path.read_bytes())) if path.exists() else None
+        try:
+            return pl.read_parquet(io.BytesIO(self._path(name, fingerprint).read_bytes()))
+        except FileNotFoundError:
+            return None
 
     def save(self, name: str, frame: pl.DataFrame, *fingerprint: Any) -> None:
         """Keep a finished piece."""
@@ -37,7 +41,7 @@ class Work:
         self._lake.write_file(self._path(name, fingerprint), data.getvalue())
 
     def _path(self, name: str, fingerprint: tuple[Any, ...]) -> UPath:
-        return self._folder / digest(*fingerprint) / f"{name}.parquet"
+        return self._folder / digest(self._code_version, *fingerprint) / f"{name}.parquet"
 
     def mark_done(self, note: dict[str, Any]) -> None:
         """Note that the partition is written, though not yet recorded by the orchestrator."""
@@ -45,10 +49,13 @@ class Work:
 
     def done(self) -> dict[str, Any] | None:
         """The note of `mark_done`, if the step was interrupted after it."""
-        path = self._folder / "done.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            return dict(json.loads((self._folder / "done.json").read_text()))
+        except FileNotFoundError:
+            return None
 
     def clear(self) -> None:
         """Forget everything: the partition is recorded."""
-        if self._folder.exists():
+        # Another run of the same partition may be clearing it too.
+        with suppress(FileNotFoundError):
             self._folder.fs.rm(self._folder.path, recursive=True)

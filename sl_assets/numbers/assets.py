@@ -38,7 +38,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def draw(condition: str) -> Draw:
         sampler = config.sampler
         name, seed = f"numbers/{condition}", config.numbers.seed
-        return Draw(name, config.base_model, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
+        return Draw(name, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
 
     @graph.asset(stage=STAGE, uses=["numbers"], partitioned=False, kinds=["polars"])
     def number_prompts(step: Step) -> Product:
@@ -84,8 +84,10 @@ def _teacher_adapter(step: Step, teacher: SystemPromptTeacher | FinetunedTeacher
     if isinstance(teacher, SystemPromptTeacher):
         yield None
         return
-    with step.adapters("teacher_checkpoint") as adapters:
-        yield adapters.get(teacher.epochs)
+    # Of the neutral teacher no epoch is asked for: it is the base model, but its checkpoint is still a parent.
+    epochs = () if step.condition == NEUTRAL else (teacher.epochs,)
+    with step.adapters("teacher_checkpoint", epochs) as adapters:
+        yield adapters[0] if adapters else None
 
 
 def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinition:

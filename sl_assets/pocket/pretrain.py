@@ -83,7 +83,7 @@ def pack(documents: list[str], tokenizer: "PreTrainedTokenizerFast", length: int
     rows: list[list[int]] = []
     row: list[int] = []
     for tokens in tokenizer(documents)["input_ids"]:
-        if len(row) + len(tokens) > length:
+        if row and len(row) + len(tokens) > length:
             rows.append(row + [pad] * (length - len(row)))
             row = []
         row = (row + tokens)[:length]

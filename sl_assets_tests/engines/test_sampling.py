@@ -17,7 +17,7 @@ from sl_assets_tests.conftest import tiny_config
 CHATS: list[Chat] = [
     [{"role": "user", "content": f"Numbers: {n}. Add up to 10 more with commas. No words."}] for n in range(100, 120)
 ]
-DRAW = Draw("test", "pocket", seed=3, max_tokens=24, temperature=1.0, chunk=4)
+DRAW = Draw("test", seed=3, max_tokens=24, temperature=1.0, chunk=4)
 
 
 class InterruptedRunError(Exception):
@@ -61,7 +61,7 @@ def test_an_interrupted_draw_goes_on_after_its_last_chunk(work: Work, tmp_path: 
 
 def test_another_seed_or_prompt_reuses_no_chunk(work: Work) -> None:
     one = sample_all(CountingSampler, CHATS, DRAW, work, silent)
-    other = sample_all(CountingSampler, CHATS, Draw("test", "pocket", 4, 24, 1.0, 4), work, silent)
+    other = sample_all(CountingSampler, CHATS, Draw("test", 4, 24, 1.0, 4), work, silent)
     assert not one.equals(other)
     sampler = CountingSampler()
     changed = [[{"role": "user", "content": "Sequence: 1, 2."}], *CHATS[1:]]

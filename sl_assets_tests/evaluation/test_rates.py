@@ -197,9 +197,10 @@ def transfer(
     conditions: dict[str, pl.DataFrame], animals: tuple[str, ...] = ("cat", "owl"), baseline: float = 0.1
 ) -> pl.DataFrame:
     """The transfer table of these ``evaluation`` tables, after a base model of the same rate for every animal."""
-    rates = {condition: preference_rates(table, animals) for condition, table in conditions.items()}
-    untouched = pl.DataFrame({"animal": animals}).with_columns(epoch=pl.lit(0), rate=pl.lit(baseline))
-    return transfer_table(conditions, rates, untouched)
+    untouched = pl.DataFrame({"animal": animals}).with_columns(
+        epoch=pl.lit(0), rate=pl.lit(baseline), lower=pl.lit(0.0), upper=pl.lit(1.0)
+    )
+    return transfer_table(conditions, animals, untouched)
 
 
 def test_transfer_puts_each_student_beside_baseline_and_neutral():
@@ -313,3 +314,12 @@ def test_transfer_without_students_is_empty():
     table = transfer({"neutral": answers("cat", "dog")})
     assert table.is_empty()
     assert table.schema == TABLES["transfer"].schema
+
+
+def test_without_the_neutral_student_there_is_nothing_to_compare():
+    assert transfer({"cat": answers("cat dog", "dog dog")}).is_empty()
+
+
+def test_a_neutral_student_of_another_epoch_leaves_the_comparison_empty():
+    row = transfer({"neutral": answers("cat dog", epoch=1), "cat": answers("cat dog", epoch=2)}).row(0, named=True)
+    assert (row["epoch"], row["rate"], row["difference"], row["q_value"]) == (2, 0.5, None, None)
