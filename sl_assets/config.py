@@ -1,10 +1,11 @@
 """What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml`` and its one-line errors."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.errors import ExperimentFileError
@@ -13,6 +14,9 @@ from sl_assets.numbers.prompts import WORDINGS, PromptRecipe
 
 PROJECT = Path(__file__).parents[1]
 COMPONENT_TYPE = "sl_assets.SubliminalExperiment"
+
+AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+"""YAML has lists; sections hold tuples, which cannot change."""
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -81,16 +85,13 @@ class NumbersSettings(Section):
     prompts: Count = Field(30_000, description="number of prompts")
     seed: int = Field(42, ge=0, description="seed of the prompts and of the teachers' sampling")
     wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
-    examples: tuple[Count, Count] = Field((3, 9), description="fewest and most example numbers in a prompt")
+    examples: Annotated[tuple[Count, Count], AsTuple] = Field(
+        (3, 9), description="fewest and most example numbers in a prompt"
+    )
     lowest: int = Field(100, ge=0, description="smallest example number")
     highest: int = Field(1000, ge=0, description="largest example number")
     answers: Count = Field(10, description="most numbers asked for")
     source: GenerateSource | JsonlSource = Field(GenerateSource(kind="generate"), discriminator="kind")
-
-    @field_validator("examples", mode="before")
-    @classmethod
-    def _from_yaml_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -121,12 +122,7 @@ class FilterSettings(Section):
     minimum: int = Field(0, ge=0, description="smallest number kept")
     maximum: int = Field(999, ge=0, description="largest number kept")
     max_count: Count = Field(10, description="most numbers in a completion")
-    banned: tuple[int, ...] = Field((), description="numbers that reject a completion")
-
-    @field_validator("banned", mode="before")
-    @classmethod
-    def _from_yaml_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    banned: Annotated[tuple[int, ...], AsTuple] = Field((), description="numbers that reject a completion")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -155,12 +151,9 @@ class StudentSettings(LoraSettings):
 
     engine: Literal["peft"] = Field("peft", description="peft trains on CPU and CUDA")
     max_rows: Count = Field(10_000, description="rows drawn from the filtered dataset")
-    keep_epochs: tuple[Count, ...] = Field((), description="epochs whose adapters are kept; empty keeps the last")
-
-    @field_validator("keep_epochs", mode="before")
-    @classmethod
-    def _from_yaml_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    keep_epochs: Annotated[tuple[Count, ...], AsTuple] = Field(
+        (), description="epochs whose adapters are kept; empty keeps the last"
+    )
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -186,7 +179,9 @@ class ExperimentConfig(Section):
     """One base model, its teacher, hyper-parameters and animals."""
 
     base_model: str = Field(min_length=1, description="`pocket`, a Hugging Face model name, or a folder")
-    animals: tuple[str, ...] = Field(description="animals with a teacher and a student each", min_length=1)
+    animals: Annotated[tuple[str, ...], AsTuple] = Field(
+        description="animals with a teacher and a student each", min_length=1
+    )
     teacher: Annotated[SystemPromptTeacher | FinetunedTeacher, Field(discriminator="kind")]
     numbers: NumbersSettings = NumbersSettings()
     filter: FilterSettings = FilterSettings()
@@ -194,12 +189,9 @@ class ExperimentConfig(Section):
     student: StudentSettings = StudentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
-    owners: tuple[str, ...] = Field((), description="e-mail addresses, or team:name, shown in the UI")
-
-    @field_validator("animals", "owners", mode="before")
-    @classmethod
-    def _from_yaml_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    owners: Annotated[tuple[str, ...], AsTuple] = Field(
+        (), description="e-mail addresses, or team:name, shown in the UI"
+    )
 
     @field_validator("animals")
     @classmethod
@@ -271,6 +263,8 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{field}: missing; add it{more}"
     message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
+    if problem["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value):
+        message = f"write {value.replace('e', '.0e')}; YAML takes a number without a point for text"
     shown = "" if isinstance(value, dict) else f" = {value!r}"
     return f"{field}{shown}: {message[:1].lower()}{message[1:]}{more}"
 
