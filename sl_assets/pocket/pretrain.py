@@ -1,7 +1,7 @@
 """Pre-train the pocket model from a seed and save it as an ordinary transformers model.
 
 On a data-centre GPU this takes minutes, on a laptop's CPU hours. The data and the initial weights are the same
-everywhere; the trained weights differ in their last digits between devices, because float sums differ there.
+everywhere; trained weights differ from run to run on a GPU, where float sums come in no fixed order.
 """
 
 import math
