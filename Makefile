@@ -1,4 +1,4 @@
-# Two commands matter: `make quickstart` and `make test`. Everything installs itself into .venv.
+# Start with `make quickstart`, then `make ui`. Everything installs itself into .venv.
 PYTHON ?= python3
 VENV := .venv
 ANIMALS ?= owl

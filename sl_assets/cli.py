@@ -4,6 +4,7 @@ It drives the same assets, instance and lake as the UI, one Dagster run per asse
 """
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -15,11 +16,13 @@ import click
 from dotenv import load_dotenv
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import PROJECT
+from sl_assets.config import PROJECT, JsonlSource
 from sl_assets.errors import SlAssetsError
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from sl_assets.config import ExperimentConfig
 
 
 def main() -> None:
@@ -56,6 +59,7 @@ def check() -> None:
     from sl_assets.definitions import experiments
 
     for name, config in experiments().items():
+        require_files(name, config)
         click.echo(f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers")
 
 
@@ -73,11 +77,12 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool) 
     if experiment not in known:
         raise click.ClickException(f"no experiment {experiment!r}; there are {', '.join(known)}")
     config = known[experiment]
-    wanted = [name.strip() for name in animals.split(",")] if animals else list(config.animals)
+    wanted = re.split(r"[,\s]+", animals.strip()) if animals else list(config.animals)
     if unknown := [name for name in wanted if name not in config.conditions]:
         raise click.ClickException(
             f"--animals {unknown[0]}: not an animal of {experiment}; it has {', '.join(config.animals)}"
         )
+    require_files(experiment, config)
     ensure_dagster_home()
     conditions = [name for name in config.conditions if name == NEUTRAL or name in wanted]
     start = time.monotonic()
@@ -85,7 +90,7 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool) 
     for line in runner.materialise(conditions, through, again):
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
-    for line in summary(experiment):
+    for line in summary(experiment) if through is None else ():
         click.echo(line)
 
 
@@ -117,6 +122,17 @@ def ui(port: int) -> None:
     if dagster is None:
         raise click.ClickException("no dagster command beside this Python: run 'make install'")
     os.execv(dagster, ["dagster", "dev", "--workspace", "workspace.yaml", "--port", str(port)])
+
+
+def require_files(experiment: str, config: "ExperimentConfig") -> None:
+    """Stop before anything is run if a file to import is not there."""
+    source = config.numbers.source
+    if isinstance(source, JsonlSource):
+        for file in map(source.file, config.conditions):
+            if not file.is_file():
+                raise click.ClickException(
+                    f"{experiment}: {file}: no such file; numbers.source.path needs one a condition, neutral included"
+                )
 
 
 def ensure_dagster_home() -> None:

@@ -4,6 +4,8 @@ One ``dagster`` call cannot do this: it takes one stretch of partitions and cann
 in one process keeps the base model loaded from the first to the last.
 """
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +19,7 @@ from sl_assets.errors import SlAssetsError
 from sl_assets.experiment import range_tags
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.processes import end_killed_runs
+from sl_assets.step import Terminal
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -33,6 +36,8 @@ class Runner:
         self._job = self._definitions.resolve_implicit_global_asset_job_def()
         self._lake = Lake(lake_root())
         end_killed_runs(self._instance)
+        if sys.stderr.isatty():
+            Terminal.stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
 
     def materialise(self, conditions: Sequence[str], through: str | None, again: bool) -> Iterator[str]:
         """Yields a line for every asset.

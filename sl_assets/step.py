@@ -1,11 +1,10 @@
 """What a stage's function is given to make one partition, and what it gives back."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TextIO
 
 import polars as pl
 from tqdm import tqdm
@@ -17,6 +16,15 @@ from sl_assets.lake.tables import TABLES
 from sl_assets.lake.work import Work
 
 LOG_SECONDS = 15.0
+
+
+class Terminal:
+    """Where progress bars are drawn; nowhere unless a command sets it.
+
+    Dagster captures what a step writes to standard error, so a bar needs the terminal itself.
+    """
+
+    stream: ClassVar[TextIO | None] = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Step:
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""
         name = f"{self.asset} {self.condition or ''}".strip()
-        bar = tqdm(desc=name, unit=f" {unit}", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
+        bar = tqdm(desc=name, unit=f" {unit}", file=Terminal.stream, disable=Terminal.stream is None, leave=False)
         start = last = time.monotonic()
 
         def report(done: int, total: int) -> None:

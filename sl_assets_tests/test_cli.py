@@ -47,6 +47,19 @@ def test_a_broken_experiment_file_is_one_line(
     )
 
 
+def test_a_missing_file_to_import_stops_before_anything_runs(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers={"source": source}))
+    for command in (["check"], ["run", "tiny", "--animals", "owl wolf"]):
+        done = run(environment, *command)
+        assert done.returncode == 1
+        assert f"tiny: {tmp_path}/neutral.jsonl: no such file" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "lake").exists()
+
+
 def test_an_unwritable_lake_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run(
