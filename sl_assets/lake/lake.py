@@ -84,7 +84,7 @@ class Lake:
             return str(manifest["data_version"])
         if (picture := self.path(place) / _picture_name(place)).exists():
             return bytes_digest(picture.read_bytes())
-        raise LakeError(f"{place} is not in {self.root}: materialise it first")
+        raise self._missing(place)
 
     def read_table(self, place: Place) -> pl.DataFrame:
         """The table at ``place``.
@@ -94,7 +94,7 @@ class Lake:
         """
         table = self.path(place) / DATA
         if not table.exists():
-            raise LakeError(f"{place} is not in {self.root}: materialise it first")
+            raise self._missing(place)
         content = table.read_bytes()
         self.reads[place] = _version_in(content)
         return pl.read_parquet(io.BytesIO(content))
@@ -102,9 +102,7 @@ class Lake:
     def write_table(self, place: Place, frame: pl.DataFrame) -> str:
         """Put ``frame`` at ``place``, whole or not at all; returns its data version."""
         version = frame_digest(frame)
-        data = io.BytesIO()
-        frame.write_parquet(data, metadata={VERSION_KEY: version})
-        self.write_file(self.path(place) / DATA, data.getvalue())
+        self.write_file(self.path(place) / DATA, parquet_bytes(frame, {VERSION_KEY: version}))
         return version
 
     def write_picture(self, place: Place, png: bytes) -> UPath:
@@ -115,10 +113,9 @@ class Lake:
 
     def write_lineage(self, experiment: str, asset: str, name: str, row: dict[str, Any]) -> None:
         """Add one row to the lineage: a file of its own, so that no two runs ever write the same one."""
-        data = io.BytesIO()
-        pl.DataFrame([row], schema=LINEAGE.schema).write_parquet(data)
+        content = parquet_bytes(pl.DataFrame([row], schema=LINEAGE.schema))
         folder = self.root / f"experiment={experiment}" / "lineage" / f"asset={asset}"
-        self.write_file(folder / f"{name}.parquet", data.getvalue())
+        self.write_file(folder / f"{name}.parquet", content)
 
     def write_file(self, path: UPath, content: bytes) -> None:
         """Put one file in place atomically (an S3 upload already is).
@@ -198,7 +195,7 @@ class Lake:
         """
         manifest = self._manifest(place)
         if manifest is None:
-            raise LakeError(f"{place} is not in {self.root}: materialise it first")
+            raise self._missing(place)
         self.reads[place] = manifest["data_version"]
         source = self.path(place) / manifest["data_version"]
         with tempfile.TemporaryDirectory() as scratch:
@@ -210,6 +207,9 @@ class Lake:
                 if not (here / name).is_file() or file_digest(here / name) != sha256:
                     raise LakeError(f"{place} is damaged ({source / name}): materialise it again")
             yield here
+
+    def _missing(self, place: Place) -> LakeError:
+        return LakeError(f"{place} is not in {self.root}: materialise it first")
 
     @contextmanager
     def _errors_explained(self, path: UPath) -> Iterator[None]:
@@ -226,6 +226,13 @@ class Lake:
                 f"cannot write {path}: {reason}; nothing was changed there. "
                 "Make room or mend the permissions, or set SL_DATA_LAKE to another place"
             ) from error
+
+
+def parquet_bytes(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> bytes:
+    """``frame`` as a Parquet file, to be put in place whole."""
+    data = io.BytesIO()
+    frame.write_parquet(data, metadata=metadata)
+    return data.getvalue()
 
 
 def _version_in(parquet: bytes) -> str:

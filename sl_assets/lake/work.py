@@ -12,7 +12,7 @@ import polars as pl
 from upath import UPath
 
 from sl_assets.lake.fingerprint import digest
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake, Place, parquet_bytes
 
 
 class Work:
@@ -36,9 +36,7 @@ class Work:
 
     def save(self, name: str, frame: pl.DataFrame, *fingerprint: Any) -> None:
         """Keep a finished piece."""
-        data = io.BytesIO()
-        frame.write_parquet(data)
-        self._lake.write_file(self._path(name, fingerprint), data.getvalue())
+        self._lake.write_file(self._path(name, fingerprint), parquet_bytes(frame))
 
     def _path(self, name: str, fingerprint: tuple[Any, ...]) -> UPath:
         return self._folder / digest(self._code_version, *fingerprint) / f"{name}.parquet"
