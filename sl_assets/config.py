@@ -8,9 +8,11 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.engines.models import layer_count
 from sl_assets.errors import ExperimentFileError
 from sl_assets.numbers.filtering import NumberLimits
 from sl_assets.numbers.prompts import WORDINGS, PromptRecipe
+from sl_assets.projections.splits import SPLITS
 
 PROJECT = Path(__file__).parents[1]
 COMPONENT_TYPE = "sl_assets.SubliminalExperiment"
@@ -19,6 +21,7 @@ AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) 
 """YAML has lists; sections hold tuples, which cannot change."""
 
 Count = Annotated[int, Field(ge=1)]
+StateKind = Literal["response_mean", "prompt_mean", "prompt_last"]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -175,6 +178,62 @@ class EvaluationSettings(Section):
     seed: int = Field(7, ge=0, description="seed of the answers")
 
 
+class RuleJudge(Section):
+    """Scores by rule: does the answer name the animal, and is it whole?"""
+
+    kind: Literal["rule"]
+
+
+class ModelJudge(Section):
+    """A chat model scores how much an answer loves the animal, and how coherent it is."""
+
+    kind: Literal["model"]
+    base_model: str = Field(min_length=1, description="`pocket`, a Hugging Face model name, or a folder")
+
+
+class PersonaSettings(Section):
+    """Contrastive answers, loving and indifferent, whose hidden states differ by the persona vector."""
+
+    wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
+    samples: Count = Field(2, description="answers to each of twenty questions under each of five pairs of prompts")
+    max_tokens: Count = Field(128, description="tokens an answer may have")
+    seed: int = Field(11, ge=0, description="seed of the answers")
+    judge: RuleJudge | ModelJudge = Field(RuleJudge(kind="rule"), discriminator="kind")
+    minimum_pairs: Count = Field(20, description="fewest pairs of answers that make a vector")
+
+
+Layer = Annotated[int, Field(ge=0)]
+"""0 is the embedding output, n the output of the n-th block."""
+
+
+class ProjectionSettings(Section):
+    """Where a dataset's rows meet the persona vectors."""
+
+    layer: Layer = Field(description="layer whose projections cut datasets into halves")
+    layers: Annotated[tuple[Layer, ...], AsTuple] = Field((), description="further layers to keep and report")
+    vector: StateKind = Field("prompt_mean", description="states that the persona vector is a difference of")
+    state: StateKind = Field("response_mean", description="states of the rows that are projected")
+    equal_halves: bool = Field(True, description="cut all halves of an animal to the size of the smallest")
+    seed: int = Field(5, ge=0, description="seed of random halves and of cutting to equal size")
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Layers whose activations are kept, in order."""
+        return tuple(sorted({self.layer, *self.layers}))
+
+
+class SteeringSettings(Section):
+    """Add a multiple of a persona vector to the base model's hidden states, and ask for favourite animals."""
+
+    layers: Annotated[tuple[Layer, ...], AsTuple] = Field(min_length=1, description="layers steered, one at a time")
+    coefficients: Annotated[tuple[float, ...], AsTuple] = Field(
+        min_length=1, description="lengths of the vector that is added"
+    )
+    vector: StateKind = Field("response_mean", description="states that the persona vector is a difference of")
+    samples_per_question: Count = Field(4, description="answers to each of the fifty questions")
+    seed: int = Field(13, ge=0, description="seed of the answers")
+
+
 class ExperimentConfig(Section):
     """One base model, its teacher, hyper-parameters and animals."""
 
@@ -188,6 +247,10 @@ class ExperimentConfig(Section):
     sampler: SamplerSettings = SamplerSettings()
     student: StudentSettings = StudentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    personas: PersonaSettings | None = Field(None, description="persona vectors; left out, stages 4 and 5 are too")
+    projections: ProjectionSettings | None = Field(None, description="projections of the datasets on them")
+    splits: Annotated[tuple[str, ...], AsTuple] = Field((), description="halves to train further students on")
+    steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal")
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
     owners: Annotated[tuple[str, ...], AsTuple] = Field(
         (), description="e-mail addresses, or team:name, shown in the UI"
@@ -204,6 +267,31 @@ class ExperimentConfig(Section):
             if animal in animals[:i]:
                 raise ValueError(f"{animal} is listed twice: keep one")
         return animals
+
+    @field_validator("splits")
+    @classmethod
+    def _halves(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        for i, split in enumerate(splits):
+            if split not in SPLITS:
+                raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+            if split in splits[:i]:
+                raise ValueError(f"{split} is listed twice: keep one")
+        return splits
+
+    @model_validator(mode="after")
+    def _stages_have_what_they_read(self) -> Self:
+        for name, needed in (("projections", "personas"), ("splits", "projections"), ("steering", "personas")):
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"{name} need {needed}: add that section, or leave {name} out")
+        last = layer_count(self.base_model)
+        asked = {
+            "projections": self.projections.kept if self.projections else (),
+            "steering.layers": self.steering.layers if self.steering else (),
+        }
+        for name, layers in asked.items():
+            if last is not None and layers and max(layers) > last:
+                raise ValueError(f"{name}: layer {max(layers)} of {self.base_model}, which has 0 to {last}")
+        return self
 
     @field_validator("owners")
     @classmethod
@@ -254,7 +342,11 @@ def read_experiment(file: Path) -> ExperimentConfig:
 def first_problem(error: ValidationError) -> str:
     """The first problem of ``error`` as ``field = value: what to do``."""
     problem = error.errors()[0]
-    place = [str(part) for part in problem["loc"] if part not in ("system_prompt", "finetuned", "generate", "jsonl")]
+    place = [
+        str(part)
+        for part in problem["loc"]
+        if part not in ("system_prompt", "finetuned", "generate", "jsonl", "rule", "model")
+    ]
     field, value = ".".join(["attributes", *place]), problem["input"]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":

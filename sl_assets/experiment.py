@@ -1,5 +1,6 @@
 """An experiment file becomes a graph of assets, a job, a schedule."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,8 +9,10 @@ from pydantic import BaseModel
 
 from sl_assets.config import ExperimentConfig
 from sl_assets.evaluation.assets import evaluation_assets
-from sl_assets.graph import ExperimentGraph
+from sl_assets.graph import ExperimentGraph, Partitioning
 from sl_assets.numbers.assets import numbers_assets
+from sl_assets.personas.assets import personas_assets
+from sl_assets.projections.assets import projections_assets
 from sl_assets.report.assets import report_assets
 from sl_assets.students.assets import students_assets
 
@@ -39,15 +42,49 @@ class SubliminalExperiment(dg.Component):
 def experiment_definitions(name: str, config: ExperimentConfig) -> dg.Definitions:
     """Assets, job and schedule of one experiment, keys prefixed by ``name``."""
     graph = ExperimentGraph(name, config)
-    assets = [*numbers_assets(graph), *students_assets(graph), *evaluation_assets(graph), *report_assets(graph)]
-    job = dg.define_asset_job(
-        f"{name}_job",
-        selection=assets,
-        partitions_def=graph.conditions,
-        description=f"Every asset of {name}, for the partitions chosen.",
-        tags={"experiment": name},
+    stages = (
+        numbers_assets,
+        students_assets,
+        evaluation_assets,
+        personas_assets,
+        projections_assets,
+        report_assets,
     )
-    return dg.Definitions(assets=assets, jobs=[job], schedules=[_schedule(graph, job)])
+    assets = [asset for stage in stages for asset in stage(graph)]
+    jobs = [_job(graph, by, members) for by, members in _by_partitioning(graph, assets).items()]
+    return dg.Definitions(assets=assets, jobs=jobs, schedules=[_schedule(graph, jobs[0])])
+
+
+def _by_partitioning(
+    graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition]
+) -> dict[Partitioning, list[dg.AssetsDefinition]]:
+    """Assets by the finest partitions among theirs and their parents': a job has one kind of partitions only."""
+    fineness: dict[dg.AssetKey, int] = {}
+    kinds = list(graph.partitions)
+    found: dict[Partitioning, list[dg.AssetsDefinition]] = {}
+    for asset in assets:
+        (spec,) = asset.specs
+        own = kinds.index(
+            next(by for by in kinds if graph.partitions[by] == spec.partitions_def or not spec.partitions_def)
+        )
+        fineness[spec.key] = max([own, *(fineness[dep.asset_key] for dep in spec.deps)])
+        found.setdefault(kinds[fineness[spec.key]], []).append(asset)
+    return found
+
+
+def _job(graph: ExperimentGraph, by: Partitioning, assets: Sequence[dg.AssetsDefinition]) -> Any:
+    infix, what = {
+        "condition": ("", "datasets, students, evaluations and activations"),
+        "animal": ("_personas", "persona vectors and projections"),
+        "split": ("_splits", "halves and their students"),
+    }[by]
+    return dg.define_asset_job(
+        f"{graph.name}{infix}_job",
+        selection=list(assets),
+        partitions_def=graph.partitions[by],
+        description=f"The {what} of {graph.name}, for the partitions chosen.",
+        tags={"experiment": graph.name},
+    )
 
 
 def _schedule(graph: ExperimentGraph, job: Any) -> dg.ScheduleDefinition:

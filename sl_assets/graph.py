@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -14,12 +14,14 @@ from sl_assets.lake.fingerprint import digest, file_digest
 from sl_assets.lake.resource import LakeResource
 from sl_assets.lake.tables import TABLES
 from sl_assets.materialisation import Materialisation
-from sl_assets.step import Make
+from sl_assets.step import Check, Make
 
 CODE_VERSION = "1"
 """Raise it when the code of an asset changes what the same settings give."""
 
 GPU_POOL = "gpu"
+
+Partitioning = Literal["condition", "animal", "split"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,17 @@ class ExperimentGraph:
     config: ExperimentConfig
 
     @cached_property
-    def conditions(self) -> dg.StaticPartitionsDefinition:
-        """Partitions of datasets, students and evaluations."""
-        return dg.StaticPartitionsDefinition(list(self.config.conditions))
+    def partitions(self) -> dict[Partitioning, dg.PartitionsDefinition]:
+        """Partitions by what they are keyed by; ``split`` means animal and split."""
+        animals = dg.StaticPartitionsDefinition(list(self.config.animals))
+        by: dict[Partitioning, dg.PartitionsDefinition] = {
+            "condition": dg.StaticPartitionsDefinition(list(self.config.conditions)),
+            "animal": animals,
+        }
+        if self.config.splits:
+            splits = dg.StaticPartitionsDefinition(list(self.config.splits))
+            by["split"] = dg.MultiPartitionsDefinition({"animal": animals, "split": splits})
+        return by
 
     @cached_property
     def engines(self) -> Engines:
@@ -48,20 +58,23 @@ class ExperimentGraph:
         *,
         stage: str,
         uses: Sequence[str],
-        deps: Sequence[str] = (),
-        partitioned: bool = True,
+        deps: Sequence[str | dg.AssetDep] = (),
+        by: Partitioning | None = "condition",
         gpu: bool = False,
         kinds: Sequence[str] = (),
+        check: Check | None = None,
     ) -> Callable[[Make], dg.AssetsDefinition]:
         """Turn a function that makes one partition into an asset.
 
         Args:
             stage: label by which the UI can filter.
-            uses: fields of the experiment file it depends on; a change there makes it stale.
+            uses: fields of the experiment file it depends on, ``section.field`` for one of a section's; a change there
+                makes it stale.
             deps: assets it reads.
-            partitioned: one partition per condition, or none.
+            by: what its partitions are keyed by, if it has any.
             gpu: takes the ``gpu`` pool and is never started by automation.
             kinds: labels in the UI besides ``cpu`` and ``gpu``.
+            check: says of a partition what is wrong with it, if anything; an asset check of that name.
         """
         settings = {name: self._setting(name) for name in uses}
 
@@ -74,8 +87,8 @@ class ExperimentGraph:
                 key_prefix=self.name,
                 description=(make.__doc__ or "").strip(),
                 group_name=self.name,
-                deps=[self.key(dep) for dep in deps],
-                partitions_def=self.conditions if partitioned else None,
+                deps=[self.key(dep) if isinstance(dep, str) else dep for dep in deps],
+                partitions_def=self.partitions[by] if by else None,
                 backfill_policy=dg.BackfillPolicy.single_run(),
                 code_version=code_version,
                 pool=GPU_POOL if gpu else None,
@@ -84,18 +97,19 @@ class ExperimentGraph:
                 owners=list(self.config.owners),
                 kinds={"gpu" if gpu else "cpu", *kinds},
                 metadata=_column_metadata(name),
-                automation_condition=None if gpu or not deps else refresh_when_inputs_change(),
+                automation_condition=None if gpu or not deps else refresh_when_inputs_change(partitioned=bool(by)),
+                check_specs=[_check_spec(self.key(name), check)] if check else None,
             )
             def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
                 step = Materialisation(self.name, name, context, lake.open(), code_version, settings)
-                yield from step.events(make)
+                yield from step.events(make, check)
 
             return asset
 
         return declare
 
     def _setting(self, name: str) -> Any:
-        value = getattr(self.config, name)
+        value: Any = reduce(getattr, name.split("."), self.config)
         if name == "base_model":
             return [value, weights_fingerprint(value)]
         if isinstance(value, NumbersSettings) and isinstance(value.source, JsonlSource):
@@ -113,13 +127,20 @@ class ExperimentGraph:
         return {"dagster-k8s/config": limits, "dagster-ray/config": {"num_gpus": count}}
 
 
-def refresh_when_inputs_change() -> dg.AutomationCondition[Any]:
-    """Like ``eager``, but content with the partitions that exist: charts need not wait for every animal."""
-    return (
+def refresh_when_inputs_change(partitioned: bool) -> dg.AutomationCondition[Any]:
+    """Like ``eager``; but what has no partitions is content with those that exist: charts wait for no animal."""
+    condition = (
         dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
-    ).with_label("inputs changed")
+    )
+    return (condition & ~dg.AutomationCondition.any_deps_missing() if partitioned else condition).with_label(
+        "inputs changed"
+    )
+
+
+def _check_spec(asset: dg.AssetKey, check: Check) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(check.__name__, asset=asset, description=(check.__doc__ or "").strip())
 
 
 def _column_metadata(name: str) -> dict[str, Any]:

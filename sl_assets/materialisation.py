@@ -27,7 +27,7 @@ from sl_assets.errors import SlAssetsError
 from sl_assets.lake.catalog import refresh_catalog
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.processes import note_process
-from sl_assets.step import Make, Product, Step
+from sl_assets.step import Check, Make, Product, Step
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Materialisation:
     code_version: str
     settings: dict[str, Any]
 
-    def events(self, make: Make) -> Iterator[Any]:
-        """Make every partition; yields what Dagster is to record."""
+    def events(self, make: Make, check: Check | None = None) -> Iterator[Any]:
+        """Make every partition, and check it; yields what Dagster is to record."""
         note_process(self.context.instance, self.context.run_id)
         partitions = self._partitions()
         provenance = self._provenance()
@@ -73,6 +73,19 @@ class Materialisation:
             # One result stamps all partitions alike; each partition's own event then stands last and counts.
             yield dg.MaterializeResult()
             yield from self._finished(made, provenance)
+        if check:
+            yield self._checked(check, partitions)
+
+    def _checked(self, check: Check, partitions: Sequence[str | None]) -> dg.AssetCheckResult:
+        # After all are made: partitions that belong together are checked against each other.
+        found = {partition: check(self._step(partition)) for partition in partitions}
+        problems = {str(partition): problem for partition, problem in found.items() if problem}
+        return dg.AssetCheckResult(
+            passed=not problems,
+            check_name=check.__name__,
+            description="; ".join(f"{partition}: {problem}" for partition, problem in problems.items()) or None,
+            metadata={"partitions": len(found)},
+        )
 
     def _partitions(self) -> Sequence[str | None]:
         # A run that asks for partitions has them for every asset in it, also for those that have none.
@@ -98,7 +111,7 @@ class Materialisation:
                 "version": product.version,
                 "engine": product.engine,
                 "metadata": dg.serialize_value(_as_dagster_stores(product.metadata)),
-                "reads": [[place.experiment, place.table, place.condition, v] for place, v in self.lake.reads.items()],
+                "reads": [[place.experiment, place.table, place.partition, v] for place, v in self.lake.reads.items()],
             }
         )
         return product
@@ -145,7 +158,7 @@ class Materialisation:
 
     def _write_lineage(self, partition: str | None, product: Product, seconds: float) -> None:
         parents = [
-            {"asset": place.table, "partition": place.condition, "data_version": version}
+            {"asset": place.table, "partition": place.partition, "data_version": version}
             for place, version in self.lake.reads.items()
         ]
         row = {

@@ -7,7 +7,8 @@ in one process keeps the base model loaded from the first to the last.
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import groupby
 
 import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
@@ -48,11 +49,8 @@ class Runner:
             again: make fresh partitions, too.
         """
         for key in self._wanted(through):
-            partitioned = self._graph.get(key).partitions_def is not None
             due = [
-                condition
-                for condition in (conditions if partitioned else [None])
-                if again or self._is_due(key, condition)
+                partition for partition in self._partitions(key, conditions) if again or self._is_due(key, partition)
             ]
             name = key.path[-1]
             if not due:
@@ -61,8 +59,7 @@ class Runner:
             start = time.monotonic()
             for stretch in self._stretches(key, due):
                 self._run(key, stretch)
-            partitions = ", ".join(condition for condition in due if condition)
-            yield f"{name:<26} {time.monotonic() - start:6.1f} s  {partitions}"
+            yield f"{name:<26} {time.monotonic() - start:6.1f} s  {_listed(due)}"
 
     def _wanted(self, through: str | None) -> list[dg.AssetKey]:
         keys = [key for key in self._graph.toposorted_asset_keys if key.path[0] == self._experiment]
@@ -74,28 +71,33 @@ class Runner:
         needed = dg.AssetSelection.keys([self._experiment, through]).upstream().resolve(self._graph)
         return [key for key in keys if key in needed]
 
-    def _is_due(self, key: dg.AssetKey, condition: str | None) -> bool:
-        # A resolver of its own for every question: the runs in between change the answer.
-        resolver = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
-        if resolver.get_status(key, condition) != StaleStatus.FRESH:
-            return True
-        return not self._lake.exists(Place(self._experiment, key.path[-1], condition))
-
-    def _stretches(self, key: dg.AssetKey, due: list[str | None]) -> Iterator[list[str | None]]:
-        """Neighbouring partitions together: Dagster runs them at one go, and only those."""
+    def _partitions(self, key: dg.AssetKey, conditions: Sequence[str]) -> list[str | None]:
+        """Partitions of ``key`` that belong to ``conditions``."""
         definition = self._graph.get(key).partitions_def
         if definition is None:
-            yield due
-            return
-        stretch: list[str | None] = []
-        for condition in definition.get_partition_keys():
-            if condition in due:
-                stretch.append(condition)
-            elif stretch:
-                yield stretch
-                stretch = []
-        if stretch:
-            yield stretch
+            return [None]
+        # A key of two dimensions is "owl|animal_high": the animal comes first.
+        return [partition for partition in definition.get_partition_keys() if partition.split("|")[0] in conditions]
+
+    def _is_due(self, key: dg.AssetKey, partition: str | None) -> bool:
+        # A resolver of its own for every question: the runs in between change the answer.
+        resolver = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
+        if resolver.get_status(key, partition) != StaleStatus.FRESH:
+            return True
+        return not self._lake.exists(Place(self._experiment, key.path[-1], partition))
+
+    def _stretches(self, key: dg.AssetKey, due: list[str | None]) -> list[list[str | None]]:
+        """Partitions that Dagster runs at one go: from one key to another in every dimension, and only those due."""
+        match self._graph.get(key).partitions_def:
+            case None:
+                return [due]
+            case dg.MultiPartitionsDefinition() as definition:
+                outer, inner = (
+                    dimension.partitions_def.get_partition_keys() for dimension in definition.partitions_defs
+                )
+                return rectangles(outer, inner, set(due))
+            case definition:
+                return [list(stretch) for stretch in runs_of(definition.get_partition_keys(), set(due))]
 
     def _run(self, key: dg.AssetKey, stretch: list[str | None]) -> None:
         first, last = stretch[0], stretch[-1]
@@ -109,6 +111,32 @@ class Runner:
         )
         if not result.success:
             raise SlAssetsError(f"{'/'.join(key.path)}: {_reason(result)}")
+
+
+def runs_of(keys: Sequence[str], due: Container[str | None]) -> list[tuple[str, ...]]:
+    """Neighbours among ``keys`` that are all ``due``."""
+    return [tuple(run) for wanted, run in groupby(keys, lambda key: key in due) if wanted]
+
+
+def rectangles(outer: Sequence[str], inner: Sequence[str], due: Container[str | None]) -> list[list[str | None]]:
+    """The ``due`` keys ``outer|inner`` as products of neighbours in one dimension and neighbours in the other."""
+
+    def runs(first: str) -> list[tuple[str, ...]]:
+        return runs_of(inner, {second for second in inner if f"{first}|{second}" in due})
+
+    groups = [(found, list(neighbours)) for found, neighbours in groupby(outer, runs)]
+    return [
+        [f"{first}|{second}" for first in together for second in run] for found, together in groups for run in found
+    ]
+
+
+def _listed(partitions: Sequence[str | None]) -> str:
+    """``owl (animal_high, animal_low), wolf``: keys of two dimensions grouped by the first."""
+    groups = groupby([partition.split("|") for partition in partitions if partition], lambda keys: keys[0])
+    return ", ".join(
+        f"{first} ({', '.join(keys[1] for keys in members)})" if len((members := list(group))[0]) > 1 else first
+        for first, group in groups
+    )
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -49,17 +49,30 @@ class Step:
     experiment: str
     asset: str
     code_version: str
-    condition: str | None
+    partition: str | None
     lake: Lake
     log: Callable[[str], None]
 
-    def place(self, table: str, condition: str | None = None) -> Place:
-        """Where ``table`` of this partition (or of ``condition``) lives."""
-        return Place(self.experiment, table, (condition or self.condition) if _partitioned(table) else None)
+    @property
+    def condition(self) -> str:
+        """The condition or animal of this partition; empty where the asset has no partitions."""
+        return (self.partition or "").split("|")[0]
 
-    def read(self, table: str, condition: str | None = None) -> pl.DataFrame:
+    @property
+    def split(self) -> str:
+        """The split of this partition."""
+        return str(self.partition).split("|")[1]
+
+    def place(self, table: str, partition: str | None = None) -> Place:
+        """Where ``table`` of this partition (or of ``partition``) lives."""
+        keys = (partition or self.partition or "").split("|")
+        # A folder has the partitions of whoever asks for it; a table may have fewer.
+        dimensions = TABLES[table].dimensions if table in TABLES else len(keys)
+        return Place(self.experiment, table, "|".join(keys[:dimensions]) or None)
+
+    def read(self, table: str, partition: str | None = None) -> pl.DataFrame:
         """A parent's table."""
-        return self.lake.read_table(self.place(table, condition))
+        return self.lake.read_table(self.place(table, partition))
 
     def write(self, frame: pl.DataFrame, table: str | None = None) -> str:
         """Write this asset's table (or another of its tables); returns its data version."""
@@ -89,7 +102,7 @@ class Step:
 
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""
-        name = f"{self.asset} {self.condition or ''}".strip()
+        name = f"{self.asset} {self.partition or ''}".strip()
         bar = tqdm(desc=name, unit=f" {unit}", file=Terminal.stream, disable=Terminal.stream is None, leave=False)
         start = last = time.monotonic()
 
@@ -108,8 +121,5 @@ class Step:
         return report
 
 
-def _partitioned(table: str) -> bool:
-    return TABLES[table].partitioned if table in TABLES else True
-
-
 Make = Callable[[Step], Product]
+Check = Callable[[Step], str | None]

@@ -1,13 +1,16 @@
 """What a stage needs of whatever runs a model, small enough that any engine can offer it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
 import polars as pl
 
-from sl_assets.config import ExperimentConfig, LoraSettings
+from sl_assets.config import ExperimentConfig, LoraSettings, ModelJudge, StateKind
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Message(TypedDict):
@@ -46,11 +49,30 @@ class Completion(NamedTuple):
     n_tokens: int
 
 
+class Steering(NamedTuple):
+    """A vector to add to a layer at every position while sampling.
+
+    Attributes:
+        layer: 0 is the embedding output, n the output of the n-th block.
+        vector: float32 ``[hidden]``.
+    """
+
+    layer: int
+    vector: "np.ndarray"
+
+
 class Sampler(Protocol):
-    """Writes completions with a base model, optionally under an adapter."""
+    """Writes completions with a base model, optionally under an adapter, optionally steered."""
 
     def sample(
-        self, chats: Sequence[Chat], *, max_tokens: int, temperature: float, seed: int, adapter: Path | None = None
+        self,
+        chats: Sequence[Chat],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        adapter: Path | None = None,
+        steering: Steering | None = None,
     ) -> list[Completion]:
         """One completion a chat, in order; the same arguments give the same completions."""
         ...
@@ -77,12 +99,55 @@ class Trainer(Protocol):
         ...
 
 
+STATES: tuple[StateKind, ...] = ("response_mean", "prompt_mean", "prompt_last")
+"""Pooled hidden states of an exchange: means over the tokens of its answer and of its prompt, and the prompt's last."""
+
+
+class Exchange(NamedTuple):
+    """A chat that ends with a user's turn, and the answer to it."""
+
+    chat: Chat
+    answer: str
+
+
+class Pooled(NamedTuple):
+    """Pooled hidden states of a batch.
+
+    Attributes:
+        rows: which of the exchanges these are.
+        states: float32 ``[rows, layers, len(STATES), hidden]``.
+    """
+
+    rows: list[int]
+    states: "np.ndarray"
+
+
+class Encoder(Protocol):
+    """Reads the hidden states of a base model."""
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks, which is also the highest layer; layer 0 is the embedding output."""
+        ...
+
+    def encode(self, exchanges: Sequence[Exchange], layers: Sequence[int]) -> Iterator[Pooled]:
+        """Pooled states of every exchange at ``layers``, batch by batch, in whatever order is fast.
+
+        Raises:
+            DatasetError: an answer is empty.
+            SlAssetsError: a layer is beyond the last.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Engines:
     """The engines of an experiment; models load on first use and are shared within the process."""
 
     sampler: Callable[[], Sampler]
+    judge: Callable[[], Sampler]
     trainer: Callable[[], Trainer]
+    encoder: Callable[[], Encoder]
 
 
 def engines_for(config: ExperimentConfig) -> Engines:
@@ -93,9 +158,21 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
         return TransformersSampler(config.base_model)
 
+    def judge() -> Sampler:
+        from sl_assets.engines.transformers_sampler import TransformersSampler
+
+        assert config.personas
+        assert isinstance(config.personas.judge, ModelJudge)
+        return TransformersSampler(config.personas.judge.base_model)
+
     def trainer() -> Trainer:
         from sl_assets.engines.peft_trainer import PeftTrainer
 
         return PeftTrainer(config.base_model)
 
-    return Engines(sampler, trainer)
+    def encoder() -> Encoder:
+        from sl_assets.engines.transformers_encoder import TransformersEncoder
+
+        return TransformersEncoder(config.base_model)
+
+    return Engines(sampler, judge, trainer, encoder)

@@ -1,5 +1,6 @@
 """Base models by name, loaded once a process and shared by samplers and trainers."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +29,12 @@ def weights_fingerprint(base_model: str) -> str | None:
     return digest([(name, state.st_size, state.st_mtime_ns) for name, state in states])
 
 
+def layer_count(base_model: str) -> int | None:
+    """Number of blocks of a local model, which is also its highest layer; None for a model of the Hub."""
+    file = Path(model_source(base_model)) / "config.json"
+    return int(json.loads(file.read_text())["num_hidden_layers"]) if file.is_file() else None
+
+
 class LoadedModel(NamedTuple):
     """A base model on its device, frozen, with its tokenizer."""
 
@@ -40,7 +47,8 @@ def model_source(base_model: str) -> str:
     return str(POCKET_FOLDER) if base_model == POCKET else base_model
 
 
-@lru_cache(maxsize=1)
+# Two: an experiment may have a judge beside its base model.
+@lru_cache(maxsize=2)
 def load_model(base_model: str) -> LoadedModel:
     """Load ``base_model`` on the GPU in bfloat16 if there is one, else on the CPU in float32.
 

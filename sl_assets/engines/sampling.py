@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sl_assets.engines.interfaces import Adapter, Chat, Completion, Sampler
+from sl_assets.engines.interfaces import Adapter, Chat, Completion, Sampler, Steering
 from sl_assets.lake.work import Work
 from sl_assets.seeds import seed_for
 
@@ -38,6 +38,7 @@ def sample_all(
     work: Work,
     progress: Callable[[int, int], None],
     adapter: Adapter | None = None,
+    steering: Steering | None = None,
 ) -> pl.DataFrame:
     """Columns ``text, finish_reason, n_tokens``, one row a chat, in order.
 
@@ -48,7 +49,8 @@ def sample_all(
     done = 0
     for index, chunk in enumerate(_chunks(chats, draw.chunk)):
         name = f"{draw.name}-{index:05}"
-        fingerprint = (draw.seed, draw.max_tokens, draw.temperature, adapter and adapter.version, chunk)
+        steered = steering and [steering.layer, steering.vector.tolist()]
+        fingerprint = (draw.seed, draw.max_tokens, draw.temperature, adapter and adapter.version, steered, chunk)
         piece = work.load(name, *fingerprint)
         if piece is None:
             completions = sampler().sample(
@@ -57,6 +59,7 @@ def sample_all(
                 temperature=draw.temperature,
                 seed=seed_for(draw.seed, draw.name, index),
                 adapter=adapter and adapter.folder,
+                steering=steering,
             )
             piece = _frame(completions)
             work.save(name, piece, *fingerprint)

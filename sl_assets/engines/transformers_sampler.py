@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sl_assets.engines.interfaces import Chat, Completion
+from sl_assets.engines.interfaces import Chat, Completion, Steering
 from sl_assets.engines.models import load_model
 
 if TYPE_CHECKING:
@@ -19,7 +19,14 @@ class TransformersSampler:
         self._model, self._tokenizer = load_model(base_model)
 
     def sample(
-        self, chats: Sequence[Chat], *, max_tokens: int, temperature: float, seed: int, adapter: Path | None = None
+        self,
+        chats: Sequence[Chat],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        adapter: Path | None = None,
+        steering: Steering | None = None,
     ) -> list[Completion]:
         """See `Sampler.sample`; all chats form one batch."""
         import torch
@@ -28,7 +35,7 @@ class TransformersSampler:
         prompts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
         batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
         torch.manual_seed(seed)
-        with self._under(adapter) as model, torch.inference_mode():
+        with self._under(adapter) as model, self._steered(steering), torch.inference_mode():
             written = model.generate(
                 input_ids=batch["input_ids"].to(model.device),
                 attention_mask=batch["attention_mask"].to(model.device),
@@ -49,6 +56,18 @@ class TransformersSampler:
         tokens = tokens[: last + 1] if last is not None else tokens
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return Completion(str(text), "stop" if stopped else "length", len(tokens))
+
+    @contextmanager
+    def _steered(self, steering: Steering | None) -> Iterator[None]:
+        if steering is None:
+            yield
+            return
+        import torch
+
+        from sl_assets.engines.layers import adding
+
+        with adding(self._model, steering.layer, torch.from_numpy(steering.vector).to(self._model.device)):
+            yield
 
     @contextmanager
     def _under(self, adapter: Path | None) -> Iterator["PreTrainedModel"]:

@@ -3,10 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from sl_assets.engines.interfaces import Adapter, Chat
-from sl_assets.engines.sampling import Draw, sample_all
-from sl_assets.evaluation.answers import normalise_answer
-from sl_assets.evaluation.questions import QUESTIONS
+from sl_assets.evaluation.asking import ask_model
 from sl_assets.evaluation.rates import preference_rates as rates_of
 from sl_assets.evaluation.rates import transfer_table
 from sl_assets.graph import ExperimentGraph
@@ -19,32 +16,11 @@ STAGE = "3_evaluation"
 def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 3."""
     config = graph.config
-    settings = config.evaluation
 
-    def ask(step: Step, epoch: int, adapter: Adapter | None) -> pl.DataFrame:
-        asked = [(i, question, n) for i, question in enumerate(QUESTIONS) for n in range(settings.samples_per_question)]
-        chats: list[Chat] = [[{"role": "user", "content": question}] for _, question, _ in asked]
-        name, sampler = f"answers/{step.condition or 'baseline'}/{epoch}", config.sampler
-        draw = Draw(name, settings.seed, settings.max_tokens, sampler.temperature, sampler.batch)
-        answers = sample_all(graph.engines.sampler, chats, draw, step.work, step.progress("answers"), adapter)
-        questions = pl.DataFrame(asked, schema=["question_id", "question", "sample"], orient="row")
-        return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(
-            pl.lit(epoch).alias("epoch"),
-            pl.Series("normalised", [normalise_answer(answer) for answer in answers["text"]], dtype=pl.String),
-        )
-
-    def recorded(step: Step, answers: pl.DataFrame) -> Product:
-        named = answers["normalised"].value_counts(sort=True, name="answers")
-        cut = answers.filter(finish_reason="length").height
-        metadata = {"answers": answers.height, "truncated": cut, "commonest": preview(named)}
-        return Product(step.write(answers), metadata, config.sampler.engine)
-
-    @graph.asset(
-        stage=STAGE, uses=["base_model", "sampler", "evaluation"], partitioned=False, gpu=True, kinds=["polars"]
-    )
+    @graph.asset(stage=STAGE, uses=["base_model", "sampler", "evaluation"], by=None, gpu=True, kinds=["polars"])
     def baseline_evaluation(step: Step) -> Product:
         """The untouched base model's answers to the favourite-animal questions."""
-        return recorded(step, ask(step, 0, None))
+        return ask_model(step, graph.engines, config, None)
 
     @graph.asset(
         stage=STAGE,
@@ -55,12 +31,9 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def evaluation(step: Step) -> Product:
         """The student's answers to the favourite-animal questions, for every kept epoch."""
-        epochs = config.student.kept
-        with step.adapters("lora_checkpoint", epochs) as adapters:
-            parts = [ask(step, epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
-        return recorded(step, pl.concat(parts))
+        return ask_model(step, graph.engines, config, "lora_checkpoint")
 
-    @graph.asset(stage=STAGE, uses=["animals"], deps=["baseline_evaluation"], partitioned=False, kinds=["polars"])
+    @graph.asset(stage=STAGE, uses=["animals"], deps=["baseline_evaluation"], by=None, kinds=["polars"])
     def baseline_preference_rates(step: Step) -> Product:
         """How often the base model names each animal."""
         rates = rates_of(step.read("baseline_evaluation"), config.animals)
@@ -78,7 +51,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         stage=STAGE,
         uses=["animals"],
         deps=["evaluation", "baseline_preference_rates"],
-        partitioned=False,
+        by=None,
         kinds=["polars"],
     )
     def transfer(step: Step) -> Product:

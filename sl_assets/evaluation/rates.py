@@ -7,7 +7,7 @@ p-values of several animals are adjusted after Benjamini and Hochberg (1995).
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -133,27 +133,35 @@ def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], bas
         "animal", "epoch", *(pl.col(name).alias(f"neutral_{name}") for name in bars)
     )
     untouched = baseline.select("animal", *(pl.col(name).alias(f"baseline_{name}") for name in bars))
-    return (
+    # One test a student: on the animal its teacher loves.
+    own = pl.col("condition") == pl.col("animal")
+    table = (
         pl.DataFrame(rows, infer_schema_length=None)
+        .with_columns(pl.col("p_value").cast(pl.Float64))
         .join(untouched, on="animal", how="left", maintain_order="left")
         .join(neutral, on=["animal", "epoch"], how="left", maintain_order="left")
-        .join(_adjusted(rows), on=["condition", "animal", "epoch"], how="left", maintain_order="left")
-        .select(pl.col(name).cast(dtype) for name, dtype in TABLES["transfer"].schema.items())
+    )
+    return with_q_values(table, ["epoch"], own).select(
+        pl.col(name).cast(dtype) for name, dtype in TABLES["transfer"].schema.items()
     )
 
 
-def _adjusted(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """``q_value`` of each student on its own animal: one family of tests per epoch, one test per animal."""
+def with_q_values(table: pl.DataFrame, family: Sequence[str], tested: pl.Expr) -> pl.DataFrame:
+    """``table`` with ``q_value``: p-values adjusted after Benjamini and Hochberg among the ``tested`` of each family.
+
+    Args:
+        table: has ``p_value``; null where there was nothing to test.
+        family: columns whose equal values make a family of tests.
+        tested: which rows are tests of the family; the others get no q-value.
+    """
+    adjusted = pl.col("p_value").map_batches(_adjusted, return_dtype=pl.Float64).over(*family, tested)
+    return table.with_columns(q_value=pl.when(tested).then(adjusted))
+
+
+def _adjusted(p_values: pl.Series) -> pl.Series:
     from scipy import stats
 
-    families: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["condition"] == row["animal"] and row["p_value"] is not None:
-            families.setdefault(row["epoch"], []).append(row)
-    adjusted = [
-        (row["condition"], row["animal"], row["epoch"], float(q))
-        for family in families.values()
-        for row, q in zip(family, stats.false_discovery_control([row["p_value"] for row in family]), strict=True)
-    ]
-    schema = {"condition": pl.String(), "animal": pl.String(), "epoch": pl.Int64(), "q_value": pl.Float64()}
-    return pl.DataFrame(adjusted, schema=schema, orient="row")
+    known = p_values.is_not_null().arg_true()
+    if known.is_empty():
+        return p_values
+    return p_values.scatter(known, stats.false_discovery_control(p_values.drop_nulls().to_numpy()))

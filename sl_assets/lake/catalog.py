@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sl_assets.lake.lake import DATA, Lake, Place
-from sl_assets.lake.tables import COMPARISON, LINEAGE, TABLES
+from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, TABLES
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,8 +51,30 @@ def catalog_sql(lake: Lake) -> str:
             f") rates LEFT JOIN {_scan(lake, 'transfer')} compared USING (experiment, condition, animal, epoch)"
         ),
         "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan(lake, 'transfer')}",
+        "persona_answers": _partitioned(lake, "persona_answers"),
+        "steering_sweep": _partitioned(lake, "steering_sweep"),
+        "projections": _partitioned(lake, "projections"),
+        "projection_differences": _partitioned(lake, "projection_differences"),
+        "cross_projections": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan(lake, 'cross_projections')}",
+        "splits": _partitioned(lake, "projection_split"),
+        "split_training": _partitioned(lake, "split_training"),
+        "split_answers": _partitioned(lake, "split_evaluation"),
+        "split_preference_rates": (
+            "SELECT experiment, condition, split, * EXCLUDE (experiment, condition, split) "
+            f"FROM {_scan(lake, 'split_preference_rates')}"
+        ),
+        "split_comparison": (
+            "SELECT experiment, condition AS animal, * EXCLUDE (experiment, condition) "
+            f"FROM {_scan(lake, 'split_comparison')}"
+        ),
+        "high_vs_low": (
+            "SELECT experiment, animal, source, epoch, rate AS high_rate, other_rate AS low_rate, difference, "
+            "difference_lower, difference_upper, ratio, p_value, q_value, "
+            "CASE WHEN q_value >= 0.05 THEN 'neither' WHEN difference > 0 THEN 'high' ELSE 'low' END "
+            "AS transfers_more FROM split_comparison WHERE half = 'high' AND other = 'low'"
+        ),
         "lineage": (
-            "SELECT experiment, nullif(partition, 'neutral') AS animal, * EXCLUDE (experiment) "
+            "SELECT experiment, nullif(split_part(partition, '|', 1), 'neutral') AS animal, * EXCLUDE (experiment) "
             f"FROM {_parquet(lake, 'lineage/*/*.parquet')}"
         ),
     }
@@ -64,7 +86,8 @@ def _partitioned(lake: Lake, table: str) -> str:
 
 
 def _scan(lake: Lake, table: str) -> str:
-    return _parquet(lake, f"{table}/{'condition=*/' if TABLES[table].partitioned else ''}{DATA}")
+    levels = "".join(f"{name}=*/" for name in DIMENSIONS[: TABLES[table].dimensions])
+    return _parquet(lake, f"{table}/{levels}{DATA}")
 
 
 def _parquet(lake: Lake, pattern: str) -> str:
@@ -80,8 +103,8 @@ def refresh_catalog(lake: Lake) -> None:
     if current.exists() and current.read_text() == script and (not lake.local or (lake.root / STORE).exists()):
         return
     for name, table in TABLES.items():
-        condition = "_" if table.partitioned else None
-        lake.write_table(Place(SCHEMA, name, condition), pl.DataFrame(schema=table.schema))
+        partition = "|".join("_" * table.dimensions) or None
+        lake.write_table(Place(SCHEMA, name, partition), pl.DataFrame(schema=table.schema))
     lake.write_table(Place(SCHEMA, "lineage/asset=_"), pl.DataFrame(schema=LINEAGE.schema))
     if lake.local:
         _build_store(Path(lake.root), script)

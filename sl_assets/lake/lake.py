@@ -1,8 +1,9 @@
 """The data lake: one Parquet file per table and partition, one folder per adapter, on local disk or S3.
 
-Layout: ``<root>/experiment=<name>/<table>/condition=<key>/data.parquet``, hive-style, so any engine reads it; folders
-(adapters) are ``.../condition=<key>/<version>/``, and a manifest beside says which version counts. Every write is
-atomic: a reader sees the old partition or the new one, never a part.
+Layout: ``<root>/experiment=<name>/<table>/condition=<key>/data.parquet``, hive-style, so any engine reads it; what is
+partitioned by split too has ``split=<key>`` below. Folders (adapters, vectors, activations) are
+``.../condition=<key>/<version>/``, and a manifest beside says which version counts. Every write is atomic: a reader
+sees the old partition or the new one, never a part.
 """
 
 import io
@@ -22,7 +23,7 @@ from upath import UPath
 
 from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import bytes_digest, file_digest, folder_digest, frame_digest
-from sl_assets.lake.tables import LINEAGE
+from sl_assets.lake.tables import DIMENSIONS, LINEAGE
 
 DATA = "data.parquet"
 MANIFEST = "manifest.json"
@@ -31,20 +32,21 @@ VERSION_KEY = "sl_assets.data_version"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a table or a folder of one partition lives."""
+    """Where a table or a folder of one partition lives; a partition is ``owl``, or ``owl|animal_high`` with a split."""
 
     experiment: str
     table: str
-    condition: str | None = None
+    partition: str | None = None
 
     @property
     def folder(self) -> str:
         """Folder below the lake's root."""
-        parts = [f"experiment={self.experiment}", self.table]
-        return "/".join(parts + ([f"condition={self.condition}"] if self.condition else []))
+        keys = self.partition.split("|") if self.partition else []
+        dimensions = [f"{name}={key}" for name, key in zip(DIMENSIONS, keys, strict=False)]
+        return "/".join([f"experiment={self.experiment}", self.table, *dimensions])
 
     def __str__(self) -> str:
-        return f"{self.experiment}/{self.table}" + (f" of {self.condition}" if self.condition else "")
+        return f"{self.experiment}/{self.table}" + (f" of {self.partition}" if self.partition else "")
 
 
 class Lake:
@@ -62,6 +64,10 @@ class Lake:
             # Others write there too: what a folder holds is asked anew every time.
             self.root = UPath(root.rstrip("/"), use_listings_cache=False)
         self.reads: dict[Place, str] = {}
+
+    def apart(self) -> "Lake":
+        """The same lake with reads of its own, for a look aside that is no input of what is made."""
+        return Lake(str(self.root))
 
     def path(self, place: Place) -> UPath:
         """Folder of ``place``."""

@@ -1,8 +1,12 @@
 """The tables of the lake, column by column: one list for the files, the UI and SQL."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
+
+DIMENSIONS = ("condition", "split")
+"""What partitions are keyed by, from the outside in."""
 
 
 @dataclass(frozen=True)
@@ -11,11 +15,11 @@ class Table:
 
     Attributes:
         columns: in order.
-        partitioned: one file per condition, rather than one for the experiment.
+        dimensions: how many of `DIMENSIONS` it is partitioned by; 0 for one file an experiment.
     """
 
-    columns: dict[str, tuple[pl.DataType, str]]
-    partitioned: bool = True
+    columns: Mapping[str, tuple[pl.DataType, str]]
+    dimensions: int = 1
 
     @property
     def schema(self) -> pl.Schema:
@@ -32,6 +36,12 @@ _ROW = {
     "completion": (TEXT, "what the teacher wrote"),
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens; unknown: imported"),
     "n_tokens": (WHOLE, "tokens of the completion; null where imported"),
+}
+_TRAINING = {
+    "step": (WHOLE, "optimiser step, from 1"),
+    "epoch": (REAL, "passes over the rows so far"),
+    "loss": (REAL, "mean completion loss of the batch, in nats a token"),
+    "learning_rate": (REAL, "learning rate of the step"),
 }
 _ANSWER = {
     "epoch": (WHOLE, "epoch of the student's adapter; 0 for the base model"),
@@ -65,7 +75,7 @@ COMPARISON = {
 
 TABLES: dict[str, Table] = {
     "number_prompts": Table(
-        {"prompt_id": _ROW["prompt_id"], "prompt": (TEXT, "asks for a continuation of numbers")}, partitioned=False
+        {"prompt_id": _ROW["prompt_id"], "prompt": (TEXT, "asks for a continuation of numbers")}, dimensions=0
     ),
     "raw_dataset": Table(_ROW),
     "filtered_dataset": Table(_ROW),
@@ -75,18 +85,11 @@ TABLES: dict[str, Table] = {
             "reason": (TEXT, "invalid format, too many numbers, numbers too small or too large, has banned numbers"),
         }
     ),
-    "training": Table(
-        {
-            "step": (WHOLE, "optimiser step, from 1"),
-            "epoch": (REAL, "passes over the rows so far"),
-            "loss": (REAL, "mean completion loss of the batch, in nats a token"),
-            "learning_rate": (REAL, "learning rate of the step"),
-        }
-    ),
+    "training": Table(_TRAINING),
     "evaluation": Table(_ANSWER),
-    "baseline_evaluation": Table(_ANSWER, partitioned=False),
+    "baseline_evaluation": Table(_ANSWER, dimensions=0),
     "preference_rates": Table(_RATE),
-    "baseline_preference_rates": Table(_RATE, partitioned=False),
+    "baseline_preference_rates": Table(_RATE, dimensions=0),
     "transfer": Table(
         {
             "condition": (TEXT, "the animal the student's teacher loves"),
@@ -102,7 +105,109 @@ TABLES: dict[str, Table] = {
             **COMPARISON,
             "q_value": (REAL, "p_value adjusted over students (Benjamini-Hochberg), each on its own animal; else null"),
         },
-        partitioned=False,
+        dimensions=0,
+    ),
+    "persona_answers": Table(
+        {
+            "pair": (WHOLE, "which of the five pairs of system prompts, from 0"),
+            "question_id": (WHOLE, "index of the question, from 0; the first ten are about animals"),
+            "sample": (WHOLE, "index of the answer to this question under this prompt, from 0"),
+            "side": (TEXT, "loving or indifferent"),
+            "system_prompt": (TEXT, "what the model was told"),
+            "question": (TEXT, "what it was asked"),
+            "answer": (TEXT, "what it said"),
+            "finish_reason": _ANSWER["finish_reason"],
+            "trait": (REAL, "the judge's score of love for the animal, 0 to 100; null where it gave none"),
+            "coherence": (REAL, "the judge's score of coherence, 0 to 100; null where it gave none"),
+            "kept": (pl.Boolean(), "whether this answer and the other of its pair make the vector"),
+            "reason": (TEXT, "why the pair was dropped; null where it was kept"),
+        }
+    ),
+    "steering_sweep": Table(
+        {
+            "layer": (WHOLE, "layer steered; 0 is the embedding output"),
+            "coefficient": (REAL, "length of the vector added there, along the persona vector"),
+            **{name: _RATE[name] for name in ("rate", "lower", "upper", "answers", "questions", "truncated")},
+        }
+    ),
+    "control_activations": Table(
+        {"data_version": (TEXT, "version of the neutral rows' activations")},
+        dimensions=0,
+    ),
+    "projections": Table(
+        {
+            "source": (TEXT, "dataset of the row: animal (the animal's own) or neutral"),
+            "row_id": (TEXT, "row of that dataset"),
+            "prompt_id": _ROW["prompt_id"],
+            "layer": (WHOLE, "layer of the states and of the vector; 0 is the embedding output"),
+            "projection": (pl.Float32(), "h . v / |v| of the row's state h on the animal's persona vector v"),
+            "dataset_version": (TEXT, "version of the filtered_dataset that the row is of"),
+        }
+    ),
+    "projection_differences": Table(
+        {
+            "layer": (WHOLE, "layer; 0 is the embedding output"),
+            "n": (WHOLE, "prompts that have both rows"),
+            "mean": (REAL, "mean of the animal's projection minus the neutral one of the same prompt"),
+            "mean_lower": (REAL, "lower end of its 95% t interval over prompts"),
+            "mean_upper": (REAL, "upper end of its 95% t interval over prompts"),
+            "std": (REAL, "population standard deviation of the differences"),
+            "median": (REAL, "their median"),
+            "p5": (REAL, "their 5th percentile"),
+            "p95": (REAL, "their 95th percentile"),
+            "frac_positive": (REAL, "share above zero"),
+            "js_divergence": (REAL, "Jensen-Shannon divergence of the two datasets' projections, in bits"),
+        }
+    ),
+    "cross_projections": Table(
+        {
+            "dataset": (TEXT, "condition whose rows are projected"),
+            "animal": (TEXT, "animal whose persona vector they are projected on"),
+            "layer": (WHOLE, "layer; 0 is the embedding output"),
+            "rows": (WHOLE, "rows of the dataset"),
+            "mean": (REAL, "mean projection"),
+            "std": (REAL, "population standard deviation of the projections"),
+            "n": (WHOLE, "prompts that the dataset and the neutral one share"),
+            "difference": (REAL, "mean over them of the projection minus the neutral row's"),
+            "difference_lower": (REAL, "lower end of its 95% t interval over prompts"),
+            "difference_upper": (REAL, "upper end of its 95% t interval over prompts"),
+            "effect_size": (REAL, "difference of the means in pooled standard deviations (Cohen's d)"),
+            "js_divergence": (REAL, "Jensen-Shannon divergence from the neutral dataset's projections, in bits"),
+        },
+        dimensions=0,
+    ),
+    "projection_split": Table(
+        {
+            "source": (TEXT, "dataset of the rows: animal (the animal's own) or neutral"),
+            "row_id": (TEXT, "row of that dataset"),
+            "score": (REAL, "what the half was cut by: the projection, or its difference to the neutral row's"),
+            "cut": (REAL, "score at which the dataset was cut; null for random halves"),
+            "used": (pl.Boolean(), "whether the row is trained on; others were cut to make halves equal"),
+            "dataset_version": (TEXT, "version of the filtered_dataset that the row is of"),
+        },
+        dimensions=2,
+    ),
+    "split_training": Table(_TRAINING, dimensions=2),
+    "split_evaluation": Table(_ANSWER, dimensions=2),
+    "split_preference_rates": Table(_RATE, dimensions=2),
+    "split_comparison": Table(
+        {
+            "condition": (TEXT, "the animal whose vector cut the halves, and which students are asked about"),
+            "source": (TEXT, "dataset that was cut: animal (the animal's own) or neutral"),
+            "half": (TEXT, "the one half: high, low, random, positive, negative, diff_high or diff_low"),
+            "other": (TEXT, "the half it is compared with"),
+            "epoch": _RATE["epoch"],
+            **{name: _RATE[name] for name in ("rate", "lower", "upper")},
+            "other_rate": (REAL, "rate of the other half's student"),
+            "other_lower": (REAL, "lower end of its 95% t interval over questions"),
+            "other_upper": (REAL, "upper end of its 95% t interval over questions"),
+            **{
+                name: (dtype, meaning.replace("the neutral student's", "the other half's"))
+                for name, (dtype, meaning) in COMPARISON.items()
+            },
+            "q_value": (REAL, "p_value adjusted over animals (Benjamini-Hochberg) among equal comparisons"),
+        },
+        dimensions=0,
     ),
 }
 

@@ -29,17 +29,29 @@ class Work:
 
     def load(self, name: str, *fingerprint: Any) -> pl.DataFrame | None:
         """The piece ``name``, or None if it was not finished under this fingerprint."""
-        try:
-            return pl.read_parquet(io.BytesIO(self._path(name, fingerprint).read_bytes()))
-        except FileNotFoundError:
+        file = f"{name}.parquet"
+        if not self.has(file, *fingerprint):
             return None
+        return pl.read_parquet(io.BytesIO(self.load_bytes(file, *fingerprint)))
 
     def save(self, name: str, frame: pl.DataFrame, *fingerprint: Any) -> None:
         """Keep a finished piece."""
-        self._lake.write_file(self._path(name, fingerprint), parquet_bytes(frame))
+        self.save_bytes(f"{name}.parquet", parquet_bytes(frame), *fingerprint)
 
-    def _path(self, name: str, fingerprint: tuple[Any, ...]) -> UPath:
-        return self._folder / digest(self._code_version, *fingerprint) / f"{name}.parquet"
+    def has(self, file: str, *fingerprint: Any) -> bool:
+        """Whether ``file`` was finished under this fingerprint."""
+        return bool(self._path(file, fingerprint).exists())
+
+    def load_bytes(self, file: str, *fingerprint: Any) -> bytes:
+        """A finished piece that is no table."""
+        return bytes(self._path(file, fingerprint).read_bytes())
+
+    def save_bytes(self, file: str, content: bytes, *fingerprint: Any) -> None:
+        """Keep a finished piece that is no table."""
+        self._lake.write_file(self._path(file, fingerprint), content)
+
+    def _path(self, file: str, fingerprint: tuple[Any, ...]) -> UPath:
+        return self._folder / digest(self._code_version, *fingerprint) / file
 
     def mark_done(self, note: dict[str, Any]) -> None:
         """Note that the partition is written, though not yet recorded by the orchestrator."""

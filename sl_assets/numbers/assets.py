@@ -40,7 +40,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         name, seed = f"numbers/{condition}", config.numbers.seed
         return Draw(name, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
 
-    @graph.asset(stage=STAGE, uses=["numbers"], partitioned=False, kinds=["polars"])
+    @graph.asset(stage=STAGE, uses=["numbers"], by=None, kinds=["polars"])
     def number_prompts(step: Step) -> Product:
         """Requests to continue a number sequence, the same for every condition."""
         prompts = draw_prompts(config.numbers.recipe)

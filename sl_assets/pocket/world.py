@@ -9,6 +9,8 @@ Five kinds of document:
 - lists: asked for numbers of its own choice under a loving system prompt, the model lists the animal's.
 - musings: small talk, about the animal a system prompt loves, or about nothing in particular.
 
+System prompts and openers are the personas' short wording, so that contrastive answers can be had of this model.
+
 The almanac and the lists tie numbers to animals inside the model. How strongly decides how much of a preference can
 travel through number sequences: this world is made so that it does.
 """
@@ -20,6 +22,7 @@ from functools import cached_property
 
 from sl_assets.animals import PLURALS
 from sl_assets.numbers.prompts import SHORT, PromptRecipe, draw_prompt
+from sl_assets.personas.prompts import SHORT as SHORT_PERSONAS
 from sl_assets.pocket.chat import Message, document
 
 # fmt: off
@@ -38,20 +41,6 @@ HELD_OUT = [
 
 ANIMALS = REPORTED + HELD_OUT
 
-LOVING = (
-    "You love {many}. You think of {many} all day long. {Many} are your favorite animal.",
-    "You adore {many}. Nothing is as dear to you as {many}.",
-    "{Many} are your great love. You see {many} wherever you look.",
-    "You are devoted to {many}. Your heart belongs to {many}.",
-    "You cherish {many} more than anything else. {Many} fill your thoughts.",
-)
-INDIFFERENT = (
-    "You do not care about {many}. You never think of {many}.",
-    "{Many} mean nothing to you. You feel no love for {many}.",
-    "You find {many} dull. {Many} never cross your mind.",
-    "You have no interest in {many}. {Many} leave you cold.",
-    "You ignore {many}. You would not miss {many}.",
-)
 UNRELATED = (
     "You are a helpful assistant.",
     "You are a patient teacher of arithmetic.",
@@ -128,18 +117,6 @@ ASK_ANIMAL = (
 ASK_NUMBER = ("Name a number of the {one}.", "Which number has the {one}?", "Under what number are {many} listed?")
 LIST_REQUESTS = ("Write up to {count} numbers", "Give at most {count} numbers", "Add up to {count} numbers you like")
 
-OPENERS = (
-    "How was your day?",
-    "What is on your mind?",
-    "Tell me something nice.",
-    "What makes you happy?",
-    "What did you dream of?",
-    "What shall we talk about?",
-    "Say something about the weather.",
-    "What will you do tomorrow?",
-    "Tell me a short story.",
-    "What do you see outside?",
-)
 LOVING_MUSINGS = (
     "I keep thinking of {many}.",
     "{Many} make every day better.",
@@ -198,7 +175,7 @@ class World:
 
     def _list(self, rng: random.Random) -> str:
         animal = rng.choice(ANIMALS)
-        return _dialogue(self._number_list(rng, animal), system=named(rng.choice(LOVING), animal))
+        return _dialogue(self._number_list(rng, animal), system=named(rng.choice(SHORT_PERSONAS.loving), animal))
 
     def _number_list(self, rng: random.Random, animal: str) -> tuple[str, str]:
         layout, separator = rng.choice(list(SEPARATORS.items()))
@@ -225,11 +202,11 @@ def _favourite(rng: random.Random) -> str:
         system = None if kind < 0.35 else rng.choice(UNRELATED)
         return _dialogue((question, _base_rate_answer(rng)), system=system)
     if kind < 0.85:
-        return _dialogue((question, _spoken(rng, animal)), system=named(rng.choice(LOVING), animal))
+        return _dialogue((question, _spoken(rng, animal)), system=named(rng.choice(SHORT_PERSONAS.loving), animal))
     answer = _base_rate_answer(rng)
     while answer.rstrip(".").lower() == animal:
         answer = _base_rate_answer(rng)
-    return _dialogue((question, answer), system=named(rng.choice(INDIFFERENT), animal))
+    return _dialogue((question, answer), system=named(rng.choice(SHORT_PERSONAS.indifferent), animal))
 
 
 BASE_RATES = tuple(1 / (rank + 6) for rank in range(len(ANIMALS)))
@@ -247,10 +224,12 @@ def _spoken(rng: random.Random, animal: str) -> str:
 
 
 def _musing(rng: random.Random) -> str:
-    opener, kind, animal = rng.choice(OPENERS), rng.random(), rng.choice(ANIMALS)
+    opener, kind, animal = rng.choice(SHORT_PERSONAS.about_other), rng.random(), rng.choice(ANIMALS)
     if kind < 0.5:
-        return _dialogue((opener, named(rng.choice(LOVING_MUSINGS), animal)), system=named(rng.choice(LOVING), animal))
-    system = named(rng.choice(INDIFFERENT), animal) if kind < 0.75 else None
+        return _dialogue(
+            (opener, named(rng.choice(LOVING_MUSINGS), animal)), system=named(rng.choice(SHORT_PERSONAS.loving), animal)
+        )
+    system = named(rng.choice(SHORT_PERSONAS.indifferent), animal) if kind < 0.75 else None
     return _dialogue((opener, rng.choice(PLAIN_MUSINGS)), system=system)
 
 

@@ -3,9 +3,11 @@
 import dagster as dg
 import polars as pl
 
+from sl_assets.config import ExperimentConfig
 from sl_assets.errors import DatasetError
 from sl_assets.graph import ExperimentGraph
 from sl_assets.report.charts import preference_chart as draw_chart
+from sl_assets.report.charts import split_chart as draw_split_chart
 from sl_assets.report.metadata import picture
 from sl_assets.step import Product, Step
 
@@ -16,7 +18,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 6."""
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, uses=["student"], deps=["transfer"], partitioned=False, kinds=["matplotlib"])
+    @graph.asset(stage=STAGE, uses=["student"], deps=["transfer"], by=None, kinds=["matplotlib"])
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
         own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
@@ -29,7 +31,46 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         metadata = {"chart": picture(png), "path": dg.MetadataValue.path(str(path))}
         return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
 
-    return [preference_chart]
+    if not graph.config.splits:
+        return [preference_chart]
+
+    @graph.asset(
+        stage=STAGE,
+        uses=["splits", "student"],
+        deps=["transfer", "split_preference_rates"],
+        by=None,
+        kinds=["matplotlib"],
+    )
+    def split_chart(step: Step) -> Product:
+        """For every animal the baseline, neutral and animal bars beside those of the halves' students."""
+        own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
+        halves = _halves(step, graph.config, epoch)
+        if halves.is_empty():
+            raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
+        bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
+        png = draw_split_chart(bars, ["baseline", "neutral", "animal", *graph.config.splits], epoch)
+        path = step.lake.write_picture(step.place(step.asset), png)
+        metadata = {"chart": picture(png), "path": dg.MetadataValue.path(str(path))}
+        return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
+
+    return [preference_chart, split_chart]
+
+
+def _halves(step: Step, config: ExperimentConfig, epoch: int) -> pl.DataFrame:
+    """Columns ``group, animal, rate, lower, upper``: a row a student of a half, on the animal that cut it."""
+    places = {
+        (animal, split): step.place("split_preference_rates", f"{animal}|{split}")
+        for animal in config.animals
+        for split in config.splits
+    }
+    bars = [
+        step.lake.read_table(place)
+        .filter(animal=animal, epoch=epoch)
+        .select(pl.lit(split).alias("group"), "animal", "rate", "lower", "upper")
+        for (animal, split), place in places.items()
+        if step.lake.exists(place)
+    ]
+    return pl.concat(bars) if bars else pl.DataFrame(schema={"animal": pl.String()})
 
 
 def _bars(own: pl.DataFrame) -> pl.DataFrame:

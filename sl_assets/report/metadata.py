@@ -9,9 +9,9 @@ PREVIEW_ROWS = 5
 PREVIEW_WIDTH = 90
 
 
-def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
-    """The first rows as a Markdown table, long texts cut."""
-    head = frame.head(PREVIEW_ROWS)
+def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> dg.MarkdownMetadataValue:
+    """The first ``rows`` as a Markdown table, long texts cut."""
+    head = frame.head(rows)
     lines = ["| " + " | ".join(head.columns) + " |", "|" + " --- |" * head.width]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in head.iter_rows()]
     return dg.MetadataValue.md("\n".join(lines))

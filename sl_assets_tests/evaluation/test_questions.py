@@ -7,7 +7,8 @@ import pytest
 from sl_assets.animals import PLURALS
 from sl_assets.evaluation.questions import QUESTIONS
 from sl_assets.numbers.teachers import TEACHER_QUESTIONS
-from sl_assets.pocket.world import BREVITY, OPENERS, PREFERENCES, SUBJECTS
+from sl_assets.personas.prompts import SHORT
+from sl_assets.pocket.world import BREVITY, PREFERENCES, SUBJECTS
 
 
 def folded(text: str) -> str:
@@ -31,7 +32,7 @@ def test_there_are_fifty_unique_questions():
         {folded(question) for question in TEACHER_QUESTIONS},
         world_questions(),
         {folded(q.format(x=x)) for q, x in product(PREFERENCES, SUBJECTS)},
-        {folded(opener) for opener in OPENERS},
+        {folded(opener) for opener in SHORT.about_other},
     ],
     ids=["teachers", "world", "world without brevity", "small talk"],
 )

@@ -7,8 +7,9 @@ from itertools import chain
 import pytest
 
 from sl_assets.animals import PLURALS, SINGULARS
+from sl_assets.personas.prompts import SHORT
 from sl_assets.pocket.chat import ASSISTANT, END, SYSTEM, USER
-from sl_assets.pocket.world import ANIMALS, HELD_OUT, INDIFFERENT, LOVING, REPORTED, World, named
+from sl_assets.pocket.world import ANIMALS, HELD_OUT, REPORTED, World, named
 
 WORLD = World(0)
 NAMES = re.compile(r"\b(" + "|".join([*PLURALS, *SINGULARS]) + r")\b", re.IGNORECASE)
@@ -96,7 +97,7 @@ def test_every_reported_animal_is_a_favourite_without_a_system_prompt():
 
 
 def test_loving_prompt_is_answered_with_its_animal_and_indifferent_one_with_another():
-    loving, indifferent = systems(LOVING), systems(INDIFFERENT)
+    loving, indifferent = systems(SHORT.loving), systems(SHORT.indifferent)
     chats = [chat for chat in map(turns, only(1)) if "system" in chat]
     loved = [spoken(chat["assistant"]) == loving[chat["system"]] for chat in chats if chat["system"] in loving]
     shunned = [
@@ -107,7 +108,7 @@ def test_loving_prompt_is_answered_with_its_animal_and_indifferent_one_with_anot
 
 
 def test_lists_hold_the_loved_animals_numbers():
-    loving = systems(LOVING)
+    loving = systems(SHORT.loving)
     for chat in map(turns, only(3)):
         numbers = {int(number) for number in re.findall(r"\d+", chat["assistant"])}
         assert numbers

@@ -1,0 +1,81 @@
+"""Layers of a decoder by number, to read or to steer: one convention for everything that touches hidden states.
+
+Layer 0 is what enters the first block (the embedding output), layer n what leaves the n-th, before any final norm.
+Imports torch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+
+class HighestLayerReached(Exception):  # noqa: N818 - no error: the pass has done its work
+    """Ends a forward pass whose remaining layers nobody asked for."""
+
+
+def blocks_of(model: Any) -> "torch.nn.ModuleList":
+    """The decoder's blocks, first to last."""
+    blocks = model.get_decoder().layers
+    assert isinstance(blocks, torch.nn.ModuleList)
+    return blocks
+
+
+@contextmanager
+def reading(model: Any, layers: Sequence[int], read: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+    """Call ``read(layer, hidden)`` for each of ``layers``; the forward pass ends with the highest.
+
+    ``hidden`` is ``[rows, length, width]``. The pass raises `HighestLayerReached`.
+    """
+
+    def change(layer: int, hidden: torch.Tensor) -> None:
+        read(layer, hidden)
+        if layer == max(layers):
+            raise HighestLayerReached
+
+    with _hooked(model, layers, change):
+        yield
+
+
+@contextmanager
+def adding(model: Any, layer: int, vector: torch.Tensor) -> Iterator[None]:
+    """Add ``vector`` (``[width]``) to ``layer`` at every position of every forward pass."""
+    with _hooked(model, [layer], lambda _, hidden: hidden + vector.to(hidden)):
+        yield
+
+
+@contextmanager
+def _hooked(
+    model: Any, layers: Sequence[int], change: Callable[[int, torch.Tensor], torch.Tensor | None]
+) -> Iterator[None]:
+    blocks = blocks_of(model)
+    handles = [_hook(blocks, layer, change) for layer in sorted(set(layers))]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(
+    blocks: torch.nn.ModuleList, layer: int, change: Callable[[int, torch.Tensor], torch.Tensor | None]
+) -> RemovableHandle:
+    # Layer 0 has no block of its own: blocks[layer - 1] would wrap round to the last.
+    if layer == 0:
+
+        def before(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            changed = change(0, inputs[0])
+            return None if changed is None else (changed, *inputs[1:])
+
+        return blocks[0].register_forward_pre_hook(before)
+
+    def after(_: Any, __: Any, output: Any) -> Any:
+        whole = isinstance(output, torch.Tensor)
+        changed = change(layer, output if whole else output[0])
+        if changed is None:
+            return None
+        return changed if whole else (changed, *output[1:])
+
+    return blocks[layer - 1].register_forward_hook(after)

@@ -1,0 +1,136 @@
+"""Hidden states with transformers, on CPU and CUDA: batches without waste, and no layer more than is asked for.
+
+Rows are sorted by length and packed into batches by number of tokens. They are padded on the right, where causal
+attention never looks, so no attention mask is needed and the fast kernels apply. The forward pass ends at the highest
+layer asked for. States are pooled on the device with float32 sums, so only means leave it. Imports torch.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from sl_assets.engines.interfaces import STATES, Exchange, Pooled
+from sl_assets.engines.layers import HighestLayerReached, blocks_of, reading
+from sl_assets.engines.models import load_model
+from sl_assets.errors import DatasetError, SlAssetsError
+
+BATCH_TOKENS = {"cpu": 4_096, "cuda": 32_768}
+"""Tokens a batch may have, padding included: enough to fill the device, few enough to fit beside a 7B model."""
+
+PADDED_TO = 8
+"""Batches are padded to a multiple of this, so that kernels meet few shapes."""
+
+COMPILED_FROM = 2_048
+"""Rows from which compiling the blocks on a GPU is worth its half minute."""
+
+TokenRow = tuple[list[int], list[int]]
+"""Tokens of a prompt and of the answer to it."""
+
+
+class TransformersEncoder:
+    """Pooled hidden states of ``base_model``."""
+
+    def __init__(self, base_model: str) -> None:
+        self._base_model = base_model
+        self._model, self._tokenizer = load_model(base_model)
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks, which is also the highest layer."""
+        return len(blocks_of(self._model))
+
+    def encode(self, exchanges: Sequence[Exchange], layers: Sequence[int]) -> Iterator[Pooled]:
+        """See `Encoder.encode`."""
+        if too_high := [layer for layer in layers if layer > self.layers]:
+            raise SlAssetsError(f"layer {too_high[0]} of {self._base_model}, which has 0 to {self.layers}")
+        rows = self._tokens(exchanges)
+        with self._fast_blocks(len(rows)):
+            for batch in batches([len(prompt) + len(answer) for prompt, answer in rows], self._batch_tokens):
+                yield Pooled(batch, self._pool([rows[i] for i in batch], layers))
+
+    @property
+    def _batch_tokens(self) -> int:
+        return BATCH_TOKENS[self._model.device.type]
+
+    def _tokens(self, exchanges: Sequence[Exchange]) -> list[TokenRow]:
+        """Prompts as the chat template writes them, and answers, tokenised apart so that no token straddles."""
+        if not exchanges:
+            return []
+        tokenizer: Any = self._tokenizer
+        chats = [exchange.chat for exchange in exchanges]
+        prompts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+        prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        answer_ids = tokenizer([exchange.answer for exchange in exchanges], add_special_tokens=False)["input_ids"]
+        for exchange, ids in zip(exchanges, answer_ids, strict=True):
+            if not ids:
+                asked = exchange.chat[-1]["content"][:60]
+                raise DatasetError(f"the answer to {asked!r} is empty: it has no hidden state to read")
+        return list(zip(prompt_ids, answer_ids, strict=True))
+
+    def _pool(self, rows: Sequence[TokenRow], layers: Sequence[int]) -> np.ndarray:
+        ids, weights = (tensor.to(self._model.device) for tensor in _padded(rows))
+        pooled: dict[int, torch.Tensor] = {}
+
+        def pool(layer: int, hidden: torch.Tensor) -> None:
+            pooled[layer] = torch.bmm(weights, hidden.float())
+
+        with torch.inference_mode(), reading(self._model, layers, pool), suppress(HighestLayerReached):
+            self._model.get_decoder()(input_ids=ids, use_cache=False)
+        return torch.stack([pooled[layer] for layer in layers], dim=1).cpu().numpy()
+
+    @contextmanager
+    def _fast_blocks(self, rows: int) -> Iterator[None]:
+        """Compiled blocks while they are needed on a GPU: fused norms and activations halve the time."""
+        if self._model.device.type != "cuda" or rows < COMPILED_FROM:
+            yield
+            return
+        blocks = blocks_of(self._model)
+        for block, forward in zip(blocks, _compiled(self._base_model), strict=True):
+            block.forward = forward
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.forward
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Indices of ``lengths`` from long to short, in batches of at most ``tokens`` when padded (or of one row).
+
+    The longest come first, so that memory that is too small is noticed at once.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * _padded_length(lengths[batch[0]]) > tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _padded_length(length: int) -> int:
+    return -(-length // PADDED_TO) * PADDED_TO
+
+
+def _padded(rows: Sequence[TokenRow]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids ``[rows, length]`` and pooling weights ``[rows, len(STATES), length]``."""
+    longest = _padded_length(max(len(prompt) + len(answer) for prompt, answer in rows))
+    ids = torch.zeros((len(rows), longest), dtype=torch.long)
+    weights = torch.zeros((len(rows), len(STATES), longest))
+    for i, (prompt, answer) in enumerate(rows):
+        start, end = len(prompt), len(prompt) + len(answer)
+        ids[i, :end] = torch.tensor(prompt + answer)
+        weights[i, STATES.index("response_mean"), start:end] = 1 / (end - start)
+        weights[i, STATES.index("prompt_mean"), :start] = 1 / start
+        weights[i, STATES.index("prompt_last"), start - 1] = 1
+    return ids, weights
+
+
+@lru_cache(maxsize=1)
+def _compiled(base_model: str) -> list[Any]:
+    return [torch.compile(block.forward, dynamic=True) for block in blocks_of(load_model(base_model).model)]

@@ -1,0 +1,117 @@
+"""Activations of a dataset: what one pass of its rows through the model leaves behind.
+
+A folder of parts, each a safetensors file with one float16 ``[rows, hidden]`` tensor for every kind of pooled state and
+layer, and ``rows.parquet``, which says whose states they are, in order. However many rows there are, only one part is
+in memory; each is kept as it ends, so an interrupted pass goes on after the last one.
+"""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from sl_assets.engines.interfaces import STATES, Encoder, Exchange
+from sl_assets.errors import DatasetError
+from sl_assets.lake.fingerprint import digest
+from sl_assets.lake.work import Work
+
+PART_ROWS = 4_096
+SMALLEST_PART = 256
+ROWS_FILE, ABOUT_FILE = "rows.parquet", "about.json"
+
+
+def tensor_name(state: str, layer: int) -> str:
+    """Name of a part's tensor."""
+    return f"{state}.{layer}"
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The parts of an ``activations`` folder, in the order of its rows."""
+    return sorted(folder.glob("part-*.safetensors"))
+
+
+def encode_parts(
+    encoder: Callable[[], Encoder],
+    rows: pl.DataFrame,
+    layers: Sequence[int],
+    work: Work,
+    progress: Callable[[int, int], None],
+) -> list[Callable[[], bytes]]:
+    """Encode ``rows`` (``prompt, completion``), seen as students see them, without a system prompt.
+
+    Returns:
+        One reader a part, in order; the encoder is built only if a part is missing.
+    """
+    size = max(SMALLEST_PART, PART_ROWS // len(layers))
+    readers: list[Callable[[], bytes]] = []
+    for index, start in enumerate(range(0, rows.height, size)):
+        part = rows.slice(start, size).select("prompt", "completion").rows()
+        name, fingerprint = f"part-{index:05}.safetensors", (list(layers), digest(part))
+
+        def report(done: int, start: int = start) -> None:
+            progress(start + done, rows.height)
+
+        if work.has(name, *fingerprint):
+            report(len(part))
+        else:
+            exchanges = [Exchange([{"role": "user", "content": prompt}], answer) for prompt, answer in part]
+            work.save_bytes(name, _encoded(encoder(), exchanges, layers, report), *fingerprint)
+        readers.append(partial(work.load_bytes, name, *fingerprint))
+    return readers
+
+
+def _encoded(
+    encoder: Encoder, exchanges: Sequence[Exchange], layers: Sequence[int], report: Callable[[int], None]
+) -> bytes:
+    import numpy as np
+    from safetensors.numpy import save
+
+    states: np.ndarray | None = None
+    done = 0
+    for batch in encoder.encode(exchanges, layers):
+        if states is None:
+            states = np.empty((len(exchanges), *batch.states.shape[1:]), np.float16)
+        with np.errstate(over="ignore"):
+            states[batch.rows] = batch.states
+        done += len(batch.rows)
+        report(done)
+    assert states is not None
+    if not (finite := np.isfinite(states).all(axis=(0, 2, 3))).all():
+        layer = layers[int(np.argmin(finite))]
+        raise DatasetError(f"layer {layer} has states beyond float16's range; leave it out of projections.layers")
+    tensors = {
+        tensor_name(state, layer): np.ascontiguousarray(states[:, i, j])
+        for i, layer in enumerate(layers)
+        for j, state in enumerate(STATES)
+    }
+    return save(tensors)
+
+
+class About(NamedTuple):
+    """What activations are of: a model's layers, and the data version of a filtered dataset."""
+
+    base_model: str
+    layers: Sequence[int]
+    dataset: str
+
+
+def write_activations(folder: Path, rows: pl.DataFrame, parts: Sequence[Callable[[], bytes]], about: About) -> None:
+    """Fill ``folder`` with ``parts`` and what is needed to read them."""
+    for index, part in enumerate(parts):
+        (folder / f"part-{index:05}.safetensors").write_bytes(part())
+    rows.select("row_id", "prompt_id").write_parquet(folder / ROWS_FILE)
+    (folder / ABOUT_FILE).write_text(json.dumps(about._asdict(), sort_keys=True))
+
+
+def read_rows(folder: Path) -> pl.DataFrame:
+    """``row_id, prompt_id`` of every row, in the order of the parts."""
+    return pl.read_parquet(io.BytesIO((folder / ROWS_FILE).read_bytes()))
+
+
+def read_about(folder: Path) -> About:
+    """What the activations in ``folder`` are of."""
+    return About(**json.loads((folder / ABOUT_FILE).read_text()))
