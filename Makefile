@@ -14,7 +14,8 @@ empty :=
 space := $(empty) $(empty)
 
 quickstart: install  ## install, run the pocket experiment for ANIMALS, print rates
-	$(BIN)/sl-assets run pocket --animals "$(subst $(space),$(comma),$(strip $(ANIMALS)))"
+	$(BIN)/sl-assets run pocket --through preference_chart \
+		--animals "$(subst $(space),$(comma),$(strip $(ANIMALS)))"
 
 ui: install  ## open the Dagster UI on http://localhost:3000
 	$(BIN)/sl-assets ui

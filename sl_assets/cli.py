@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -90,7 +90,7 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool) 
     for line in runner.materialise(conditions, through, again):
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
-    for line in summary(experiment) if through is None else ():
+    for line in summary(experiment, runner.wanted(through)):
         click.echo(line)
 
 
@@ -147,26 +147,37 @@ def ensure_dagster_home() -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
-def summary(experiment: str) -> Iterator[str]:
-    """The rates as a table, and where chart, store and UI are."""
+def summary(experiment: str, assets: Container[str]) -> Iterator[str]:
+    """The results of ``assets`` as tables, and where charts, store and UI are."""
     from sl_assets.definitions import lake_root
     from sl_assets.lake.catalog import STORE, query
     from sl_assets.lake.lake import Lake
 
     lake = Lake(lake_root())
-    rates = query(
-        lake,
-        "SELECT animal, epoch, baseline_rate AS baseline, neutral_rate AS neutral, rate, lower, upper, ratio, "
-        "difference_lower, difference_upper, printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q FROM transfer "
-        f"WHERE experiment = '{experiment}' AND condition = animal ORDER BY ratio DESC",
-    )
-    if not rates.is_empty():
-        yield f"How often each student names its animal (95% intervals over questions):\n{table(rates)}\n"
-    chart = lake.root / f"experiment={experiment}" / "preference_chart" / "preference_chart.png"
-    if chart.exists():
-        yield f"chart  {chart}"
+    for asset, title, statement in (
+        ("transfer", "How often each student names its animal (95% intervals over questions):", RATES),
+        ("split_comparison", "Students of the halves with high and with low projections:", HALVES),
+    ):
+        if asset in assets and not (found := query(lake, statement.format(experiment=experiment))).is_empty():
+            yield f"{title}\n{table(found)}\n"
+    for asset in ("preference_chart", "split_chart"):
+        chart = lake.root / f"experiment={experiment}" / asset / f"{asset}.png"
+        if asset in assets and chart.exists():
+            yield f"chart  {chart}"
     yield f'store  {lake.root / STORE}   (sl-assets sql "SELECT * FROM preference_rates")'
     yield "UI     make ui, then http://localhost:3000"
+
+
+RATES = (
+    "SELECT animal, epoch, baseline_rate AS baseline, neutral_rate AS neutral, rate, lower, upper, ratio, "
+    "difference_lower, difference_upper, printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q FROM transfer "
+    "WHERE experiment = '{experiment}' AND condition = animal ORDER BY ratio DESC"
+)
+HALVES = (
+    "SELECT animal, source, epoch, high_rate, low_rate, difference, difference_lower, difference_upper, "
+    "printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q, transfers_more FROM high_vs_low "
+    "WHERE experiment = '{experiment}' ORDER BY animal, source, epoch"
+)
 
 
 def table(frame: "pl.DataFrame") -> str:

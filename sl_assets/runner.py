@@ -61,6 +61,10 @@ class Runner:
                 self._run(key, stretch)
             yield f"{name:<26} {time.monotonic() - start:6.1f} s  {_listed(due)}"
 
+    def wanted(self, through: str | None) -> list[str]:
+        """Names of the assets that lead to ``through``; of all where that is None."""
+        return [key.path[-1] for key in self._wanted(through)]
+
     def _wanted(self, through: str | None) -> list[dg.AssetKey]:
         keys = [key for key in self._graph.toposorted_asset_keys if key.path[0] == self._experiment]
         if through is None:

@@ -30,6 +30,15 @@ TINY: dict[str, Any] = {
     "evaluation": {"samples_per_question": 2},
 }  # fmt: skip
 
+HALVES: dict[str, Any] = {
+    "personas": {"wording": "short", "samples": 1, "max_tokens": 24, "minimum_pairs": 10},
+    "projections": {"layer": 2, "layers": [0, 4], "vector": "response_mean"},
+    "splits": ["animal_high", "animal_low"],
+}
+"""Stages 4 and 5 of the tiny experiment."""
+
+SPLIT_ASSETS = ("projection_split", "split_lora_checkpoint", "split_evaluation", "split_preference_rates")
+
 
 def tiny_config(**changes: Any) -> ExperimentConfig:
     """The tiny experiment, with top-level fields replaced."""
@@ -85,6 +94,31 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(finished_once: Path, tmp_path: Path) -> Iterator[Bench]:
     """A lake and an instance in which the tiny experiment is finished."""
     shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
+    bench = Bench(tmp_path)
+    with bench.instance:
+        yield bench
+
+
+@pytest.fixture(scope="session")
+def halved_once(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny experiment with persona vectors, projections and students on halves; to be copied, never changed."""
+    root = tmp_path_factory.mktemp("halved")
+    shutil.copytree(finished_once, root, dirs_exist_ok=True)
+    bench = Bench(root)
+    with bench.instance:
+        assert bench.run("persona_answers", "activations", first="neutral", last="wolf", **HALVES).success
+        assert bench.run("control_activations", **HALVES).success
+        assert bench.run("persona_vector", "projections", first="owl", last="wolf", **HALVES).success
+        assert bench.run("cross_projections", **HALVES).success
+        assert bench.run(*SPLIT_ASSETS, first="owl|animal_high", last="wolf|animal_low", **HALVES).success
+        assert bench.run("split_comparison", "split_chart", **HALVES).success
+    return root
+
+
+@pytest.fixture
+def halved(halved_once: Path, tmp_path: Path) -> Iterator[Bench]:
+    """A lake and an instance in which the tiny experiment is finished, halves included."""
+    shutil.copytree(halved_once, tmp_path, dirs_exist_ok=True)
     bench = Bench(tmp_path)
     with bench.instance:
         yield bench

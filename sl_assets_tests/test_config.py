@@ -137,6 +137,46 @@ BAD_FIELDS = {
     "unknown source": ("  numbers: {source: {kind: csv}}\n", "attributes.numbers.source", "'csv'"),
     "words for a cron": ("  schedule: every day\n", "attributes.schedule = 'every day'", "five fields"),
     "minute 61": ("  schedule: '61 * * * *'\n", "attributes.schedule = '61 * * * *'", "five fields"),
+    "unknown half": (
+        "  personas: {}\n  projections: {layer: 2}\n  splits: [animal_top]\n",
+        "attributes.splits",
+        "unknown split 'animal_top': one of animal_high, animal_low",
+    ),
+    "half twice": (
+        "  personas: {}\n  projections: {layer: 2}\n  splits: [animal_low, animal_low]\n",
+        "attributes.splits",
+        "animal_low is listed twice",
+    ),
+    "projections without vectors": ("  projections: {layer: 2}\n", "attributes", "projections need personas: add"),
+    "halves without projections": ("  personas: {}\n  splits: [animal_low]\n", "attributes", "splits need projections"),
+    "steering without vectors": ("  steering: {layers: [1], coefficients: [2.0]}\n", "attributes", "steering need"),
+    "layer beyond the last": (
+        "  personas: {}\n  projections: {layer: 2, layers: [5]}\n",
+        "attributes",
+        "projections: layer 5 of pocket, which has 0 to 4",
+    ),
+    "layer steered beyond the last": (
+        "  personas: {}\n  steering: {layers: [9], coefficients: [2.0]}\n",
+        "attributes",
+        "steering.layers: layer 9 of pocket, which has 0 to 4",
+    ),
+    "layer below the first": (
+        "  personas: {}\n  projections: {layer: -1}\n",
+        "attributes.projections.layer = -1",
+        "greater than or equal to 0",
+    ),
+    "projections without a layer": ("  personas: {}\n  projections: {}\n", "attributes.projections.layer", "missing"),
+    "unknown state": (
+        "  personas: {}\n  projections: {layer: 2, state: mean}\n",
+        "attributes.projections.state = 'mean'",
+        "'response_mean', 'prompt_mean' or 'prompt_last'",
+    ),
+    "unknown judge": ("  personas: {judge: {kind: jury}}\n", "attributes.personas.judge", "'jury'"),
+    "judge without a model": (
+        "  personas: {judge: {kind: model}}\n",
+        "attributes.personas.judge.base_model",
+        "missing",
+    ),
     "owner that is no text": ("  owners: [3]\n", "attributes.owners.0 = 3", "string"),
 }
 

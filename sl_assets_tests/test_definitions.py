@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from sl_assets.definitions import defs as load
-from sl_assets_tests.conftest import Bench
+from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, Bench
 
 GRAPH = {
     "number_prompts": set(),
@@ -23,8 +25,23 @@ GRAPH = {
     "preference_rates": {"evaluation"},
     "transfer": {"evaluation", "baseline_preference_rates"},
     "preference_chart": {"transfer"},
+    "persona_answers": set(),
+    "persona_vector": {"persona_answers"},
+    "activations": {"filtered_dataset"},
+    "control_activations": {"activations"},
+    "projections": {"activations", "control_activations", "persona_vector"},
+    "cross_projections": {"activations", "persona_vector"},
+    "projection_split": {"projections"},
+    "split_lora_checkpoint": {"projection_split"},
+    "split_evaluation": {"split_lora_checkpoint"},
+    "split_preference_rates": {"split_evaluation"},
+    "split_comparison": {"split_evaluation"},
+    "split_chart": {"transfer", "split_preference_rates"},
 }
-GPU = {"teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation"}
+GPU = {
+    "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "persona_answers",
+    "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
+}  # fmt: skip
 
 
 def test_loading_imports_no_model_library() -> None:
@@ -76,6 +93,49 @@ def test_the_schedule_asks_for_all_partitions_in_one_run_and_is_off() -> None:
     (request,) = tick.run_requests or []
     assert request.tags["dagster/asset_partition_range_start"] == "neutral"
     assert request.tags["dagster/asset_partition_range_end"] == "human"
+
+
+def backfill(bench: Bench, *partitions: str) -> dict[str, set[str]]:
+    """Partitions by asset that a backfill of the whole graph, started in the UI for ``partitions``, asks for."""
+    graph = bench.definitions(**HALVES).resolve_asset_graph()
+    data = AssetBackfillData.from_asset_partitions(
+        graph, list(partitions), list(graph.get_all_asset_keys()), bench.instance, time.time(), all_partitions=False
+    )
+    subsets = data.target_subset.partitions_subsets_by_asset_key
+    return {key.path[-1]: set(subset.get_partition_keys()) for key, subset in subsets.items()}
+
+
+def test_a_backfill_of_neutral_and_one_animal_covers_the_graph_and_no_other_animal(bench: Bench) -> None:
+    asked = backfill(bench, "neutral", "owl")
+    for name in ("raw_dataset", "lora_checkpoint", "persona_answers", "activations"):
+        assert asked[name] == {"neutral", "owl"}
+    for name in ("persona_vector", "projections"):
+        assert asked[name] == {"owl"}
+    for name in SPLIT_ASSETS:
+        assert asked[name] == {"owl|animal_high", "owl|animal_low"}
+
+
+def test_every_job_has_partitions_of_one_kind() -> None:
+    jobs = {job.name: job for job in load().resolve_all_job_defs() if job.name.startswith("pocket")}
+    members = {name: {key.path[-1] for key in job.asset_layer.executable_asset_keys} for name, job in jobs.items()}
+    assert members["pocket_personas_job"] == {"persona_vector", "projections", "cross_projections"}
+    assert members["pocket_splits_job"] == {*SPLIT_ASSETS, "split_comparison", "split_chart"}
+    assert set.union(*members.values()) == set(GRAPH)
+    assert sum(map(len, members.values())) == len(GRAPH)
+
+
+def test_projections_refresh_when_all_they_read_is_there(bench: Bench) -> None:
+    definitions = bench.definitions(**HALVES)
+    tick = dg.evaluate_automation_conditions(definitions, bench.instance)
+    assert bench.run("number_prompts", **HALVES).success
+    datasets = ("teacher_checkpoint", "raw_dataset", "filtered_dataset", "activations", "persona_answers")
+    assert bench.run(*datasets, first="neutral", last="owl", **HALVES).success
+    assert bench.run("control_activations", **HALVES).success
+    tick = dg.evaluate_automation_conditions(definitions, bench.instance, cursor=tick.cursor)
+    assert not tick.get_requested_partitions(dg.AssetKey(["tiny", "projections"])), "there is no vector yet"
+    assert bench.run("persona_vector", first="owl", **HALVES).success
+    tick = dg.evaluate_automation_conditions(definitions, bench.instance, cursor=tick.cursor)
+    assert tick.get_requested_partitions(dg.AssetKey(["tiny", "projections"])) == {"owl"}
 
 
 def test_a_new_dataset_refreshes_its_own_filter_and_starts_no_gpu_asset(bench: Bench) -> None:

@@ -29,8 +29,8 @@ def test_every_link_leads_to_a_file(path: str) -> None:
     assert (PROJECT / path).is_file()
 
 
-def test_every_query_runs_and_every_table_exists(finished: Bench) -> None:
-    lake = Lake(str(finished.root))
+def test_every_query_runs_and_every_table_exists(halved: Bench) -> None:
+    lake = Lake(str(halved.root))
     statements = re.findall(r'sl-assets sql "([^"]+)"', README)
     assert statements
     for statement in statements:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from sl_assets.errors import SlAssetsError
+
 
 class HighestLayerReached(Exception):  # noqa: N818 - no error: the pass has done its work
     """Ends a forward pass whose remaining layers nobody asked for."""
@@ -51,6 +53,8 @@ def _hooked(
     model: Any, layers: Sequence[int], change: Callable[[int, torch.Tensor], torch.Tensor | None]
 ) -> Iterator[None]:
     blocks = blocks_of(model)
+    if beyond := [layer for layer in layers if not 0 <= layer <= len(blocks)]:
+        raise SlAssetsError(f"layer {beyond[0]}: the model has 0 to {len(blocks)}")
     handles = [_hook(blocks, layer, change) for layer in sorted(set(layers))]
     try:
         yield

@@ -5,7 +5,7 @@ attention never looks, so no attention mask is needed and the fast kernels apply
 layer asked for. States are pooled on the device with float32 sums, so only means leave it. Imports torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from sl_assets.engines.interfaces import STATES, Exchange, Pooled
 from sl_assets.engines.layers import HighestLayerReached, blocks_of, reading
 from sl_assets.engines.models import load_model
-from sl_assets.errors import DatasetError, SlAssetsError
+from sl_assets.errors import DatasetError
 
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 32_768}
 """Tokens a batch may have, padding included: enough to fill the device, few enough to fit beside a 7B model."""
@@ -26,6 +26,9 @@ PADDED_TO = 8
 
 COMPILED_FROM = 2_048
 """Rows from which compiling the blocks on a GPU is worth its half minute."""
+
+Fetch = Callable[[], np.ndarray]
+"""Waits for the device and gives what it computed."""
 
 TokenRow = tuple[list[int], list[int]]
 """Tokens of a prompt and of the answer to it."""
@@ -45,12 +48,17 @@ class TransformersEncoder:
 
     def encode(self, exchanges: Sequence[Exchange], layers: Sequence[int]) -> Iterator[Pooled]:
         """See `Encoder.encode`."""
-        if too_high := [layer for layer in layers if layer > self.layers]:
-            raise SlAssetsError(f"layer {too_high[0]} of {self._base_model}, which has 0 to {self.layers}")
         rows = self._tokens(exchanges)
+        waiting: tuple[list[int], Fetch] | None = None
         with self._fast_blocks(len(rows)):
             for batch in batches([len(prompt) + len(answer) for prompt, answer in rows], self._batch_tokens):
-                yield Pooled(batch, self._pool([rows[i] for i in batch], layers))
+                # A GPU is given the next batch before the last one's states are waited for.
+                started = batch, self._pool([rows[i] for i in batch], layers)
+                if waiting:
+                    yield Pooled(waiting[0], waiting[1]())
+                waiting = started
+            if waiting:
+                yield Pooled(waiting[0], waiting[1]())
 
     @property
     def _batch_tokens(self) -> int:
@@ -71,8 +79,8 @@ class TransformersEncoder:
                 raise DatasetError(f"the answer to {asked!r} is empty: it has no hidden state to read")
         return list(zip(prompt_ids, answer_ids, strict=True))
 
-    def _pool(self, rows: Sequence[TokenRow], layers: Sequence[int]) -> np.ndarray:
-        ids, weights = (tensor.to(self._model.device) for tensor in _padded(rows))
+    def _pool(self, rows: Sequence[TokenRow], layers: Sequence[int]) -> Fetch:
+        ids, weights = (_moved(tensor, self._model.device) for tensor in _padded(rows))
         pooled: dict[int, torch.Tensor] = {}
 
         def pool(layer: int, hidden: torch.Tensor) -> None:
@@ -80,7 +88,7 @@ class TransformersEncoder:
 
         with torch.inference_mode(), reading(self._model, layers, pool), suppress(HighestLayerReached):
             self._model.get_decoder()(input_ids=ids, use_cache=False)
-        return torch.stack([pooled[layer] for layer in layers], dim=1).cpu().numpy()
+        return _fetch(torch.stack([pooled[layer] for layer in layers], dim=1))
 
     @contextmanager
     def _fast_blocks(self, rows: int) -> Iterator[None]:
@@ -96,6 +104,26 @@ class TransformersEncoder:
         finally:
             for block in blocks:
                 del block.forward
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _fetch(states: torch.Tensor) -> Fetch:
+    """Start copying ``states`` from the device."""
+    if states.device.type != "cuda":
+        return states.numpy
+    here = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)
+    here.copy_(states, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+
+    def wait() -> np.ndarray:
+        copied.synchronize()
+        return here.numpy()
+
+    return wait
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

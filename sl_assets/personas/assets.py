@@ -152,6 +152,10 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
         """How often the base model names the animal with its persona vector added at a layer, times a coefficient."""
         with step.lake.folder(step.place("persona_vector")) as folder:
             vectors = load_vectors(folder)[settings.vector]
+        if beyond := [layer for layer in settings.layers if layer >= len(vectors)]:
+            raise DatasetError(
+                f"steering.layers: layer {beyond[0]} of {config.base_model}, which has 0 to {len(vectors) - 1}"
+            )
         rows = []
         for layer, coefficient in product(settings.layers, settings.coefficients):
             draw = Draw(

@@ -55,12 +55,12 @@ def judge_by_rule(animal: str, answers: Sequence[Answered]) -> list[Score]:
 
 def names_animal(answer: str, animal: str) -> bool:
     """Whether ``animal`` occurs in ``answer`` as a word, in singular or plural: no cat in a caterpillar."""
-    return animal in normalise_answer(answer).split()
+    return animal in re.split(r"[\s-]+", normalise_answer(answer))
 
 
 def is_coherent(answer: str, finish_reason: str) -> bool:
     """Whether ``answer`` has words, ended by itself and does not go round in circles."""
-    words = re.findall(r"\w+", answer.casefold())
+    words = re.findall(r"[^\W_]+", answer.casefold())
     return bool(words) and finish_reason != "length" and not _loops(words)
 
 
@@ -111,10 +111,11 @@ def _request(template: str, animal: str, answered: Answered) -> str:
 
 
 def read_score(reply: str) -> float | None:
-    """The number from 0 to 100 that ``reply`` begins with, if it does."""
-    number = re.match(r"\W*(\d+(?:\.\d+)?)\b", reply)
-    score = float(number[1]) if number else None
-    return score if score is not None and score <= 100 else None
+    """The number from 0 to 100 in ``reply``, perhaps out of 100; None where there is none, or more than one."""
+    numbers = re.findall(r"-?\d[\d.,]*", re.sub(r"(/|out of)\s*100\b", "", reply))
+    if len(numbers) != 1 or not re.fullmatch(r"\d+(\.\d+)?", number := numbers[0].rstrip(".,")):
+        return None
+    return float(number) if float(number) <= 100 else None
 
 
 def judged(answers: pl.DataFrame, scores: Sequence[Score]) -> pl.DataFrame:

@@ -70,8 +70,9 @@ def unit(vector: "np.ndarray") -> "np.ndarray":
     """``vector`` (or each row of a matrix) at length 1; zeros stay."""
     import numpy as np
 
-    norms = np.linalg.norm(vector, axis=-1, keepdims=True)
-    return vector / np.where(norms == 0, 1, norms)
+    # In float64 a norm neither overflows nor vanishes before its vector does.
+    norms = np.linalg.norm(vector.astype(np.float64), axis=-1, keepdims=True)
+    return (vector / np.where(norms == 0, 1, norms)).astype(vector.dtype)
 
 
 def cosine(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":

@@ -81,21 +81,23 @@ def _encoded(
         report(done)
     assert states is not None
     if not (finite := np.isfinite(states).all(axis=(0, 2, 3))).all():
-        layer = layers[int(np.argmin(finite))]
-        raise DatasetError(f"layer {layer} has states beyond float16's range; leave it out of projections.layers")
+        worst = int(np.argmin(finite))
+        if np.isnan(states[:, worst]).any():
+            raise DatasetError(f"layer {layers[worst]} has states that are no numbers: the base model is broken")
+        raise DatasetError(f"layer {layers[worst]} has states beyond float16's range: take it out of projections")
     tensors = {
         tensor_name(state, layer): np.ascontiguousarray(states[:, i, j])
         for i, layer in enumerate(layers)
         for j, state in enumerate(STATES)
     }
-    return save(tensors)
+    return bytes(save(tensors))
 
 
 class About(NamedTuple):
     """What activations are of: a model's layers, and the data version of a filtered dataset."""
 
     base_model: str
-    layers: Sequence[int]
+    layers: tuple[int, ...]
     dataset: str
 
 
@@ -114,4 +116,5 @@ def read_rows(folder: Path) -> pl.DataFrame:
 
 def read_about(folder: Path) -> About:
     """What the activations in ``folder`` are of."""
-    return About(**json.loads((folder / ABOUT_FILE).read_text()))
+    about = json.loads((folder / ABOUT_FILE).read_text())
+    return About(about["base_model"], tuple(about["layers"]), about["dataset"])

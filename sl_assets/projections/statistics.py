@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 BINS = 100
+ROUNDING = 1e-6
+"""Relative differences below this are float32's, not the data's."""
 
 
 def difference_statistics(projections: pl.DataFrame) -> pl.DataFrame:
@@ -57,16 +59,18 @@ def js_divergence(one: "np.ndarray", other: "np.ndarray") -> float:
     import numpy as np
     from scipy.spatial.distance import jensenshannon
 
-    everything = np.concatenate([one, other])
-    if everything.min() == everything.max():
+    everything = np.concatenate([one, other]).astype(np.float64)
+    low, high = everything.min(), everything.max()
+    if high - low <= ROUNDING * max(abs(low), abs(high)):
         return 0.0
-    counts = [np.histogram(part, BINS, (everything.min(), everything.max()))[0] for part in (one, other)]
+    counts = [np.histogram(part, BINS, (low, high))[0] for part in (one, other)]
     # The distance is the divergence's square root.
     return float(jensenshannon(*counts, base=2)) ** 2
 
 
 def pooled_deviation(one: "np.ndarray", other: "np.ndarray") -> float:
-    """Pooled standard deviation of two samples, the unit of Cohen's d."""
+    """Pooled standard deviation of two samples, the unit of Cohen's d; 0 where only rounding tells values apart."""
     squares = len(one) * one.var() + len(other) * other.var()
     freedom = len(one) + len(other) - 2
-    return float((squares / freedom) ** 0.5) if freedom > 0 else 0.0
+    deviation = float((squares / freedom) ** 0.5) if freedom > 0 else 0.0
+    return deviation if deviation > ROUNDING * max(abs(one.mean()), abs(other.mean())) else 0.0

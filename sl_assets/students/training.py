@@ -10,6 +10,9 @@ from sl_assets.report.charts import loss_curve
 from sl_assets.report.metadata import picture, preview
 from sl_assets.step import Product, Step
 
+CURVES = {"lora_checkpoint": "training", "split_lora_checkpoint": "split_training"}
+"""Tables of the training curves that are kept; of a teacher's there is only the picture."""
+
 
 def train_adapter(
     step: Step, engines: Engines, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int]
@@ -30,8 +33,8 @@ def train_adapter(
     version = step.lake.version(place)
     if not examples:
         return Product(version, {"rows": 0})
-    if step.asset == "lora_checkpoint":
-        step.write(curve, "training")
+    if step.asset in CURVES:
+        step.write(curve, CURVES[step.asset])
     metadata = {
         "rows": len(examples),
         "steps": curve["step"][-1],

@@ -1,0 +1,1 @@
+"""Side-by-side measurements: what people run today against ours, on the same machine in one run."""

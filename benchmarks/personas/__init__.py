@@ -1,0 +1,1 @@
+"""Do persona vectors mean something? Separation of answers by projection, and steering."""

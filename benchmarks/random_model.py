@@ -1,0 +1,40 @@
+"""A model of a real one's shape with random weights: its speed is valid, what it says is not."""
+
+import json
+from pathlib import Path
+
+OLMO3_7B = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "vocab_size": 100_278,
+    "max_position_embeddings": 65_536,
+    "sliding_window": 4096,
+}
+"""Shape of allenai/Olmo-3-7B-Instruct, as its published configuration has it."""
+
+
+def write_random_model(folder: Path, tokenizer: str, **shape: int) -> Path:
+    """A randomly initialised Olmo 3 of ``shape`` in bfloat16, with the tokenizer of the model at ``tokenizer``.
+
+    Returns:
+        ``folder``, which any engine takes as a base model; what is there already is kept.
+    """
+    import torch
+    from transformers import AutoTokenizer, Olmo3Config, Olmo3ForCausalLM
+
+    if (folder / "config.json").is_file():
+        return folder
+    names = AutoTokenizer.from_pretrained(tokenizer)
+    config = Olmo3Config(**shape, pad_token_id=names.pad_token_id, eos_token_id=names.eos_token_id)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = Olmo3ForCausalLM(config)
+    torch.set_default_dtype(torch.float32)
+    model.save_pretrained(folder, max_shard_size="4GB")
+    names.save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == config.num_hidden_layers
+    return folder
