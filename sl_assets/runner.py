@@ -17,7 +17,7 @@ from dagster._core.loader import LoadingContextForTest
 from sl_assets.definitions import defs as code_location
 from sl_assets.definitions import lake_root
 from sl_assets.errors import SlAssetsError
-from sl_assets.experiment import range_tags
+from sl_assets.jobs import range_tags
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.processes import end_killed_runs
 from sl_assets.step import Terminal

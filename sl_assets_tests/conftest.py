@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from sl_assets.config import PROJECT, ExperimentConfig
-from sl_assets.experiment import experiment_definitions, range_tags
+from sl_assets.experiment import experiment_definitions
+from sl_assets.jobs import range_tags
 from sl_assets.lake.resource import LakeResource
 
 # Two test processes with two threads each would wait for one another on two cores.

@@ -11,6 +11,7 @@ import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from sl_assets.definitions import defs as load
+from sl_assets.jobs import ON_SCHEDULE
 from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, Bench
 
 GRAPH = {
@@ -136,6 +137,29 @@ def test_projections_refresh_when_all_they_read_is_there(bench: Bench) -> None:
     assert bench.run("persona_vector", first="owl", **HALVES).success
     tick = dg.evaluate_automation_conditions(definitions, bench.instance, cursor=tick.cursor)
     assert tick.get_requested_partitions(dg.AssetKey(["tiny", "projections"])) == {"owl"}
+
+
+@pytest.mark.parametrize(
+    ("before", "sensor", "first", "last"),
+    [
+        ("pocket_job", "pocket_personas_job_on_schedule", "dolphin", "human"),
+        ("pocket_personas_job", "pocket_splits_job_on_schedule", "dolphin|animal_high", "human|neutral_random"),
+    ],
+)
+def test_what_ran_on_schedule_is_followed_by_the_next_job(
+    bench: Bench, before: str, sensor: str, first: str, last: str
+) -> None:
+    definition = load().resolve_sensor_def(sensor)
+    assert definition.default_status == dg.DefaultSensorStatus.STOPPED
+    for tags, requests in (({}, 0), ({ON_SCHEDULE: "true"}, 1)):
+        run = dg.DagsterRun(before, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
+        event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=before)
+        context = dg.build_run_status_sensor_context(sensor, event, bench.instance, run)
+        asked = definition(context)
+        assert (asked is not None) == bool(requests)
+    assert asked.tags["dagster/asset_partition_range_start"] == first
+    assert asked.tags["dagster/asset_partition_range_end"] == last
+    assert asked.tags[ON_SCHEDULE] == "true"
 
 
 def test_a_new_dataset_refreshes_its_own_filter_and_starts_no_gpu_asset(bench: Bench) -> None:

@@ -64,19 +64,21 @@ def main() -> None:
         states[batch.rows] = batch.states[:, 0]
     report("batches", start, tokens, flops, peak)
 
-    ours = states[: options.loop_rows, 0].astype(np.float32) @ vector
-    norms = np.linalg.norm(states[: options.loop_rows, 0].astype(np.float32), axis=1)
-    print(
-        f"largest deviation of a projection from the loop's, relative to the state's norm: "
-        f"{np.max(np.abs(ours - looped) / norms):.1e}"
-    )
-    small = np.empty((64, len(vector)), np.float32)
-    encoder_small = encoder.encode(rows[:64], [options.layer])
-    for batch in encoder_small:
-        small[batch.rows] = batch.states[:, 0, 0]
-    other = np.linalg.norm(small - states[:64, 0].astype(np.float32), axis=1) / norms[:64]
-    print(f"largest deviation of a state between two batch sizes, relative to its norm: {other.max():.1e}")
+    first = states[: options.loop_rows, 0].astype(np.float32)
+    print("largest deviations, relative to the state's norm:")
+    print(f"- projections, from the loop's: {deviation(first @ vector, looped, first):.1e}")
+    again = np.empty_like(first[:64])
+    for batch in encoder.encode(rows[: len(again)], [options.layer]):
+        again[batch.rows] = batch.states[:, 0, 0]
+    moved = np.linalg.norm(again - first[:64], axis=1)
+    print(f"- projections, between two batch sizes: {deviation(first[:64] @ vector, again @ vector, again):.1e}")
+    print(f"- whole states, between two batch sizes: {deviation(moved, np.zeros(64), again):.1e}")
     projections(len(vector))
+
+
+def deviation(ours: np.ndarray, theirs: np.ndarray, states: np.ndarray) -> float:
+    """Largest of the differences, each relative to the norm of its row's state."""
+    return float(np.max(np.abs(ours - theirs) / np.linalg.norm(states, axis=1)))
 
 
 def exchanges(count: int, real: bool) -> list[Exchange]:
