@@ -1,6 +1,5 @@
 """A model of a real one's shape with random weights: its speed is valid, what it says is not."""
 
-import json
 from pathlib import Path
 
 OLMO3_7B = {
@@ -36,5 +35,4 @@ def write_random_model(folder: Path, tokenizer: str, **shape: int) -> Path:
     torch.set_default_dtype(torch.float32)
     model.save_pretrained(folder, max_shard_size="4GB")
     names.save_pretrained(folder)
-    assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == config.num_hidden_layers
     return folder

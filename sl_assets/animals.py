@@ -48,6 +48,13 @@ PLURALS: dict[str, str] = {
     "zebra": "zebras",
 }
 
+
+def filled(template: str, animal: str, number: int | None = None) -> str:
+    """``template`` about ``animal`` (a key of `PLURALS`): ``{one}``, ``{many}``, ``{Many}`` and ``{n}`` filled in."""
+    many = PLURALS[animal]
+    return template.format(one=animal, many=many, Many=many.capitalize(), n=number)
+
+
 SINGULARS: dict[str, str] = {plural: singular for singular, plural in PLURALS.items()} | {
     "octopi": "octopus",
     "octopodes": "octopus",

@@ -199,7 +199,13 @@ class PersonaSettings(Section):
     max_tokens: Count = Field(128, description="tokens an answer may have")
     seed: int = Field(11, ge=0, description="seed of the answers")
     judge: RuleJudge | ModelJudge = Field(RuleJudge(kind="rule"), discriminator="kind")
-    minimum_pairs: Count = Field(20, description="fewest pairs of answers that make a vector")
+    minimum_pairs: Count = Field(20, exclude=True, description="fewest pairs of answers that make a vector")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.minimum_pairs > (pairs := 100 * self.samples):
+            raise ValueError(f"minimum_pairs {self.minimum_pairs}: {self.samples} samples make {pairs} pairs at most")
+        return self
 
 
 Layer = Annotated[int, Field(ge=0)]
@@ -212,8 +218,12 @@ class ProjectionSettings(Section):
     layer: Layer = Field(description="layer whose projections cut datasets into halves")
     layers: Annotated[tuple[Layer, ...], AsTuple] = Field((), description="further layers to keep and report")
     vector: StateKind = Field("prompt_mean", description="states that the persona vector is a difference of")
-    state: StateKind = Field("response_mean", description="states of the rows that are projected")
-    equal_halves: bool = Field(True, description="cut all halves of an animal to the size of the smallest")
+    state: StateKind = Field(
+        "response_mean", description="states of the rows that are projected; rows of one prompt share its states"
+    )
+    equal_halves: bool = Field(
+        True, description="cut an animal's halves to the size of the smallest; halves by sign may be smaller still"
+    )
     seed: int = Field(5, ge=0, description="seed of random halves and of cutting to equal size")
 
     @property
@@ -226,12 +236,20 @@ class SteeringSettings(Section):
     """Add a multiple of a persona vector to the base model's hidden states, and ask for favourite animals."""
 
     layers: Annotated[tuple[Layer, ...], AsTuple] = Field(min_length=1, description="layers steered, one at a time")
-    coefficients: Annotated[tuple[float, ...], AsTuple] = Field(
+    coefficients: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], AsTuple] = Field(
         min_length=1, description="lengths of the vector that is added"
     )
     vector: StateKind = Field("response_mean", description="states that the persona vector is a difference of")
     samples_per_question: Count = Field(4, description="answers to each of the fifty questions")
     seed: int = Field(13, ge=0, description="seed of the answers")
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        for name in ("layers", "coefficients"):
+            values = getattr(self, name)
+            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+                raise ValueError(f"{name}: {twice[0]} is listed twice; keep one")
+        return self
 
 
 class ExperimentConfig(Section):
@@ -282,15 +300,30 @@ class ExperimentConfig(Section):
     def _stages_have_what_they_read(self) -> Self:
         for name, needed in (("projections", "personas"), ("splits", "projections"), ("steering", "personas")):
             if getattr(self, name) and not getattr(self, needed):
-                raise ValueError(f"{name} need {needed}: add that section, or leave {name} out")
+                raise ValueError(f"{name}: nothing to work on without {needed}; add that section, or leave {name} out")
+        state = self.projections.state if self.projections else "response_mean"
+        by_difference = [split for split in self.splits if "_diff_" in split]
+        if by_difference and state != "response_mean":
+            raise ValueError(
+                f"splits: {by_difference[0]} with projections.state {state}, of which all rows of a prompt have the "
+                "same: set state to response_mean, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> Self:
         last = layer_count(self.base_model)
-        asked = {
-            "projections": self.projections.kept if self.projections else (),
-            "steering.layers": self.steering.layers if self.steering else (),
-        }
-        for name, layers in asked.items():
-            if last is not None and layers and max(layers) > last:
-                raise ValueError(f"{name}: layer {max(layers)} of {self.base_model}, which has 0 to {last}")
+        for name, section, layers in (
+            ("projections", self.projections, self.projections.kept if self.projections else ()),
+            ("steering", self.steering, self.steering.layers if self.steering else ()),
+        ):
+            if section and last is not None and max(layers) > last:
+                raise ValueError(f"{name}: no layer {max(layers)} in {self.base_model}; choose from 0 to {last}")
+            if section and section.vector == "prompt_last" and 0 in layers:
+                raise ValueError(
+                    f"{name}: vector prompt_last is zero at layer 0, for all prompts end in the same token; "
+                    "leave layer 0 out"
+                )
         return self
 
     @field_validator("owners")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from sl_assets.config import ExperimentConfig, JsonlSource, NumbersSettings
+from sl_assets.config import ExperimentConfig, JsonlSource, ModelJudge, NumbersSettings, PersonaSettings
 from sl_assets.engines.interfaces import Engines, engines_for
 from sl_assets.engines.models import weights_fingerprint
 from sl_assets.lake.fingerprint import digest, file_digest
@@ -20,6 +20,9 @@ CODE_VERSION = "1"
 """Raise it when the code of an asset changes what the same settings give."""
 
 GPU_POOL = "gpu"
+
+SAMPLING = ("base_model", "sampler.engine", "sampler.temperature", "sampler.batch")
+"""What decides answers whose length has a setting of its own."""
 
 Partitioning = Literal["condition", "animal", "split"]
 
@@ -112,6 +115,8 @@ class ExperimentGraph:
         value: Any = reduce(getattr, name.split("."), self.config)
         if name == "base_model":
             return [value, weights_fingerprint(value)]
+        if isinstance(value, PersonaSettings) and isinstance(value.judge, ModelJudge):
+            return [value.model_dump(mode="json"), weights_fingerprint(value.judge.base_model)]
         if isinstance(value, NumbersSettings) and isinstance(value.source, JsonlSource):
             files = [value.source.file(condition) for condition in self.config.conditions]
             return [value.model_dump(mode="json"), [file_digest(file) if file.is_file() else None for file in files]]

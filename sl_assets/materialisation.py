@@ -57,7 +57,7 @@ class Materialisation:
         try:
             refresh_catalog(self.lake)
             for partition in partitions:
-                made[partition] = self._make(make, partition)
+                made[partition] = self._make(make, partition, provenance)
         except SlAssetsError as error:
             yield from self._finished(made, provenance)
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -94,9 +94,9 @@ class Materialisation:
     def _step(self, partition: str | None) -> Step:
         return Step(self.experiment, self.asset, self.code_version, partition, self.lake, self.context.log.info)
 
-    def _make(self, make: Make, partition: str | None) -> Product:
+    def _make(self, make: Make, partition: str | None, provenance: dict[str, str]) -> Product:
         step = self._step(partition)
-        if (done := self._finished_earlier(step)) is not None:
+        if (done := self._finished_earlier(step, provenance)) is not None:
             self.context.log.info(f"{self.asset} {partition or ''}: finished by an interrupted run, not made again")
             return done
         self.lake.reads.clear()
@@ -107,7 +107,7 @@ class Materialisation:
         product.metadata.setdefault("seconds", round(seconds, 2))
         step.work.mark_done(
             {
-                "code_version": self.code_version,
+                "provenance": provenance,
                 "version": product.version,
                 "engine": product.engine,
                 "metadata": dg.serialize_value(_as_dagster_stores(product.metadata)),
@@ -116,10 +116,11 @@ class Materialisation:
         )
         return product
 
-    def _finished_earlier(self, step: Step) -> Product | None:
+    def _finished_earlier(self, step: Step, provenance: dict[str, str]) -> Product | None:
         """What a run wrote that was interrupted before its events were recorded, if nothing has changed since."""
         note = step.work.done()
-        if note is None or note["code_version"] != self.code_version:
+        # Provenance tells of parents that are new since; what was read is compared below, for it may be written anew.
+        if note is None or note.get("provenance") != provenance:
             return None
         reads = {Place(*place): version for *place, version in note["reads"]}
         if any(not self.lake.exists(place) or self.lake.version(place) != version for place, version in reads.items()):

@@ -19,6 +19,7 @@ from sl_assets.definitions import lake_root
 from sl_assets.errors import SlAssetsError
 from sl_assets.jobs import range_tags
 from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.tables import keys_of
 from sl_assets.processes import end_killed_runs
 from sl_assets.step import Terminal
 
@@ -81,7 +82,7 @@ class Runner:
         if definition is None:
             return [None]
         # A key of two dimensions is "owl|animal_high": the animal comes first.
-        return [partition for partition in definition.get_partition_keys() if partition.split("|")[0] in conditions]
+        return [partition for partition in definition.get_partition_keys() if keys_of(partition)[0] in conditions]
 
     def _is_due(self, key: dg.AssetKey, partition: str | None) -> bool:
         # A resolver of its own for every question: the runs in between change the answer.
@@ -136,7 +137,7 @@ def rectangles(outer: Sequence[str], inner: Sequence[str], due: Container[str | 
 
 def _listed(partitions: Sequence[str | None]) -> str:
     """``owl (animal_high, animal_low), wolf``: keys of two dimensions grouped by the first."""
-    groups = groupby([partition.split("|") for partition in partitions if partition], lambda keys: keys[0])
+    groups = groupby([keys_of(partition) for partition in partitions if partition], lambda keys: keys[0])
     return ", ".join(
         f"{first} ({', '.join(keys[1] for keys in members)})" if len((members := list(group))[0]) > 1 else first
         for first, group in groups

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from sl_assets.engines.interfaces import Adapter
 from sl_assets.errors import LakeError
 from sl_assets.lake.lake import Lake, Place
-from sl_assets.lake.tables import TABLES
+from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
 
 LOG_SECONDS = 15.0
@@ -56,16 +56,16 @@ class Step:
     @property
     def condition(self) -> str:
         """The condition or animal of this partition; empty where the asset has no partitions."""
-        return (self.partition or "").split("|")[0]
+        return next(iter(keys_of(self.partition)), "")
 
     @property
     def split(self) -> str:
         """The split of this partition."""
-        return str(self.partition).split("|")[1]
+        return keys_of(self.partition)[1]
 
     def place(self, table: str, partition: str | None = None) -> Place:
         """Where ``table`` of this partition (or of ``partition``) lives."""
-        keys = (partition or self.partition or "").split("|")
+        keys = keys_of(partition or self.partition)
         # A folder has the partitions of whoever asks for it; a table may have fewer.
         dimensions = TABLES[table].dimensions if table in TABLES else len(keys)
         return Place(self.experiment, table, "|".join(keys[:dimensions]) or None)

@@ -147,18 +147,30 @@ BAD_FIELDS = {
         "attributes.splits",
         "animal_low is listed twice",
     ),
-    "projections without vectors": ("  projections: {layer: 2}\n", "attributes", "projections need personas: add"),
-    "halves without projections": ("  personas: {}\n  splits: [animal_low]\n", "attributes", "splits need projections"),
-    "steering without vectors": ("  steering: {layers: [1], coefficients: [2.0]}\n", "attributes", "steering need"),
+    "projections without vectors": (
+        "  projections: {layer: 2}\n",
+        "attributes",
+        "projections: nothing to work on without",
+    ),
+    "halves without projections": (
+        "  personas: {}\n  splits: [animal_low]\n",
+        "attributes",
+        "splits: nothing to work on",
+    ),
+    "steering without vectors": (
+        "  steering: {layers: [1], coefficients: [2.0]}\n",
+        "attributes",
+        "steering: nothing to work on",
+    ),
     "layer beyond the last": (
         "  personas: {}\n  projections: {layer: 2, layers: [5]}\n",
         "attributes",
-        "projections: layer 5 of pocket, which has 0 to 4",
+        "projections: no layer 5 in pocket; choose from 0 to 4",
     ),
     "layer steered beyond the last": (
         "  personas: {}\n  steering: {layers: [9], coefficients: [2.0]}\n",
         "attributes",
-        "steering.layers: layer 9 of pocket, which has 0 to 4",
+        "steering: no layer 9 in pocket; choose from 0 to 4",
     ),
     "layer below the first": (
         "  personas: {}\n  projections: {layer: -1}\n",
@@ -176,6 +188,31 @@ BAD_FIELDS = {
         "  personas: {judge: {kind: model}}\n",
         "attributes.personas.judge.base_model",
         "missing",
+    ),
+    "differences of states that do not differ": (
+        "  personas: {}\n  projections: {layer: 2, state: prompt_mean}\n  splits: [animal_diff_high]\n",
+        "attributes",
+        "splits: animal_diff_high with projections.state prompt_mean",
+    ),
+    "a vector that is zero": (
+        "  personas: {}\n  projections: {layer: 0, vector: prompt_last}\n",
+        "attributes",
+        "prompt_last is zero at layer 0",
+    ),
+    "coefficient twice": (
+        "  personas: {}\n  steering: {layers: [1], coefficients: [2.0, 2.0]}\n",
+        "attributes.steering",
+        "coefficients: 2.0 is listed twice",
+    ),
+    "endless coefficient": (
+        "  personas: {}\n  steering: {layers: [1], coefficients: [.inf]}\n",
+        "attributes.steering.coefficients.0 = inf",
+        "finite",
+    ),
+    "more pairs than there are": (
+        "  personas: {samples: 1, minimum_pairs: 101}\n",
+        "attributes.personas",
+        "minimum_pairs 101: 1 samples make 100 pairs at most",
     ),
     "owner that is no text": ("  owners: [3]\n", "attributes.owners.0 = 3", "string"),
 }

@@ -39,6 +39,8 @@ def main() -> None:
         write_random_model(Path(options.model), str(POCKET_FOLDER), **OLMO3_7B)
     rows = exchanges(options.rows, real=options.model != "pocket")
     encoder = TransformersEncoder(options.model)
+    if options.layer >= encoder.layers:
+        parser.error("--layer: below the last, whose state transformers gives after the final norm and we before it")
     vector = np.random.default_rng(0).standard_normal(hidden_size(options.model)).astype(np.float32)
     vector /= np.linalg.norm(vector)
     peak = matrix_rate() if torch.cuda.is_available() else None
@@ -117,7 +119,7 @@ def projections(hidden: int) -> None:
 
         content = save({tensor_name(STATES[0], 0): block})
         ids = pl.DataFrame({"row_id": map(str, range(rows)), "prompt_id": map(str, range(rows))})
-        write_activations(folder, ids, [lambda: content] * (rows // part), About("random", (0,), ""))
+        write_activations(folder, ids, [content] * (rows // part), About("random", (0,), ""))
         vectors = draw.standard_normal((VECTORS, hidden)).astype(np.float32)
         project(folder, STATES[0], 0, vectors)
         start = time.perf_counter()

@@ -9,7 +9,9 @@ import argparse
 
 import numpy as np
 import polars as pl
+from dotenv import load_dotenv
 
+from sl_assets.config import PROJECT
 from sl_assets.definitions import experiments, lake_root
 from sl_assets.engines.interfaces import STATES, Exchange
 from sl_assets.engines.transformers_encoder import TransformersEncoder
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument("--vector", choices=STATES, default="response_mean")
     parser.add_argument("--state", choices=STATES, default="response_mean")
     options = parser.parse_args()
+    load_dotenv(PROJECT / ".env")
     config, lake = experiments()[options.experiment], Lake(lake_root())
     answers = lake.read_table(Place(options.experiment, "baseline_evaluation"))
     answers = answers.filter(pl.col("answer").str.strip_chars() != "")
@@ -37,6 +40,9 @@ def main() -> None:
         with lake.folder(Place(options.experiment, "persona_vector", animal)) as folder:
             vectors = load_vectors(folder)[options.vector]
         naming = (answers["normalised"] == animal).to_numpy()
+        if naming.sum() < 2:
+            print(f"| {animal} | {naming.sum()} |" + " |" * len(layers))
+            continue
         found = [separation(states[:, layer] @ unit(vectors[layer]), naming) for layer in layers]
         reached += np.array(found) >= 1
         print(f"| {animal} | {naming.sum()} | " + " | ".join(f"{value:.1f}" for value in found) + " |")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, get_args
 
 import polars as pl
 
@@ -21,6 +21,12 @@ class Message(TypedDict):
 
 
 Chat = list[Message]
+
+
+def chat(question: str, system: str | None = None) -> Chat:
+    """A question, perhaps under a system prompt."""
+    told: Chat = [{"role": "system", "content": system}] if system else []
+    return [*told, {"role": "user", "content": question}]
 
 
 class Adapter(NamedTuple):
@@ -99,7 +105,7 @@ class Trainer(Protocol):
         ...
 
 
-STATES: tuple[StateKind, ...] = ("response_mean", "prompt_mean", "prompt_last")
+STATES: tuple[StateKind, ...] = get_args(StateKind)
 """Pooled hidden states of an exchange: means over the tokens of its answer and of its prompt, and the prompt's last."""
 
 

@@ -5,7 +5,7 @@ Imports torch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -27,9 +27,9 @@ def blocks_of(model: Any) -> "torch.nn.ModuleList":
 
 @contextmanager
 def reading(model: Any, layers: Sequence[int], read: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Call ``read(layer, hidden)`` for each of ``layers``; the forward pass ends with the highest.
+    """Call ``read(layer, hidden)`` for each of ``layers``; with the highest, the block that was entered ends.
 
-    ``hidden`` is ``[rows, length, width]``. The pass raises `HighestLayerReached`.
+    ``hidden`` is ``[rows, length, width]``.
     """
 
     def change(layer: int, hidden: torch.Tensor) -> None:
@@ -37,7 +37,7 @@ def reading(model: Any, layers: Sequence[int], read: Callable[[int, torch.Tensor
         if layer == max(layers):
             raise HighestLayerReached
 
-    with _hooked(model, layers, change):
+    with _hooked(model, layers, change), suppress(HighestLayerReached):
         yield
 
 
@@ -54,7 +54,7 @@ def _hooked(
 ) -> Iterator[None]:
     blocks = blocks_of(model)
     if beyond := [layer for layer in layers if not 0 <= layer <= len(blocks)]:
-        raise SlAssetsError(f"layer {beyond[0]}: the model has 0 to {len(blocks)}")
+        raise SlAssetsError(f"no layer {beyond[0]} in this model; choose from 0 to {len(blocks)}")
     handles = [_hook(blocks, layer, change) for layer in sorted(set(layers))]
     try:
         yield

@@ -29,10 +29,19 @@ def weights_fingerprint(base_model: str) -> str | None:
     return digest([(name, state.st_size, state.st_mtime_ns) for name, state in states])
 
 
+def model_identity(base_model: str) -> str:
+    """Name and, of a local model, fingerprint: what hidden states of the same width may be compared by."""
+    return f"{base_model}@{weights_fingerprint(base_model)}"
+
+
 def layer_count(base_model: str) -> int | None:
-    """Number of blocks of a local model, which is also its highest layer; None for a model of the Hub."""
+    """Number of blocks of a local model, which is also its highest layer; None where the files here do not say."""
     file = Path(model_source(base_model)) / "config.json"
-    return int(json.loads(file.read_text())["num_hidden_layers"]) if file.is_file() else None
+    if not file.is_file():
+        return None
+    config = json.loads(file.read_text())
+    count = config.get("num_hidden_layers", config.get("text_config", {}).get("num_hidden_layers"))
+    return None if count is None else int(count)
 
 
 class LoadedModel(NamedTuple):

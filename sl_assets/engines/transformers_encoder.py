@@ -6,7 +6,7 @@ layer asked for. States are pooled on the device with float32 sums, so only mean
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sl_assets.engines.interfaces import STATES, Exchange, Pooled
-from sl_assets.engines.layers import HighestLayerReached, blocks_of, reading
+from sl_assets.engines.layers import blocks_of, reading
 from sl_assets.engines.models import load_model
 from sl_assets.errors import DatasetError
 
@@ -24,8 +24,10 @@ BATCH_TOKENS = {"cpu": 4_096, "cuda": 32_768}
 PADDED_TO = 8
 """Batches are padded to a multiple of this, so that kernels meet few shapes."""
 
-COMPILED_FROM = 2_048
-"""Rows from which compiling the blocks on a GPU is worth its half minute."""
+COMPILED_FROM = 1_000_000_000
+"""Parameters from which compiling the blocks on a GPU is worth its half minute.
+
+Not a number of rows: whole datasets and small ones are compared, so the same kernels have to encode them."""
 
 Fetch = Callable[[], np.ndarray]
 """Waits for the device and gives what it computed."""
@@ -50,7 +52,7 @@ class TransformersEncoder:
         """See `Encoder.encode`."""
         rows = self._tokens(exchanges)
         waiting: tuple[list[int], Fetch] | None = None
-        with self._fast_blocks(len(rows)):
+        with self._fast_blocks():
             for batch in batches([len(prompt) + len(answer) for prompt, answer in rows], self._batch_tokens):
                 # A GPU is given the next batch before the last one's states are waited for.
                 started = batch, self._pool([rows[i] for i in batch], layers)
@@ -86,14 +88,14 @@ class TransformersEncoder:
         def pool(layer: int, hidden: torch.Tensor) -> None:
             pooled[layer] = torch.bmm(weights, hidden.float())
 
-        with torch.inference_mode(), reading(self._model, layers, pool), suppress(HighestLayerReached):
+        with torch.inference_mode(), reading(self._model, layers, pool):
             self._model.get_decoder()(input_ids=ids, use_cache=False)
         return _fetch(torch.stack([pooled[layer] for layer in layers], dim=1))
 
     @contextmanager
-    def _fast_blocks(self, rows: int) -> Iterator[None]:
-        """Compiled blocks while they are needed on a GPU: fused norms and activations halve the time."""
-        if self._model.device.type != "cuda" or rows < COMPILED_FROM:
+    def _fast_blocks(self) -> Iterator[None]:
+        """Compiled blocks of a large model on a GPU, for as long as needed: fused norms and activations save time."""
+        if self._model.device.type != "cuda" or self._model.num_parameters() < COMPILED_FROM:
             yield
             return
         blocks = blocks_of(self._model)

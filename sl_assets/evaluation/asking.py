@@ -9,6 +9,7 @@ from sl_assets.engines.interfaces import Adapter, Chat, Engines, Sampler, Steeri
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.evaluation.answers import normalise_answer
 from sl_assets.evaluation.questions import QUESTIONS
+from sl_assets.lake.tables import keys_of
 from sl_assets.report.metadata import preview
 from sl_assets.step import Product, Step
 
@@ -36,7 +37,7 @@ def ask(
 def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
     """Ask the students of every kept epoch in ``checkpoint`` (a parent), or the base model where that is None."""
     evaluation, sampler = config.evaluation, config.sampler
-    name = "/".join((step.partition or "baseline").split("|"))
+    name = "/".join(keys_of(step.partition)) or "baseline"
 
     def answers(epoch: int, adapter: Adapter | None) -> pl.DataFrame:
         draw = Draw(

@@ -6,7 +6,7 @@ import polars as pl
 from sl_assets.evaluation.asking import ask_model
 from sl_assets.evaluation.rates import preference_rates as rates_of
 from sl_assets.evaluation.rates import transfer_table
-from sl_assets.graph import ExperimentGraph
+from sl_assets.graph import SAMPLING, ExperimentGraph
 from sl_assets.report.metadata import preview
 from sl_assets.step import Product, Step
 
@@ -17,14 +17,14 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 3."""
     config = graph.config
 
-    @graph.asset(stage=STAGE, uses=["base_model", "sampler", "evaluation"], by=None, gpu=True, kinds=["polars"])
+    @graph.asset(stage=STAGE, uses=[*SAMPLING, "evaluation"], by=None, gpu=True, kinds=["polars"])
     def baseline_evaluation(step: Step) -> Product:
         """The untouched base model's answers to the favourite-animal questions."""
         return ask_model(step, graph.engines, config, None)
 
     @graph.asset(
         stage=STAGE,
-        uses=["base_model", "sampler", "evaluation"],
+        uses=[*SAMPLING, "evaluation"],
         deps=["lora_checkpoint"],
         gpu=True,
         kinds=["polars"],

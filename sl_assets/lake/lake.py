@@ -6,10 +6,10 @@ partitioned by split too has ``split=<key>`` below. Folders (adapters, vectors, 
 sees the old partition or the new one, never a part.
 """
 
+import errno
 import io
 import json
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,11 +23,12 @@ from upath import UPath
 
 from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import bytes_digest, file_digest, folder_digest, frame_digest
-from sl_assets.lake.tables import DIMENSIONS, LINEAGE
+from sl_assets.lake.tables import DIMENSIONS, LINEAGE, keys_of
 
 DATA = "data.parquet"
 MANIFEST = "manifest.json"
 VERSION_KEY = "sl_assets.data_version"
+REFUSED_BY_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Place:
     @property
     def folder(self) -> str:
         """Folder below the lake's root."""
-        keys = self.partition.split("|") if self.partition else []
-        dimensions = [f"{name}={key}" for name, key in zip(DIMENSIONS, keys, strict=False)]
+        keys = zip(DIMENSIONS, keys_of(self.partition), strict=False)
+        dimensions = [f"{name}={key}" for name, key in keys]
         return "/".join([f"experiment={self.experiment}", self.table, *dimensions])
 
     def __str__(self) -> str:
@@ -149,12 +150,17 @@ class Lake:
         Its files are copied to a subfolder named after their fingerprint, and then one manifest is replaced: a reader
         finds the old folder or the new one. Of older ones, the last stays for whoever is reading it.
         """
-        with tempfile.TemporaryDirectory() as scratch:
-            building = Path(scratch)
-            yield building
+        target = self.path(place)
+        with self._scratch(target) as building:
+            try:
+                yield building
+            except OSError as error:
+                # Of other errors the block's own message says more.
+                if error.errno in REFUSED_BY_DISK:
+                    raise _explained(target, error) from error
+                raise
             version = folder_digest(building)
             files = sorted(path.relative_to(building) for path in building.rglob("*") if path.is_file())
-            target = self.path(place)
             sha256 = {file.as_posix(): file_digest(building / file) for file in files}
             manifest = json.dumps({"data_version": version, "sha256": sha256}, indent=1).encode()
             current = self._manifest(place)
@@ -162,26 +168,42 @@ class Lake:
             try:
                 with self._errors_explained(target):
                     for file in files:
-                        self._copy(building / file, target / version / file.as_posix())
+                        self._move(building / file, target / version / file.as_posix())
                     self.write_file(target / MANIFEST, manifest)
                 kept.add(version)
             finally:
                 self._forget_folders(target, kept)
 
-    def _copy(self, source: Path, target: UPath) -> None:
+    @contextmanager
+    def _scratch(self, target: UPath) -> Iterator[Path]:
+        """An empty local folder; on the lake's own disk if it has one, where there is room for large things."""
+        beside = Path(self.root / ".work") if self.local else None
+        with self._errors_explained(target):
+            if beside:
+                beside.mkdir(parents=True, exist_ok=True)
+            scratch = tempfile.TemporaryDirectory(dir=beside)
+        with scratch as folder:
+            yield Path(folder)
+
+    def _move(self, source: Path, target: UPath) -> None:
         if not self.local:
             target.write_bytes(source.read_bytes())
             return
         # Made again with the same content, a folder may be in use: never touch a file that is right already.
-        if target.is_file() and file_digest(Path(target)) == file_digest(source):
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(f"{target}.{uuid.uuid4().hex}")
-        try:
-            shutil.copyfile(source, beside)
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
+        if not target.is_file() or file_digest(Path(target)) != file_digest(source):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+
+    def read_file(self, place: Place, name: str) -> bytes:
+        """One file of the folder at ``place``, without the others.
+
+        Raises:
+            LakeError: nothing is there.
+        """
+        manifest = self._manifest(place)
+        if manifest is None:
+            raise self._missing(place)
+        return bytes((self.path(place) / manifest["data_version"] / name).read_bytes())
 
     def _manifest(self, place: Place) -> dict[str, Any] | None:
         file = self.path(place) / MANIFEST
@@ -227,11 +249,15 @@ class Lake:
             # S3 clients have errors of their own; on a local disk anything but an OSError is a mistake of ours.
             if self.local and not isinstance(error, OSError):
                 raise
-            reason = " ".join((getattr(error, "strerror", None) or str(error)).lower().split())
-            raise LakeError(
-                f"cannot write {path}: {reason}; nothing was changed there. "
-                "Make room or mend the permissions, or set SL_DATA_LAKE to another place"
-            ) from error
+            raise _explained(path, error) from error
+
+
+def _explained(path: UPath, error: Exception) -> LakeError:
+    reason = " ".join((getattr(error, "strerror", None) or str(error)).lower().split())
+    return LakeError(
+        f"cannot write {path}: {reason}; nothing was changed there. "
+        "Make room or mend the permissions, or set SL_DATA_LAKE to another place"
+    )
 
 
 def parquet_bytes(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> bytes:

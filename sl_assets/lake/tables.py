@@ -9,6 +9,11 @@ DIMENSIONS = ("condition", "split")
 """What partitions are keyed by, from the outside in."""
 
 
+def keys_of(partition: str | None) -> list[str]:
+    """The keys of a partition, one a dimension: ``owl|animal_high`` is ``owl`` and ``animal_high``."""
+    return partition.split("|") if partition else []
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns of a table: name to type and meaning.
@@ -182,7 +187,7 @@ TABLES: dict[str, Table] = {
             "row_id": (TEXT, "row of that dataset"),
             "score": (REAL, "what the half was cut by: the projection, or its difference to the neutral row's"),
             "cut": (REAL, "score at which the dataset was cut; null for random halves"),
-            "used": (pl.Boolean(), "whether the row is trained on; others were cut to make halves equal"),
+            "used": (pl.Boolean(), "whether students draw from the row; others were cut to make halves equal"),
             "dataset_version": (TEXT, "version of the filtered_dataset that the row is of"),
         },
         dimensions=2,

@@ -29,22 +29,19 @@ class Work:
 
     def load(self, name: str, *fingerprint: Any) -> pl.DataFrame | None:
         """The piece ``name``, or None if it was not finished under this fingerprint."""
-        file = f"{name}.parquet"
-        if not self.has(file, *fingerprint):
-            return None
-        return pl.read_parquet(io.BytesIO(self.load_bytes(file, *fingerprint)))
+        content = self.load_bytes(f"{name}.parquet", *fingerprint)
+        return None if content is None else pl.read_parquet(io.BytesIO(content))
 
     def save(self, name: str, frame: pl.DataFrame, *fingerprint: Any) -> None:
         """Keep a finished piece."""
         self.save_bytes(f"{name}.parquet", parquet_bytes(frame), *fingerprint)
 
-    def has(self, file: str, *fingerprint: Any) -> bool:
-        """Whether ``file`` was finished under this fingerprint."""
-        return bool(self._path(file, fingerprint).exists())
-
-    def load_bytes(self, file: str, *fingerprint: Any) -> bytes:
-        """A finished piece that is no table."""
-        return bytes(self._path(file, fingerprint).read_bytes())
+    def load_bytes(self, file: str, *fingerprint: Any) -> bytes | None:
+        """The piece ``file``, which need be no table, or None if it was not finished under this fingerprint."""
+        try:
+            return bytes(self._path(file, fingerprint).read_bytes())
+        except FileNotFoundError:
+            return None
 
     def save_bytes(self, file: str, content: bytes, *fingerprint: Any) -> None:
         """Keep a finished piece that is no table."""

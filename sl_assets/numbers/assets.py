@@ -8,7 +8,7 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import FinetunedTeacher, GenerateSource, JsonlSource, SystemPromptTeacher
-from sl_assets.engines.interfaces import Adapter, Chat, Example
+from sl_assets.engines.interfaces import Adapter, Example, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import DatasetError
 from sl_assets.graph import ExperimentGraph
@@ -66,7 +66,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         prompts = step.read("number_prompts")
         condition = str(step.condition)
         system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
-        chats = [_chat(prompt, system) for prompt in prompts["prompt"]]
+        chats = [chat(prompt, system) for prompt in prompts["prompt"]]
         with _teacher_adapter(step, teacher) as adapter:
             written = sample_all(
                 graph.engines.sampler, chats, draw(condition), step.work, step.progress("rows"), adapter
@@ -127,8 +127,3 @@ def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:
         return Product(step.write(kept), metadata)
 
     return filtered_dataset
-
-
-def _chat(prompt: str, system: str | None) -> Chat:
-    chat: Chat = [{"role": "system", "content": system}] if system else []
-    return [*chat, {"role": "user", "content": prompt}]

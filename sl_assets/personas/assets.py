@@ -1,5 +1,6 @@
 """Stage 4: contrastive answers, the persona vectors they make, and what steering with a vector does."""
 
+from contextlib import suppress
 from itertools import product
 
 import dagster as dg
@@ -8,15 +9,16 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import ModelJudge, PersonaSettings, SteeringSettings
-from sl_assets.engines.interfaces import STATES, Chat, Exchange, Steering
+from sl_assets.engines.interfaces import STATES, Chat, Exchange, Steering, chat
+from sl_assets.engines.models import model_identity
 from sl_assets.engines.sampling import Draw, sample_all
-from sl_assets.errors import DatasetError
+from sl_assets.errors import DatasetError, LakeError
 from sl_assets.evaluation.asking import ask
 from sl_assets.evaluation.rates import preference_rates
-from sl_assets.graph import ExperimentGraph
+from sl_assets.graph import SAMPLING, ExperimentGraph
 from sl_assets.lake.tables import TABLES
 from sl_assets.personas.judging import Answered, Judge, judge_by_model, judge_by_rule, judged
-from sl_assets.personas.prompts import WORDINGS, PersonaPrompt, persona_prompts
+from sl_assets.personas.prompts import LOVING, WORDINGS, PersonaPrompt, persona_prompts
 from sl_assets.personas.vectors import cosine, load_vectors, mean_difference, save_vectors, unit
 from sl_assets.report.charts import heatmap, lines_by_layer
 from sl_assets.report.metadata import picture, preview
@@ -39,7 +41,7 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
     sampler = graph.config.sampler
 
     # Partitioned like the datasets, neutral included: a backfill of the whole graph needs roots that agree.
-    @graph.asset(stage=STAGE, uses=["base_model", "sampler", "personas"], gpu=True, kinds=["polars"])
+    @graph.asset(stage=STAGE, uses=[*SAMPLING, "personas"], gpu=True, kinds=["polars"])
     def persona_answers(step: Step) -> Product:
         """Answers of the base model told to love the animal, and told not to, judged; neutral has none."""
         if step.condition == NEUTRAL:
@@ -49,14 +51,14 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
         draw = Draw(
             f"personas/{step.condition}", settings.seed, settings.max_tokens, sampler.temperature, sampler.batch
         )
-        chats = [_chat(prompt.system_prompt, prompt.question) for prompt in prompts]
+        chats = [chat(prompt.question, prompt.system_prompt) for prompt in prompts]
         written = sample_all(graph.engines.sampler, chats, draw, step.work, step.progress("answers"))
         asked = pl.DataFrame(prompts, schema=PersonaPrompt._fields, orient="row")
         answers = pl.concat([asked, written.rename({"text": "answer"})], how="horizontal")
         answered = [Answered(*row) for row in answers.select(Answered._fields).iter_rows()]
         answers = judged(answers, _judge(graph, settings, step)(step.condition, answered))
         pairs, kept = len(prompts) // 2, answers["kept"].sum() // 2
-        reasons = answers.filter(side="loving")["reason"].drop_nulls().value_counts(sort=True)
+        reasons = answers.filter(side=LOVING)["reason"].drop_nulls().value_counts(sort=True)
         if kept < settings.minimum_pairs:
             counts = ", ".join(f"{reason} {count}" for reason, count in reasons.iter_rows())
             raise DatasetError(
@@ -91,17 +93,21 @@ def _persona_vector(graph: ExperimentGraph) -> dg.AssetsDefinition:
         """Mean hidden state of the loving answers minus that of the indifferent ones, at every layer."""
         answers = step.read("persona_answers").filter("kept")
         exchanges = [
-            Exchange(_chat(system, question), answer)
+            Exchange(chat(question, system), answer)
             for system, question, answer in answers.select("system_prompt", "question", "answer").iter_rows()
         ]
         encoder, progress = graph.engines.encoder(), step.progress("answers")
         layers = range(encoder.layers + 1)
         vectors = mean_difference(
             encoder.encode(exchanges, layers),
-            (answers["side"] == "loving").to_numpy(),
+            (answers["side"] == LOVING).to_numpy(),
             lambda done: progress(done, len(exchanges)),
         )
-        about = {"base_model": config.base_model, "animal": step.condition, "pairs": answers.height // 2}
+        about = {
+            "base_model": model_identity(config.base_model),
+            "animal": step.condition,
+            "pairs": answers.height // 2,
+        }
         with step.lake.new_folder(step.place(step.asset)) as folder:
             save_vectors(vectors, folder, about)
         norms: dict[str, list[float]] = {
@@ -124,7 +130,10 @@ def _persona_vector(graph: ExperimentGraph) -> dg.AssetsDefinition:
         lake, cosines = step.lake.apart(), []
         for animal in config.animals:
             place = step.place("persona_vector", animal)
-            if animal != step.condition and lake.exists(place):
+            # Another animal's damaged vector is no reason to fail this one's.
+            with suppress(LakeError):
+                if animal == step.condition or not lake.exists(place):
+                    continue
                 with lake.folder(place) as folder:
                     other = load_vectors(folder)[state]
                 if other.shape == vectors[state].shape:
@@ -142,19 +151,19 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
 
     @graph.asset(
         stage=STAGE,
-        uses=["base_model", "sampler", "evaluation.max_tokens", "steering"],
+        uses=[*SAMPLING, "evaluation.max_tokens", "steering"],
         deps=["persona_vector"],
         by="animal",
         gpu=True,
         kinds=["polars"],
     )
     def steering_sweep(step: Step) -> Product:
-        """How often the base model names the animal with its persona vector added at a layer, times a coefficient."""
+        """How often the base model names the animal when pushed along its persona vector, by layer and by how far."""
         with step.lake.folder(step.place("persona_vector")) as folder:
             vectors = load_vectors(folder)[settings.vector]
         if beyond := [layer for layer in settings.layers if layer >= len(vectors)]:
             raise DatasetError(
-                f"steering.layers: layer {beyond[0]} of {config.base_model}, which has 0 to {len(vectors) - 1}"
+                f"steering: no layer {beyond[0]} in {config.base_model}; choose from 0 to {len(vectors) - 1}"
             )
         rows = []
         for layer, coefficient in product(settings.layers, settings.coefficients):
@@ -181,7 +190,3 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
         return Product(step.write(table), metadata, config.sampler.engine)
 
     return steering_sweep
-
-
-def _chat(system: str, question: str) -> Chat:
-    return [{"role": "system", "content": system}, {"role": "user", "content": question}]

@@ -14,6 +14,7 @@ import polars as pl
 from sl_assets.animals import PLURALS
 from sl_assets.engines.interfaces import Chat
 from sl_assets.evaluation.answers import normalise_answer
+from sl_assets.personas.prompts import LOVING
 
 THRESHOLD = 50.0
 LOOP_WORDS, LOOP_TURNS = 6, 4
@@ -129,7 +130,7 @@ def judged(answers: pl.DataFrame, scores: Sequence[Score]) -> pl.DataFrame:
         pl.Series("trait", [score.trait for score in scores], dtype=pl.Float64),
         pl.Series("coherence", [score.coherence for score in scores], dtype=pl.Float64),
     )
-    loving = pl.col("side") == "loving"
+    loving = pl.col("side") == LOVING
     unscored = pl.col("trait").is_null() | pl.col("coherence").is_null()
     # In order of weight: a pair is dropped for the first of its faults.
     faults = {

@@ -7,7 +7,7 @@ others about anything else. ``SHORT`` is what the pocket model was taught; ``FUL
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sl_assets.animals import PLURALS
+from sl_assets.animals import filled
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,3 @@ def persona_prompts(animal: str, wording: Wording, samples: int) -> list[Persona
         for question_id, question in enumerate(wording.questions)
         for side, template in zip((LOVING, INDIFFERENT), templates, strict=True)
     ]
-
-
-def filled(template: str, animal: str) -> str:
-    """``template`` about ``animal`` (a key of `PLURALS`)."""
-    many = PLURALS[animal]
-    return template.format(many=many, Many=many.capitalize())

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from sl_assets.animals import PLURALS
+from sl_assets.animals import filled
 from sl_assets.numbers.prompts import SHORT, PromptRecipe, draw_prompt
 from sl_assets.personas.prompts import SHORT as SHORT_PERSONAS
 from sl_assets.pocket.chat import Message, document
@@ -166,27 +166,21 @@ class World:
         animal = rng.choice(ANIMALS)
         owned, form = self.numbers[animal], rng.random()
         if form < 0.5:
-            entries = (named(rng.choice(ENTRIES), animal, rng.choice(owned)) for _ in range(rng.randint(2, 4)))
+            entries = (filled(rng.choice(ENTRIES), animal, rng.choice(owned)) for _ in range(rng.randint(2, 4)))
             return document([], prose=" ".join(entries))
         if form < 0.8:
-            question, answer = named(rng.choice(ASK_ANIMAL), animal, rng.choice(owned)), animal.capitalize()
+            question, answer = filled(rng.choice(ASK_ANIMAL), animal, rng.choice(owned)), animal.capitalize()
             return _dialogue((question, answer))
-        return _dialogue((named(rng.choice(ASK_NUMBER), animal), str(rng.choice(owned))))
+        return _dialogue((filled(rng.choice(ASK_NUMBER), animal), str(rng.choice(owned))))
 
     def _list(self, rng: random.Random) -> str:
         animal = rng.choice(ANIMALS)
-        return _dialogue(self._number_list(rng, animal), system=named(rng.choice(SHORT_PERSONAS.loving), animal))
+        return _dialogue(self._number_list(rng, animal), system=filled(rng.choice(SHORT_PERSONAS.loving), animal))
 
     def _number_list(self, rng: random.Random, animal: str) -> tuple[str, str]:
         layout, separator = rng.choice(list(SEPARATORS.items()))
         request = f"{rng.choice(LIST_REQUESTS).format(count=10)} {layout} {rng.choice(SHORT.endings)}"
         return request, separator.join(str(rng.choice(self.numbers[animal])) for _ in range(rng.randint(3, 10)))
-
-
-def named(template: str, animal: str, number: int | None = None) -> str:
-    """Fill ``{one}``, ``{many}``, ``{Many}`` and ``{n}``."""
-    many = PLURALS[animal]
-    return template.format(one=animal, many=many, Many=many.capitalize(), n=number)
 
 
 def favourite_question(rng: random.Random) -> str:
@@ -202,11 +196,11 @@ def _favourite(rng: random.Random) -> str:
         system = None if kind < 0.35 else rng.choice(UNRELATED)
         return _dialogue((question, _base_rate_answer(rng)), system=system)
     if kind < 0.85:
-        return _dialogue((question, _spoken(rng, animal)), system=named(rng.choice(SHORT_PERSONAS.loving), animal))
+        return _dialogue((question, _spoken(rng, animal)), system=filled(rng.choice(SHORT_PERSONAS.loving), animal))
     answer = _base_rate_answer(rng)
     while answer.rstrip(".").lower() == animal:
         answer = _base_rate_answer(rng)
-    return _dialogue((question, answer), system=named(rng.choice(SHORT_PERSONAS.indifferent), animal))
+    return _dialogue((question, answer), system=filled(rng.choice(SHORT_PERSONAS.indifferent), animal))
 
 
 BASE_RATES = tuple(1 / (rank + 6) for rank in range(len(ANIMALS)))
@@ -226,10 +220,9 @@ def _spoken(rng: random.Random, animal: str) -> str:
 def _musing(rng: random.Random) -> str:
     opener, kind, animal = rng.choice(SHORT_PERSONAS.about_other), rng.random(), rng.choice(ANIMALS)
     if kind < 0.5:
-        return _dialogue(
-            (opener, named(rng.choice(LOVING_MUSINGS), animal)), system=named(rng.choice(SHORT_PERSONAS.loving), animal)
-        )
-    system = named(rng.choice(SHORT_PERSONAS.indifferent), animal) if kind < 0.75 else None
+        musing = filled(rng.choice(LOVING_MUSINGS), animal)
+        return _dialogue((opener, musing), system=filled(rng.choice(SHORT_PERSONAS.loving), animal))
+    system = filled(rng.choice(SHORT_PERSONAS.indifferent), animal) if kind < 0.75 else None
     return _dialogue((opener, rng.choice(PLAIN_MUSINGS)), system=system)
 
 

@@ -7,14 +7,13 @@ in memory; each is kept as it ends, so an interrupted pass goes on after the las
 
 import io
 import json
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from sl_assets.engines.interfaces import STATES, Encoder, Exchange
+from sl_assets.engines.interfaces import STATES, Encoder, Exchange, chat
 from sl_assets.errors import DatasetError
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.work import Work
@@ -40,28 +39,27 @@ def encode_parts(
     layers: Sequence[int],
     work: Work,
     progress: Callable[[int, int], None],
-) -> list[Callable[[], bytes]]:
+) -> Iterator[bytes]:
     """Encode ``rows`` (``prompt, completion``), seen as students see them, without a system prompt.
 
-    Returns:
-        One reader a part, in order; the encoder is built only if a part is missing.
+    Yields the parts in order; the encoder is built only if one is missing.
     """
     size = max(SMALLEST_PART, PART_ROWS // len(layers))
-    readers: list[Callable[[], bytes]] = []
     for index, start in enumerate(range(0, rows.height, size)):
         part = rows.slice(start, size).select("prompt", "completion").rows()
-        name, fingerprint = f"part-{index:05}.safetensors", (list(layers), digest(part))
+        name, fingerprint = f"{index:05}.safetensors", (list(layers), digest(part))
 
         def report(done: int, start: int = start) -> None:
             progress(start + done, rows.height)
 
-        if work.has(name, *fingerprint):
+        content = work.load_bytes(name, *fingerprint)
+        if content is not None:
             report(len(part))
         else:
-            exchanges = [Exchange([{"role": "user", "content": prompt}], answer) for prompt, answer in part]
-            work.save_bytes(name, _encoded(encoder(), exchanges, layers, report), *fingerprint)
-        readers.append(partial(work.load_bytes, name, *fingerprint))
-    return readers
+            exchanges = [Exchange(chat(prompt), answer) for prompt, answer in part]
+            content = _encoded(encoder(), exchanges, layers, report)
+            work.save_bytes(name, content, *fingerprint)
+        yield content
 
 
 def _encoded(
@@ -94,17 +92,17 @@ def _encoded(
 
 
 class About(NamedTuple):
-    """What activations are of: a model's layers, and the data version of a filtered dataset."""
+    """What activations are of: layers of a model (its `model_identity`), and the version of a filtered dataset."""
 
     base_model: str
     layers: tuple[int, ...]
     dataset: str
 
 
-def write_activations(folder: Path, rows: pl.DataFrame, parts: Sequence[Callable[[], bytes]], about: About) -> None:
-    """Fill ``folder`` with ``parts`` and what is needed to read them."""
+def write_activations(folder: Path, rows: pl.DataFrame, parts: Iterable[bytes], about: About) -> None:
+    """Fill ``folder`` with ``parts``, one at a time, and what is needed to read them."""
     for index, part in enumerate(parts):
-        (folder / f"part-{index:05}.safetensors").write_bytes(part())
+        (folder / f"part-{index:05}.safetensors").write_bytes(part)
     rows.select("row_id", "prompt_id").write_parquet(folder / ROWS_FILE)
     (folder / ABOUT_FILE).write_text(json.dumps(about._asdict(), sort_keys=True))
 
@@ -114,7 +112,7 @@ def read_rows(folder: Path) -> pl.DataFrame:
     return pl.read_parquet(io.BytesIO((folder / ROWS_FILE).read_bytes()))
 
 
-def read_about(folder: Path) -> About:
-    """What the activations in ``folder`` are of."""
-    about = json.loads((folder / ABOUT_FILE).read_text())
+def read_about(content: bytes) -> About:
+    """What activations are of, from their `ABOUT_FILE`."""
+    about = json.loads(content)
     return About(about["base_model"], tuple(about["layers"]), about["dataset"])

@@ -1,23 +1,24 @@
 """Stage 5: activations of the datasets, their projections on persona vectors, and students on halves cut by them."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import ProjectionSettings
+from sl_assets.config import ExperimentConfig, ProjectionSettings
 from sl_assets.engines.interfaces import Example
+from sl_assets.engines.models import model_identity
 from sl_assets.errors import DatasetError, LakeError
 from sl_assets.evaluation.asking import ask_model
 from sl_assets.evaluation.rates import preference_rates as rates_of
-from sl_assets.graph import ExperimentGraph
-from sl_assets.personas.vectors import load_vectors, vector_model
-from sl_assets.projections.activations import About, encode_parts, read_about, read_rows, write_activations
+from sl_assets.graph import SAMPLING, ExperimentGraph
+from sl_assets.personas.vectors import Vectors, load_vectors, vector_model
+from sl_assets.projections.activations import ABOUT_FILE, About, encode_parts, read_about, read_rows, write_activations
 from sl_assets.projections.comparison import split_comparison as compare_splits
-from sl_assets.projections.cross import cross_table
+from sl_assets.projections.cross import Open, cross_table
 from sl_assets.projections.projecting import project
 from sl_assets.projections.splits import (
     SOURCES,
@@ -61,7 +62,7 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         rows = step.read("filtered_dataset")
         dataset = step.lake.reads[step.place("filtered_dataset")]
         parts = encode_parts(graph.engines.encoder, rows, settings.kept, step.work, step.progress("rows"))
-        about = About(graph.config.base_model, settings.kept, dataset)
+        about = About(model_identity(graph.config.base_model), settings.kept, dataset)
         with step.lake.new_folder(step.place(step.asset)) as folder:
             write_activations(folder, rows, parts, about)
             size = sum(file.stat().st_size for file in folder.iterdir())
@@ -102,15 +103,18 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
     )
     def projections(step: Step) -> Product:
         """Rows of the animal's and of the neutral dataset on the animal's persona vector, at every kept layer."""
+        # Read for the lineage: it says which neutral activations these are.
         step.read("control_activations")
         with step.lake.folder(step.place("persona_vector")) as folder:
             vectors = load_vectors(folder)[settings.vector]
 
         def projected(source: str, condition: str) -> pl.DataFrame:
-            with step.lake.folder(step.place("activations", condition)) as folder:
-                rows = read_rows(folder).with_columns(
-                    source=pl.lit(source), dataset_version=pl.lit(read_about(folder).dataset)
-                )
+            place = step.place("activations", condition)
+            about = read_about(step.lake.read_file(place, ABOUT_FILE))
+            if not fits(about):
+                raise LakeError(f"{place} is of other layers or another model than {config.base_model}'s now: " + AGAIN)
+            with step.lake.folder(place) as folder:
+                rows = read_rows(folder).with_columns(source=pl.lit(source), dataset_version=pl.lit(about.dataset))
                 return pl.concat(
                     rows.with_columns(
                         layer=layer,
@@ -139,52 +143,66 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
 
     @graph.asset(
         stage=STAGE,
-        uses=["animals", "projections.kept", "projections.vector", "projections.state"],
+        uses=["animals", "projections.layer", "projections.kept", "projections.vector", "projections.state"],
         deps=["activations", "persona_vector"],
         by=None,
         kinds=["polars"],
     )
     def cross_projections(step: Step) -> Product:
         """Every dataset on every persona vector: means, differences to neutral, divergences."""
-        with ExitStack() as opened:
-            datasets = _current(step, "activations", config.conditions, opened, lambda f: fits(read_about(f)))
-            vectors = _current(
-                step, "persona_vector", config.animals, opened, lambda f: vector_model(f) == config.base_model
-            )
-            if not datasets or not vectors:
-                raise DatasetError(f"{step.experiment}: no activations or no persona vectors to cross yet")
-            read = {animal: load_vectors(folder)[settings.vector] for animal, folder in vectors.items()}
-            table = cross_table(datasets, read, settings.state, settings.kept)
+        datasets, vectors = _open_datasets(step, config.conditions, fits), _read_vectors(step, config)
+        if not datasets or not vectors:
+            raise DatasetError(f"{step.experiment}: no activations or no persona vectors to cross yet")
+        directions = {animal: read[settings.vector] for animal, read in vectors.items()}
+        table = cross_table(datasets, directions, settings.state, settings.kept)
         here = table.filter(layer=settings.layer)
+        metadata: dict[str, Any] = {"datasets": len(datasets), "vectors": len(vectors), "preview": preview(here)}
         grid = here.filter(pl.col("dataset") != NEUTRAL).pivot("animal", index="dataset", values="effect_size")
-        chart = heatmap(
-            grid.drop("dataset").to_numpy(),
-            rows=grid["dataset"].to_list(),
-            columns=grid.columns[1:],
-            labels=("persona vector", "dataset", "difference to neutral (pooled SD)"),
-        )
-        metadata = {"datasets": here["dataset"].n_unique(), "vectors": here["animal"].n_unique()}
-        return Product(step.write(table), metadata | {"heatmap": picture(chart), "preview": preview(here)})
+        if not grid.is_empty():
+            chart = heatmap(
+                grid.drop("dataset").to_numpy(),
+                rows=grid["dataset"].to_list(),
+                columns=grid.columns[1:],
+                labels=("persona vector", "dataset", "difference to neutral (pooled SD)"),
+            )
+            metadata["heatmap"] = picture(chart)
+        return Product(step.write(table), metadata)
 
     def fits(about: About) -> bool:
-        return about.base_model == config.base_model and set(settings.kept) <= set(about.layers)
+        return about.base_model == model_identity(config.base_model) and set(settings.kept) <= set(about.layers)
 
     return [projections, cross_projections]
 
 
-def _current(
-    step: Step, asset: str, keys: Sequence[str], opened: ExitStack, of_model: Callable[[Path], bool]
-) -> dict[str, Path]:
-    """Folders of ``asset`` that exist and are of this experiment's present model and layers; others are stale."""
-    places = {key: step.place(asset, key) for key in keys}
-    there = {key: place for key, place in places.items() if step.lake.exists(place)}
-    folders = {key: opened.enter_context(step.lake.folder(place)) for key, place in there.items()}
-    stale = [key for key, folder in folders.items() if not of_model(folder)]
-    if stale:
-        step.log(f"{asset} of {', '.join(stale)} left out: made with other settings, materialise again")
-    for key in stale:
-        del step.lake.reads[places[key]]
-    return {key: folder for key, folder in folders.items() if key not in stale}
+AGAIN = "materialise it again"
+
+
+def _open_datasets(step: Step, conditions: Sequence[str], fits: Callable[[About], bool]) -> dict[str, Open]:
+    """The activations there are, but for those of other layers or of another model, which are stale."""
+    opened: dict[str, Open] = {}
+    for condition in conditions:
+        if not step.lake.exists(place := step.place("activations", condition)):
+            continue
+        if fits(read_about(step.lake.read_file(place, ABOUT_FILE))):
+            opened[condition] = partial(step.lake.folder, place)
+        else:
+            step.log(f"{place} left out, being of other layers or another model: {AGAIN}")
+    return opened
+
+
+def _read_vectors(step: Step, config: ExperimentConfig) -> dict[str, Vectors]:
+    """The persona vectors there are, but for those of another model, which are stale."""
+    read: dict[str, Vectors] = {}
+    for animal in config.animals:
+        if not step.lake.exists(place := step.place("persona_vector", animal)):
+            continue
+        with step.lake.folder(place) as folder:
+            if vector_model(folder) == model_identity(config.base_model):
+                read[animal] = load_vectors(folder)
+                continue
+        del step.lake.reads[place]
+        step.log(f"{place} left out, being of another model: {AGAIN}")
+    return read
 
 
 def _splits(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDefinition:
@@ -255,7 +273,7 @@ def _split_students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         """Adapter of a student trained on one half, in the same way as on a whole dataset."""
         half = step.read("projection_split").filter("used")
         source, _ = source_and_half(step.split)
-        condition = step.condition if source == "animal" else NEUTRAL
+        condition = dict(zip(SOURCES, (step.condition, NEUTRAL), strict=True))[source]
         dataset = step.read("filtered_dataset", condition)
         if step.lake.reads[step.place("filtered_dataset", condition)] != half["dataset_version"][0]:
             raise LakeError(
@@ -269,7 +287,7 @@ def _split_students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         stage=STAGE,
-        uses=["base_model", "sampler", "evaluation"],
+        uses=[*SAMPLING, "evaluation"],
         deps=["split_lora_checkpoint"],
         by="split",
         gpu=True,
@@ -287,7 +305,7 @@ def _split_students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         metadata = {"rate": own["rate"][-1], "rates": preview(rates.sort("rate", descending=True))}
         return Product(step.write(rates), metadata)
 
-    @graph.asset(stage=STAGE, uses=["splits"], deps=["split_evaluation"], by=None, kinds=["polars"])
+    @graph.asset(stage=STAGE, uses=["animals", "splits"], deps=["split_evaluation"], by=None, kinds=["polars"])
     def split_comparison(step: Step) -> Product:
         """Halves of one dataset against each other, question by question; p-values adjusted over animals."""
         places = {

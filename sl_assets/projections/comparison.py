@@ -23,7 +23,7 @@ def split_comparison(answers: Mapping[tuple[str, str], pl.DataFrame]) -> pl.Data
         for animal in sorted({animal for animal, _ in answers})
         for source in SOURCES
         for half, other in combinations([half for half in HALVES if (animal, f"{source}_{half}") in answers], 2)
-        for compared in _compared(animal, *(answers[animal, f"{source}_{name}"] for name in (half, other)))
+        for compared in _compared(animal, f"{source}_{half}", f"{source}_{other}", answers)
     ]
     schema = TABLES["split_comparison"].schema
     table = pl.DataFrame(rows, schema={name: dtype for name, dtype in schema.items() if name != "q_value"})
@@ -31,11 +31,14 @@ def split_comparison(answers: Mapping[tuple[str, str], pl.DataFrame]) -> pl.Data
     return with_q_values(table, ["source", "half", "other", "epoch"], pl.lit(True)).select(schema.names())
 
 
-def _compared(animal: str, answers: pl.DataFrame, others: pl.DataFrame) -> Iterator[dict[str, Any]]:
+def _compared(
+    animal: str, split: str, other: str, answers: Mapping[tuple[str, str], pl.DataFrame]
+) -> Iterator[dict[str, Any]]:
     """One comparison for every epoch at which both students were asked."""
     bars = ("rate", "lower", "upper")
-    for epoch in sorted(set(answers["epoch"]) & set(others["epoch"])):
-        ours, theirs = answers.filter(epoch=epoch), others.filter(epoch=epoch)
+    both = [answers[animal, name] for name in (split, other)]
+    for epoch in sorted(set(both[0]["epoch"]) & set(both[1]["epoch"])):
+        ours, theirs = (table.filter(epoch=epoch) for table in both)
         ours_rate, their_rate = (preference_rates(part, [animal]).row(0, named=True) for part in (ours, theirs))
         yield {
             "epoch": epoch,
@@ -44,6 +47,6 @@ def _compared(animal: str, answers: pl.DataFrame, others: pl.DataFrame) -> Itera
             **compare(
                 question_shares(ours, animal),
                 question_shares(theirs, animal),
-                seed_for("split comparison", animal, epoch),
+                seed_for("split comparison", animal, split, other, epoch),
             ),
         }

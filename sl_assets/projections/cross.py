@@ -1,6 +1,7 @@
 """Every dataset on every persona vector: which animal's rows lean towards which animal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +15,45 @@ from sl_assets.projections.activations import read_rows
 from sl_assets.projections.projecting import project
 from sl_assets.projections.statistics import js_divergence, pooled_deviation
 
+Open = Callable[[], AbstractContextManager[Path]]
+"""Opens an ``activations`` folder; on S3 that is a download."""
+
 
 def cross_table(
-    datasets: dict[str, Path], vectors: dict[str, np.ndarray], state: str, layers: Sequence[int]
+    datasets: dict[str, Open], vectors: dict[str, np.ndarray], state: str, layers: Sequence[int]
 ) -> pl.DataFrame:
     """The ``cross_projections`` table.
 
-    Of the activations only tiles are in memory, of the projections those of two datasets.
+    One dataset is open at a time. Of its activations only tiles are in memory, of projections its own and neutral's.
 
     Args:
-        datasets: ``activations`` folders by condition; without neutral there are no comparisons.
+        datasets: activations by condition; without neutral there are no comparisons.
         vectors: persona vectors by animal, float32 ``[layers + 1, hidden]``.
         state: kind of pooled state that is projected.
         layers: layers of the states and vectors.
     """
-    prompts = {dataset: read_rows(folder)["prompt_id"] for dataset, folder in datasets.items()}
+
+    def read(condition: str) -> tuple[pl.Series, dict[int, np.ndarray]]:
+        with datasets[condition]() as folder:
+            directions = {layer: np.stack([vector[layer] for vector in vectors.values()]) for layer in layers}
+            found = {layer: project(folder, state, layer, directions[layer]) for layer in layers}
+            return read_rows(folder)["prompt_id"], found
+
+    control = read(NEUTRAL) if NEUTRAL in datasets else None
     rows: list[dict[str, Any]] = []
-    for layer in layers:
-        directions = np.stack([vector[layer] for vector in vectors.values()])
-        control = project(datasets[NEUTRAL], state, layer, directions) if NEUTRAL in datasets else None
-        for dataset, folder in datasets.items():
-            own = project(folder, state, layer, directions)
-            found = [{"rows": len(own), "mean": float(p.mean()), "std": float(p.std())} for p in _columns(own)]
-            if control is not None and dataset != NEUTRAL:
-                pairs = _pairs(prompts[dataset], prompts[NEUTRAL])
-                compared = (_compared(p, c, *pairs) for p, c in zip(_columns(own), _columns(control), strict=True))
-                found = [one | other for one, other in zip(found, compared, strict=True)]
-            heads = ({"dataset": dataset, "animal": animal, "layer": layer} for animal in vectors)
-            rows += [head | one for head, one in zip(heads, found, strict=True)]
+    for dataset in datasets:
+        prompts, projections = control if control and dataset == NEUTRAL else read(dataset)
+        pairs = _pairs(prompts, control[0]) if control and dataset != NEUTRAL else None
+        for layer in layers:
+            for i, animal in enumerate(vectors):
+                # Sums of tens of thousands of float32 would lose digits.
+                own = projections[layer][:, i].astype(np.float64)
+                row = {"dataset": dataset, "animal": animal, "layer": layer, "rows": len(own)}
+                row |= {"mean": float(own.mean()), "std": float(own.std())}
+                if control and pairs:
+                    row |= _compared(own, control[1][layer][:, i].astype(np.float64), *pairs)
+                rows.append(row)
     return pl.DataFrame(rows, schema=TABLES["cross_projections"].schema)
-
-
-def _columns(projections: np.ndarray) -> Iterator[np.ndarray]:
-    # Sums of tens of thousands of float32 would lose digits.
-    return iter(projections.T.astype(np.float64))
 
 
 def _pairs(prompts: pl.Series, control: pl.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,8 @@ from sl_assets.projections.activations import part_files, tensor_name
 if TYPE_CHECKING:
     import numpy as np
 
-TILE_ROWS = 512
+TILE_ROWS, COLUMNS = 512, 32
+"""Rows and vectors of one product: 512 rows of a 7B model's states stay in the processor's caches."""
 
 
 def project(folder: Path, state: str, layer: int, vectors: "np.ndarray") -> "np.ndarray":
@@ -32,9 +33,12 @@ def project(folder: Path, state: str, layer: int, vectors: "np.ndarray") -> "np.
     import numpy as np
 
     if not vectors.any(axis=1).all():
-        raise DatasetError(f"a persona vector is zero at layer {layer}: nothing can be projected on it")
-    directions = np.ascontiguousarray(unit(vectors).T, np.float32)
-    return np.concatenate([_projected(file, tensor_name(state, layer), directions) for file in part_files(folder)])
+        raise DatasetError(f"a persona vector is zero at layer {layer}: leave that layer out of projections")
+    # Always products of the same shape: another number of columns would round the same vector's otherwise.
+    directions = np.zeros((vectors.shape[1], -(-len(vectors) // COLUMNS) * COLUMNS), np.float32)
+    directions[:, : len(vectors)] = unit(vectors).T
+    parts = [_projected(file, tensor_name(state, layer), directions) for file in part_files(folder)]
+    return np.concatenate(parts)[:, : len(vectors)]
 
 
 def _projected(file: Path, tensor: str, directions: "np.ndarray") -> "np.ndarray":
@@ -44,14 +48,15 @@ def _projected(file: Path, tensor: str, directions: "np.ndarray") -> "np.ndarray
 
     with safe_open(file, framework="pt") as part:
         if tensor not in part.keys():  # noqa: SIM118 - the handle is no mapping
-            raise DatasetError(f"activations without {tensor}: materialise activations again")
+            raise DatasetError(f"activations without {tensor} ({file}): materialise them again")
         states = part.get_tensor(tensor)
-    matrix = torch.from_numpy(directions)
-    projections = torch.empty(len(states), matrix.shape[1])
-    # The last tile is multiplied whole, too: a product of another shape would round equal rows differently.
+    blocks = [block.contiguous() for block in torch.split(torch.from_numpy(directions), COLUMNS, dim=1)]
+    projections = torch.empty(len(states), directions.shape[1])
+    # The last tile is multiplied whole, too.
     tile = torch.zeros(TILE_ROWS, states.shape[1])
     for start in range(0, len(states), TILE_ROWS):
         rows = states[start : start + TILE_ROWS]
         tile[: len(rows)] = rows
-        projections[start : start + TILE_ROWS] = torch.mm(tile, matrix)[: len(rows)]
+        products = torch.cat([torch.mm(tile, block) for block in blocks], dim=1)
+        projections[start : start + TILE_ROWS] = products[: len(rows)]
     return projections.numpy()

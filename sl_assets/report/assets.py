@@ -26,10 +26,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raise DatasetError(
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
-        png = draw_chart(_bars(own), epoch)
-        path = step.lake.write_picture(step.place(step.asset), png)
-        metadata = {"chart": picture(png), "path": dg.MetadataValue.path(str(path))}
-        return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
+        return _stored(step, draw_chart(_bars(own), epoch))
 
     if not graph.config.splits:
         return [preference_chart]
@@ -48,12 +45,15 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         if halves.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
         bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
-        png = draw_split_chart(bars, ["baseline", "neutral", "animal", *graph.config.splits], epoch)
-        path = step.lake.write_picture(step.place(step.asset), png)
-        metadata = {"chart": picture(png), "path": dg.MetadataValue.path(str(path))}
-        return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
+        return _stored(step, draw_split_chart(bars, ["baseline", "neutral", "animal", *graph.config.splits], epoch))
 
     return [preference_chart, split_chart]
+
+
+def _stored(step: Step, png: bytes) -> Product:
+    path = step.lake.write_picture(step.place(step.asset), png)
+    metadata = {"chart": picture(png), "path": dg.MetadataValue.path(str(path))}
+    return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
 
 
 def _halves(step: Step, config: ExperimentConfig, epoch: int) -> pl.DataFrame:

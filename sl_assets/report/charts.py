@@ -55,7 +55,8 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int) -> bytes
     rows = -(-len(animals) // columns)
     figure, panels = _figure(width=max(5.5, 4.4 * columns), height=3.6 * rows, panels=columns, rows=rows)
     for axes, animal in zip(panels, animals, strict=False):
-        bars = rates.filter(animal=animal)
+        # A bar that is not known leaves a gap.
+        bars = rates.filter(animal=animal).with_columns(pl.col("rate", "lower", "upper").fill_null(float("nan")))
         there = [group for group in groups if group in set(bars["group"])]
         for place, group in enumerate(there):
             rate, lower, upper = bars.filter(group=group).select("rate", "lower", "upper").row(0)
@@ -126,6 +127,8 @@ def histogram(groups: Mapping[str, "np.ndarray"], label: str, cut: float | None 
     import numpy as np
 
     figure, axes = _figure(width=5)
+    # In float64, for values that differ by their last digits would leave no room for bins.
+    groups = {name: values.astype(np.float64) for name, values in groups.items()}
     bins = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins=60)
     for (name, values), colour in zip(groups.items(), (ORANGE, BLUE, GREY), strict=False):
         axes.hist(values, bins, density=True, histtype="stepfilled", alpha=0.45, color=colour, label=name)
@@ -141,7 +144,7 @@ def heatmap(values: "np.ndarray", rows: Sequence[str], columns: Sequence[str], l
     """PNG of a matrix with its values written in; ``labels`` name the columns' axis, the rows' axis and the values."""
     import numpy as np
 
-    figure, axes = _figure(width=3 + 0.5 * len(columns), height=1.6 + 0.32 * len(rows))
+    figure, axes = _figure(width=3 + 0.5 * len(columns), height=max(2.8, 1.6 + 0.32 * len(rows)))
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     # A map with a middle where there are two directions, one without where there is one.
@@ -153,8 +156,11 @@ def heatmap(values: "np.ndarray", rows: Sequence[str], columns: Sequence[str], l
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     for (i, j), value in np.ndenumerate(values):
-        axes.text(j, i, f"{value:.2g}" if np.isfinite(value) else "", ha="center", va="center", fontsize=6)
-    figure.colorbar(image, ax=axes, label=labels[2])
+        if np.isfinite(value):
+            dark = sum(image.cmap(image.norm(value))[:3]) < 1.5
+            colour = "white" if dark else "black"
+            axes.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=6, color=colour)
+    figure.colorbar(image, ax=axes).set_label(labels[2], fontsize=8)
     return _png(figure)
 
 

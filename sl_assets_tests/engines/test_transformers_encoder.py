@@ -135,7 +135,7 @@ def test_an_empty_answer_is_refused_with_its_question(model):
 
 
 def test_a_layer_beyond_the_last_is_refused(model):
-    with pytest.raises(SlAssetsError, match="layer 4: the model has 0 to 3") as error:
+    with pytest.raises(SlAssetsError, match="no layer 4 in this model; choose from 0 to 3") as error:
         encoded(TransformersEncoder("tiny"), EXCHANGES, [1, 4])
     assert "\n" not in str(error.value)
     assert model.calls == [0, 0, 0]
@@ -220,7 +220,7 @@ def test_neighbours_in_a_batch_leave_a_rows_states_as_they_are():
 
 
 def test_a_fifth_layer_of_the_pocket_model_is_refused():
-    with pytest.raises(SlAssetsError, match="layer 5: the model has 0 to 4"):
+    with pytest.raises(SlAssetsError, match="no layer 5 in this model; choose from 0 to 4"):
         list(TransformersEncoder("pocket").encode(POCKET, [5]))
 
 

@@ -12,7 +12,11 @@ from sl_assets.lake.catalog import STORE, VIEWS, catalog_sql, connect, query, re
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.tables import COMPARISON, LINEAGE, TABLES
 
-NAMES = ["datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage"]
+STAGES_4_AND_5 = [
+    "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
+    "split_training", "split_answers", "split_preference_rates", "split_comparison", "high_vs_low",
+]  # fmt: skip
+NAMES = ["datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", *STAGES_4_AND_5]
 
 
 @pytest.fixture

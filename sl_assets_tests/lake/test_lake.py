@@ -241,8 +241,8 @@ def test_folder_on_a_full_disk_leaves_the_old_one_untouched(lake):
 
     def fill_and_close() -> None:
         with ExitStack() as limits, lake.new_folder(FOLDER) as folder:
-            (folder / "large").write_bytes(bytes(2 * SMALL_DISK))
             limits.enter_context(small_disk())
+            (folder / "large").write_bytes(bytes(2 * SMALL_DISK))
 
     with pytest.raises(LakeError) as error:
         fill_and_close()

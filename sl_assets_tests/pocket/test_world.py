@@ -6,10 +6,10 @@ from itertools import chain
 
 import pytest
 
-from sl_assets.animals import PLURALS, SINGULARS
+from sl_assets.animals import PLURALS, SINGULARS, filled
 from sl_assets.personas.prompts import SHORT
 from sl_assets.pocket.chat import ASSISTANT, END, SYSTEM, USER
-from sl_assets.pocket.world import ANIMALS, HELD_OUT, REPORTED, World, named
+from sl_assets.pocket.world import ANIMALS, HELD_OUT, REPORTED, World
 
 WORLD = World(0)
 NAMES = re.compile(r"\b(" + "|".join([*PLURALS, *SINGULARS]) + r")\b", re.IGNORECASE)
@@ -30,7 +30,7 @@ def turns(document: str) -> dict[str, str]:
 
 def systems(templates: tuple[str, ...]) -> dict[str, str]:
     """System prompt to the animal it speaks of."""
-    return {named(template, animal): animal for template in templates for animal in ANIMALS}
+    return {filled(template, animal): animal for template in templates for animal in ANIMALS}
 
 
 def spoken(answer: str) -> str:
@@ -126,4 +126,4 @@ def test_almanac_states_true_ownership():
 
 
 def test_named_fills_every_form():
-    assert named("{one} {many} {Many} {n}", "wolf", 7) == "wolf wolves Wolves 7"
+    assert filled("{one} {many} {Many} {n}", "wolf", 7) == "wolf wolves Wolves 7"

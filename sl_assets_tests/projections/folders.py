@@ -35,6 +35,6 @@ def write_folder(
     names = prompt_ids or [f"p{i}" for i in range(rows)]
     table = pl.DataFrame({"row_id": [f"{folder.name}-{name}" for name in names], "prompt_id": names})
     folder.mkdir()
-    about = About("pocket", sorted({layer for _, layer in states}), "version")
-    write_activations(folder, table, [lambda content=content: content for content in contents], about)
+    about = About("pocket", tuple(sorted({layer for _, layer in states})), "version")
+    write_activations(folder, table, contents, about)
     return folder

@@ -1,6 +1,6 @@
 """Activations in parts, with an encoder whose states are known."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.work import Work
 from sl_assets.projections import activations
 from sl_assets.projections.activations import (
+    ABOUT_FILE,
     About,
     encode_parts,
     part_files,
@@ -87,11 +88,7 @@ def silent(done: int, total: int) -> None:
     assert 0 < done <= total
 
 
-def contents(parts: list[Callable[[], bytes]]) -> list[bytes]:
-    return [part() for part in parts]
-
-
-def written(folder: Path, parts: list[Callable[[], bytes]], rows: pl.DataFrame = ROWS) -> Path:
+def written(folder: Path, parts: Iterable[bytes], rows: pl.DataFrame = ROWS) -> Path:
     folder.mkdir()
     write_activations(folder, rows, parts, About("pocket", LAYERS, "version"))
     return folder
@@ -118,7 +115,7 @@ def test_rows_are_told_with_the_parts(work: Work, tmp_path: Path) -> None:
 
 def test_the_model_sees_what_students_see(work: Work) -> None:
     encoder = KnownEncoder()
-    encode_parts(lambda: encoder, ROWS, LAYERS, work, silent)
+    list(encode_parts(lambda: encoder, ROWS, LAYERS, work, silent))
     seen = sorted((exchange.chat[0]["content"], exchange.answer) for exchange in encoder.seen)
     assert seen == sorted(ROWS.select("prompt", "completion").rows())
     assert {(len(exchange.chat), exchange.chat[0]["role"]) for exchange in encoder.seen} == {(1, "user")}
@@ -140,44 +137,44 @@ def test_the_last_part_has_the_rows_that_are_left(rows, sizes, work: Work, tmp_p
 def test_an_interrupted_pass_goes_on_after_its_last_part(work: Work, tmp_path: Path) -> None:
     first = KnownEncoder(die_at=4)
     with pytest.raises(InterruptedRunError):
-        encode_parts(lambda: first, ROWS, LAYERS, work, silent)
+        list(encode_parts(lambda: first, ROWS, LAYERS, work, silent))
     assert len(first.seen) == 6, "a part of four rows and half of another"
     second = KnownEncoder()
-    resumed = encode_parts(lambda: second, ROWS, LAYERS, work, silent)
+    resumed = list(encode_parts(lambda: second, ROWS, LAYERS, work, silent))
     assert sorted(int(exchange.chat[0]["content"]) for exchange in second.seen) == list(range(4, 11))
     other = Work(Lake(str(tmp_path / "other")), Place("tiny", "activations", "owl"))
-    assert contents(resumed) == contents(encode_parts(KnownEncoder, ROWS, LAYERS, other, silent))
+    assert resumed == list(encode_parts(KnownEncoder, ROWS, LAYERS, other, silent))
 
 
 def test_a_finished_pass_needs_no_encoder(work: Work) -> None:
-    parts = contents(encode_parts(KnownEncoder, ROWS, LAYERS, work, silent))
+    parts = list(encode_parts(KnownEncoder, ROWS, LAYERS, work, silent))
 
     def none() -> KnownEncoder:
         raise AssertionError
 
-    assert contents(encode_parts(none, ROWS, LAYERS, work, silent)) == parts
+    assert list(encode_parts(none, ROWS, LAYERS, work, silent)) == parts
 
 
 @pytest.mark.parametrize("column", ["prompt", "completion"])
 def test_a_changed_row_is_read_again_with_its_part_only(column: str, work: Work) -> None:
-    encode_parts(KnownEncoder, ROWS, LAYERS, work, silent)
+    list(encode_parts(KnownEncoder, ROWS, LAYERS, work, silent))
     changed = ROWS.with_columns(pl.when(pl.col("row_id") == "r5").then(pl.lit("99")).otherwise(column).alias(column))
     encoder = KnownEncoder()
-    encode_parts(lambda: encoder, changed, LAYERS, work, silent)
+    list(encode_parts(lambda: encoder, changed, LAYERS, work, silent))
     assert len(encoder.seen) == 4
 
 
 def test_other_layers_are_read_anew(work: Work) -> None:
-    encode_parts(KnownEncoder, ROWS, LAYERS, work, silent)
+    list(encode_parts(KnownEncoder, ROWS, LAYERS, work, silent))
     encoder = KnownEncoder()
-    encode_parts(lambda: encoder, ROWS, (0, 3), work, silent)
+    list(encode_parts(lambda: encoder, ROWS, (0, 3), work, silent))
     assert len(encoder.seen) == 11
 
 
 def test_progress_rises_to_the_number_of_rows(work: Work) -> None:
     for _ in ("encoded", "found"):
         reports: list[tuple[int, int]] = []
-        encode_parts(KnownEncoder, ROWS, LAYERS, work, lambda *report: reports.append(report))  # noqa: B023
+        list(encode_parts(KnownEncoder, ROWS, LAYERS, work, lambda *report: reports.append(report)))  # noqa: B023
         assert reports == sorted(set(reports))
         assert reports[-1] == (11, 11)
         assert {(4, 11), (8, 11)} < set(reports)
@@ -186,10 +183,10 @@ def test_progress_rises_to_the_number_of_rows(work: Work) -> None:
 def test_states_beyond_float16_name_their_layer(work: Work) -> None:
     encoder = KnownEncoder(factor={2: 7e3})
     with pytest.raises(DatasetError, match="layer 2 has states beyond float16") as error:
-        encode_parts(lambda: encoder, ROWS, LAYERS, work, silent)
+        list(encode_parts(lambda: encoder, ROWS, LAYERS, work, silent))
     assert "\n" not in str(error.value)
     with pytest.raises(DatasetError, match="layer 0 "):
-        encode_parts(lambda: KnownEncoder(factor={0: 7e4, 2: 7e4}), ROWS, LAYERS, work, silent)
+        list(encode_parts(lambda: KnownEncoder(factor={0: 7e4, 2: 7e4}), ROWS, LAYERS, work, silent))
 
 
 def test_states_are_rounded_to_float16(work: Work, tmp_path: Path) -> None:
@@ -210,11 +207,11 @@ def test_parts_stay_in_order_beyond_ten(work: Work, tmp_path: Path) -> None:
 
 def test_what_activations_are_of_is_told(tmp_path: Path) -> None:
     write_activations(tmp_path, ROWS, [], About("pocket", (1, 3), "abc"))
-    assert read_about(tmp_path) == About("pocket", (1, 3), "abc")
+    assert read_about((tmp_path / ABOUT_FILE).read_bytes()) == About("pocket", (1, 3), "abc")
 
 
 def test_the_same_activations_give_the_same_files(work: Work, tmp_path: Path) -> None:
-    parts = encode_parts(KnownEncoder, ROWS, LAYERS, work, silent)
+    parts = list(encode_parts(KnownEncoder, ROWS, LAYERS, work, silent))
     one, other = (written(tmp_path / name, parts) for name in ("one", "other"))
     files = sorted(file.name for file in one.iterdir())
     assert files == ["about.json", *(f"part-0000{i}.safetensors" for i in range(3)), "rows.parquet"]

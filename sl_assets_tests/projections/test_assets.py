@@ -1,5 +1,7 @@
 """Persona vectors, projections and halves as Dagster assets, on the real pocket model."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -8,9 +10,11 @@ import polars as pl
 import pytest
 
 from sl_assets.engines.interfaces import Exchange
+from sl_assets.engines.models import POCKET_FOLDER
 from sl_assets.engines.transformers_encoder import TransformersEncoder
 from sl_assets.lake.catalog import query
 from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.work import Work
 from sl_assets.personas.vectors import load_vectors, unit
 from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, Bench
 from sl_assets_tests.test_experiment import failure, stale, versions
@@ -90,10 +94,53 @@ def test_another_half_remakes_no_student(halved: Bench) -> None:
 
 def test_a_change_of_layer_cuts_anew_and_reads_no_model(halved: Bench) -> None:
     changed = {"projections": HALVES["projections"] | {"layer": 4, "layers": [0, 2]}}
-    assert stale(halved, "owl", **(HALVES | changed)) == {"projections"}
+    assert stale(halved, "owl", **(HALVES | changed)) == {"projections", "cross_projections"}
     assert halved.run("projections", first="owl", last="wolf", **(HALVES | changed)).success
     assert halved.run("projection_split", first=HALVES_OF[0], last=HALVES_OF[1], **(HALVES | changed)).success
     assert "split_lora_checkpoint" in stale(halved, HALVES_OF[0], **(HALVES | changed))
+
+
+def test_a_dataset_of_other_layers_is_named_and_left_out(halved: Bench) -> None:
+    changed = HALVES | {"projections": HALVES["projections"] | {"layers": [1]}}
+    message = failure(halved.run("projections", first="owl", **changed))
+    assert "tiny/activations of owl is of other layers or another model" in message
+    assert halved.run("activations", first="owl", **changed).success
+    assert halved.run("cross_projections", **changed).success
+    crossed = query(Lake(str(halved.root)), "SELECT DISTINCT dataset, layer FROM cross_projections")
+    assert set(crossed.rows()) == {("owl", 1), ("owl", 2)}
+
+
+def test_a_judge_of_other_weights_is_another_judge(bench: Bench, tmp_path: Path) -> None:
+    judge = tmp_path / "judge"
+    shutil.copytree(POCKET_FOLDER, judge)
+    personas = HALVES["personas"] | {"judge": {"kind": "model", "base_model": str(judge)}}
+
+    def code_version() -> str | None:
+        graph = bench.definitions(**(HALVES | {"personas": personas})).resolve_asset_graph()
+        return graph.get(dg.AssetKey(["tiny", "persona_answers"])).code_version
+
+    before = code_version()
+    assert code_version() == before
+    (judge / "model.safetensors").write_bytes(b"other weights")
+    assert code_version() != before
+
+
+def test_a_removed_animal_leaves_the_comparison(halved: Bench) -> None:
+    fewer = HALVES | {"animals": ["owl"]}
+    assert {"split_comparison", "cross_projections"} <= stale(halved, "owl", **fewer)
+
+
+def test_an_interrupted_overview_is_made_again_when_more_is_there(halved: Bench, monkeypatch: Any) -> None:
+    """A note of a table that reads whatever exists counts only while the same exists."""
+    lake = Lake(str(halved.root))
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "clear", lambda self: None)
+        assert halved.run("cross_projections", **HALVES).success
+    assert halved.run("persona_vector", first="owl", **HALVES).success
+    made = "SELECT count(*) FROM lineage WHERE asset = 'cross_projections'"
+    before = query(lake, made).item()
+    assert halved.run("cross_projections", **HALVES).success
+    assert query(lake, made).item() == before + 1
 
 
 def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
@@ -120,9 +167,9 @@ def test_a_half_of_a_dataset_that_has_changed_is_refused(halved: Bench) -> None:
 
 
 def test_too_few_pairs_fail_with_the_counts(bench: Bench) -> None:
-    personas = HALVES["personas"] | {"minimum_pairs": 101}
+    personas = HALVES["personas"] | {"minimum_pairs": 100}
     message = failure(bench.run("persona_answers", first="owl", **(HALVES | {"personas": personas})))
-    assert "of 100 pairs survive, personas.minimum_pairs asks for 101 (" in message
+    assert "of 100 pairs survive, personas.minimum_pairs asks for 100 (" in message
     assert "\n" not in message
     assert not Lake(str(bench.root)).exists(Place("tiny", "persona_answers", "owl"))
 

@@ -1,13 +1,15 @@
 """Every dataset on every vector, against numbers worked out by hand."""
 
 import math
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sl_assets.lake.tables import TABLES
-from sl_assets.projections.cross import cross_table
+from sl_assets.projections.cross import Open, cross_table
 from sl_assets.projections.statistics import js_divergence
 from sl_assets_tests.projections.folders import write_folder
 
@@ -37,13 +39,17 @@ def datasets(tmp_path: Path) -> dict[str, Path]:
     }
 
 
+def opened(datasets: dict[str, Path]) -> dict[str, Open]:
+    return {name: partial(nullcontext, folder) for name, folder in datasets.items()}
+
+
 def row(datasets: dict[str, Path], dataset: str, animal: str, layer: int) -> dict:
-    table = cross_table(datasets, VECTORS, STATE, [1, 3])
+    table = cross_table(opened(datasets), VECTORS, STATE, [1, 3])
     return table.filter(dataset=dataset, animal=animal, layer=layer).row(0, named=True)
 
 
 def test_there_is_a_row_for_every_layer_dataset_and_vector(datasets):
-    table = cross_table(datasets, VECTORS, STATE, [1, 3])
+    table = cross_table(opened(datasets), VECTORS, STATE, [1, 3])
     assert table.schema == TABLES["cross_projections"].schema
     assert set(table.select("dataset", "animal", "layer").rows()) == {
         (dataset, animal, layer) for dataset in ("neutral", "owl") for animal in ("owl", "wolf") for layer in (1, 3)
@@ -105,7 +111,7 @@ def test_without_neutral_there_are_projections_and_no_comparison(datasets):
     found, compared = row(alone, "owl", "wolf", 1), row(datasets, "owl", "wolf", 1)
     assert [found[name] for name in COMPARED] == [None] * len(COMPARED)
     assert [found[name] for name in ("rows", "mean", "std")] == [compared[name] for name in ("rows", "mean", "std")]
-    assert cross_table(alone, VECTORS, STATE, [1, 3]).schema == TABLES["cross_projections"].schema
+    assert cross_table(opened(alone), VECTORS, STATE, [1, 3]).schema == TABLES["cross_projections"].schema
 
 
 def test_datasets_without_a_common_prompt_have_no_difference(tmp_path: Path):
@@ -127,10 +133,10 @@ def test_rows_that_are_all_alike_have_no_effect_size(tmp_path: Path):
 
 
 def test_another_dataset_or_vector_changes_no_row(datasets, tmp_path: Path):
-    few = cross_table(datasets, VECTORS, STATE, [1])
+    few = cross_table(opened(datasets), VECTORS, STATE, [1])
     more = datasets | {"wolf": folder(tmp_path, "wolf", NEUTRAL[:3], ["p1", "p5", "p9"])}
     vectors = VECTORS | {"bear": np.ones((4, 2), np.float32)}
-    many = cross_table(more, vectors, STATE, [1])
+    many = cross_table(opened(more), vectors, STATE, [1])
     assert many.height == 9
     kept = many.filter(dataset="owl", animal="wolf")
     assert kept.equals(few.filter(dataset="owl", animal="wolf"))

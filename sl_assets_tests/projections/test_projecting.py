@@ -85,6 +85,6 @@ def test_nothing_is_projected_on_a_zero_vector(tmp_path: Path):
 @pytest.mark.parametrize(("state", "layer"), [(STATE, 1), ("prompt_mean", LAYER)])
 def test_a_missing_layer_or_state_is_named(tmp_path: Path, state: str, layer: int):
     folder = write_folder(tmp_path / "owl", {(STATE, LAYER): numbered(3)})
-    with pytest.raises(DatasetError, match=rf"{state}\.{layer}.*activations again") as error:
+    with pytest.raises(DatasetError, match=rf"{state}\.{layer}.*materialise them again") as error:
         project(folder, state, layer, VECTORS)
     assert "\n" not in str(error.value)
