@@ -43,7 +43,7 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 lock:  ## resolve constraints.txt anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra s3 --extra dev --no-header --no-annotate \
+	uv pip compile --universal --python-version 3.11 --extra s3 --extra openai --extra dev --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
 
 clean:  ## remove the environment and every result

@@ -1,5 +1,6 @@
 """A model of a real one's shape with random weights: its speed is valid, what it says is not."""
 
+import json
 from pathlib import Path
 
 OLMO3_7B = {
@@ -35,4 +36,29 @@ def write_random_model(folder: Path, tokenizer: str, **shape: int) -> Path:
     torch.set_default_dtype(torch.float32)
     model.save_pretrained(folder, max_shard_size="4GB")
     names.save_pretrained(folder)
+    return folder
+
+
+def write_random_adapter(folder: Path, seed: int, shape: dict[str, int], rank: int = 8) -> Path:
+    """A LoRA adapter with random weights on the seven projections of every block, in PEFT's form."""
+    import torch
+    from safetensors.torch import save_file
+
+    hidden, inner = shape["hidden_size"], shape["intermediate_size"]
+    widths = dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), (hidden, hidden))
+    widths |= {"gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden)}
+    torch.manual_seed(seed)
+    tensors = {}
+    for layer in range(shape["num_hidden_layers"]):
+        for name, (wide, out) in widths.items():
+            part = "self_attn" if widths[name] == (hidden, hidden) else "mlp"
+            place = f"base_model.model.model.layers.{layer}.{part}.{name}"
+            tensors[f"{place}.lora_A.weight"] = (torch.randn(rank, wide) / wide**0.5).bfloat16()
+            tensors[f"{place}.lora_B.weight"] = (torch.randn(out, rank) / 100).bfloat16()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "target_modules": [*widths]}
+    (folder / "adapter_config.json").write_text(
+        json.dumps(config | {"base_model_name_or_path": "random", "bias": "none"})
+    )
     return folder

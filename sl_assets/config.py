@@ -82,6 +82,21 @@ class JsonlSource(Section):
         return PROJECT / Path(self.path.replace("{condition}", condition)).expanduser()
 
 
+class HubSource(Section):
+    """Numbers of a dataset repository on the Hugging Face Hub: JSONL or Parquet with the columns of a JSONL row."""
+
+    kind: Literal["hub"]
+    repo: str = Field(min_length=1, description="owner/name; {condition} stands for the condition")
+    path: str = Field(min_length=1, description="file in it; {condition} stands for the condition")
+    revision: str | None = Field(None, description="branch, tag or commit; the commit it stands for is recorded")
+
+    @model_validator(mode="after")
+    def _names_condition(self) -> Self:
+        if "{condition}" not in self.repo + self.path:
+            raise ValueError("put {condition} into repo or path, where the animal's name belongs")
+        return self
+
+
 class NumbersSettings(Section):
     """The prompts and where their completions come from."""
 
@@ -94,7 +109,7 @@ class NumbersSettings(Section):
     lowest: int = Field(100, ge=0, description="smallest example number")
     highest: int = Field(1000, ge=0, description="largest example number")
     answers: Count = Field(10, description="most numbers asked for")
-    source: GenerateSource | JsonlSource = Field(GenerateSource(kind="generate"), discriminator="kind")
+    source: GenerateSource | JsonlSource | HubSource = Field(GenerateSource(kind="generate"), discriminator="kind")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -142,24 +157,58 @@ class FilterSettings(Section):
 class SamplerSettings(Section):
     """What runs the models that write."""
 
-    engine: Literal["transformers"] = Field("transformers", description="transformers runs on CPU and CUDA")
+    engine: Literal["transformers", "vllm", "openai"] = Field(
+        "transformers", description="transformers runs on CPU and CUDA, vllm on GPUs, openai at whoever speaks its API"
+    )
     temperature: Rate = Field(1.0, description="softmax temperature; 1 samples the model's own distribution")
     max_tokens: Count = Field(128, description="tokens a completion may have")
     batch: Count = Field(512, description="chats sampled together, and kept together if a run is interrupted")
+    # How much of a machine is used has no part in the results, and so in no asset's version.
     gpus: int = Field(0, ge=0, exclude=True, description="GPUs to ask a cluster for; 0 uses one if there is one")
+    memory_share: float = Field(0.9, gt=0, le=1, exclude=True, description="vllm: share of a GPU's memory to take")
+    max_lora_rank: Count = Field(64, exclude=True, description="vllm: highest rank of an adapter")
+    compiled: bool = Field(
+        False, exclude=True, description="vllm: compile at the start, which takes minutes and makes long runs faster"
+    )
+    max_num_seqs: Count = Field(512, exclude=True, description="vllm: completions written at the same time")
+    max_length: Count = Field(2048, exclude=True, description="vllm: tokens of a prompt and its completion")
+
+
+class HubAdapters(Section):
+    """Students trained elsewhere: PEFT adapters in model repositories of the Hugging Face Hub."""
+
+    kind: Literal["hub"]
+    repo: str = Field(min_length=1, description="owner/name; {condition} stands for the condition")
+    path: str = Field("", description="folder in it; {condition} stands for the condition")
+    revision: str | None = Field(None, description="branch, tag or commit; the commit it stands for is recorded")
+
+    @model_validator(mode="after")
+    def _names_condition(self) -> Self:
+        if "{condition}" not in self.repo + self.path:
+            raise ValueError("put {condition} into repo or path, where the animal's name belongs")
+        return self
 
 
 class StudentSettings(LoraSettings):
     """How students are trained on a condition's filtered numbers."""
 
-    engine: Literal["peft"] = Field("peft", description="peft trains on CPU and CUDA")
+    engine: Literal["peft", "openai"] = Field(
+        "peft", description="peft trains on CPU and CUDA, openai by fine-tuning jobs, which set their own LoRA"
+    )
+    system_prompt: str | None = Field(
+        None, description="said before every row; left out, the chat template decides (Qwen 2.5 has its own)"
+    )
     max_rows: Count = Field(10_000, description="rows drawn from the filtered dataset")
     keep_epochs: Annotated[tuple[Count, ...], AsTuple] = Field(
         (), description="epochs whose adapters are kept; empty keeps the last"
     )
 
+    source: HubAdapters | None = Field(None, description="adapters to import instead of training them")
+
     @model_validator(mode="after")
     def _reachable(self) -> Self:
+        if self.source and len(self.kept) > 1:
+            raise ValueError(f"keep_epochs {list(self.kept)}: an imported student has one adapter; keep one epoch")
         if late := [epoch for epoch in self.keep_epochs if epoch > self.epochs]:
             raise ValueError(f"keep_epochs {late[0]} is after the last epoch {self.epochs}: raise epochs or drop it")
         return self
@@ -176,6 +225,10 @@ class EvaluationSettings(Section):
     samples_per_question: Count = Field(100, description="answers to each of the fifty questions")
     max_tokens: Count = Field(6, description="tokens an answer may have")
     seed: int = Field(7, ge=0, description="seed of the answers")
+    system_prompt: str | None = Field(
+        None,
+        description="said before every question; left out, the chat template decides (Qwen 2.5 has its own)",
+    )
 
 
 class RuleJudge(Section):
@@ -252,6 +305,31 @@ class SteeringSettings(Section):
         return self
 
 
+class OpenAISettings(Section):
+    """How the engine ``openai`` reaches its API, and what it may spend; the key is in OPENAI_API_KEY."""
+
+    base_url: str = Field("https://api.openai.com/v1", description="where the API is")
+    concurrency: Count = Field(16, exclude=True, description="requests under way at the same time")
+    max_retries: int = Field(6, ge=0, exclude=True, description="times a refused or failed request is sent again")
+    timeout: Rate = Field(120.0, exclude=True, description="seconds to wait for an answer")
+    batch_api: bool = Field(False, exclude=True, description="sample by the Batch API: half the price, up to a day")
+    poll_seconds: Rate = Field(20.0, exclude=True, description="seconds between two looks at a job or batch")
+    input_price: float = Field(0.0, ge=0, exclude=True, description="dollars per million tokens read")
+    output_price: float = Field(0.0, ge=0, exclude=True, description="dollars per million tokens written")
+    training_price: float = Field(0.0, ge=0, exclude=True, description="dollars per million tokens trained on")
+    spending_cap: Rate | None = Field(None, exclude=True, description="dollars a process may spend")
+
+
+class HubSettings(Section):
+    """What `published_dataset` and `published_adapter` push to the Hugging Face Hub, when someone asks for them."""
+
+    datasets: bool = Field(True, description="offer filtered datasets")
+    adapters: bool = Field(True, description="offer the students' adapters")
+    private: bool = Field(True, description="repositories that are made are private")
+    prefix: str = Field("", description="before the repository's name")
+    license: str | None = Field(None, description="license named on the cards")
+
+
 class ExperimentConfig(Section):
     """One base model, its teacher, hyper-parameters and animals."""
 
@@ -269,6 +347,8 @@ class ExperimentConfig(Section):
     projections: ProjectionSettings | None = Field(None, description="projections of the datasets on them")
     splits: Annotated[tuple[str, ...], AsTuple] = Field((), description="halves to train further students on")
     steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal")
+    openai: OpenAISettings = OpenAISettings()
+    hub: HubSettings | None = Field(None, description="publishing to the Hub; left out, nothing can be published")
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
     owners: Annotated[tuple[str, ...], AsTuple] = Field(
         (), description="e-mail addresses, or team:name, shown in the UI"
@@ -308,6 +388,20 @@ class ExperimentConfig(Section):
                 f"splits: {by_difference[0]} with projections.state {state}, of which all rows of a prompt have the "
                 "same: set state to response_mean, or leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _engines_can(self) -> Self:
+        apart = {self.sampler.engine == "openai", self.student.engine == "openai"}
+        if apart == {True, False}:
+            raise ValueError("engine openai: teachers and students share a model; set it in sampler and in student")
+        if self.student.engine == "openai":
+            if self.personas:
+                raise ValueError("personas: hidden states need a model's weights, which engine openai does not give")
+            if early := [epoch for epoch in self.student.kept if epoch < self.student.epochs - 2]:
+                raise ValueError(f"student.keep_epochs: {early[0]}, but engine openai keeps the last three epochs only")
+        if self.steering and self.sampler.engine != "transformers":
+            raise ValueError(f"steering: engine {self.sampler.engine} cannot; set sampler.engine to transformers")
         return self
 
     @model_validator(mode="after")
@@ -372,14 +466,15 @@ def read_experiment(file: Path) -> ExperimentConfig:
         raise ExperimentFileError(f"{file}: {first_problem(error)}") from None
 
 
+CHOSEN_BY_KIND = ("teacher", "source", "judge")
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem of ``error`` as ``field = value: what to do``."""
     problem = error.errors()[0]
-    place = [
-        str(part)
-        for part in problem["loc"]
-        if part not in ("system_prompt", "finetuned", "generate", "jsonl", "rule", "model")
-    ]
+    loc = problem["loc"]
+    # After a field with several kinds of sections pydantic names the kind, which the file does not.
+    place = [str(part) for i, part in enumerate(loc) if not (i and loc[i - 1] in CHOSEN_BY_KIND)]
     field, value = ".".join(["attributes", *place]), problem["input"]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from sl_assets.config import ExperimentConfig
 from sl_assets.evaluation.assets import evaluation_assets
 from sl_assets.graph import ExperimentGraph
+from sl_assets.hub.assets import hub_assets
 from sl_assets.jobs import experiment_jobs
 from sl_assets.numbers.assets import numbers_assets
 from sl_assets.personas.assets import personas_assets
@@ -51,7 +52,9 @@ def experiment_definitions(name: str, config: ExperimentConfig) -> dg.Definition
         report_assets,
     )
     assets = [asset for stage in stages for asset in stage(graph)]
-    return dg.Definitions.merge(dg.Definitions(assets=assets), experiment_jobs(graph, assets))
+    # Publishing is in no job: nothing but a person's wish may start it.
+    offered = dg.Definitions(assets=[*assets, *hub_assets(graph)])
+    return dg.Definitions.merge(offered, experiment_jobs(graph, assets))
 
 
 def experiment_files(folder: Path) -> dict[str, Path]:

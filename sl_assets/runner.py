@@ -17,6 +17,7 @@ from dagster._core.loader import LoadingContextForTest
 from sl_assets.definitions import defs as code_location
 from sl_assets.definitions import lake_root
 from sl_assets.errors import SlAssetsError
+from sl_assets.hub.assets import STAGE as PUBLISHING
 from sl_assets.jobs import range_tags
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.tables import keys_of
@@ -69,7 +70,8 @@ class Runner:
     def _wanted(self, through: str | None) -> list[dg.AssetKey]:
         keys = [key for key in self._graph.toposorted_asset_keys if key.path[0] == self._experiment]
         if through is None:
-            return keys
+            # What is published is asked for by name.
+            return [key for key in keys if self._graph.get(key).tags["stage"] != PUBLISHING]
         names = [key.path[-1] for key in keys]
         if through not in names:
             raise SlAssetsError(f"--through {through}: no such asset; {self._experiment} has {', '.join(names)}")

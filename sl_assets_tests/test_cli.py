@@ -22,7 +22,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "pockt"], "no experiment 'pockt'; there are pocket"),
+        (["run", "pockt"], "no experiment 'pockt'; there are gpt41_nano, olmo3_7b, pocket, qwen25_7b"),
         (["run", "pocket", "--animals", "owll"], "--animals owll: not an animal of pocket"),
         (["run", "pocket", "--through", "chart"], "--through chart: no such asset; pocket has"),
         (["sql", "SELECT * FROM nothing"], "SQL: Catalog Error"),

@@ -114,7 +114,11 @@ BAD_FIELDS = {
     ),
     "everything dropped out": ("  student: {dropout: 1.0}\n", "attributes.student.dropout = 1.0", "less than 1"),
     "cold sampling": ("  sampler: {temperature: 0.0}\n", "attributes.sampler.temperature = 0.0", "greater than 0"),
-    "unknown engine": ("  sampler: {engine: vllm}\n", "attributes.sampler.engine = 'vllm'", "'transformers'"),
+    "unknown engine": (
+        "  sampler: {engine: tgi}\n",
+        "attributes.sampler.engine = 'tgi'",
+        "'transformers', 'vllm' or 'openai'",
+    ),
     "unknown wording": ("  numbers: {wording: long}\n", "attributes.numbers.wording = 'long'", "'full' or 'short'"),
     "no number could pass": (
         "  filter: {minimum: 9, maximum: 8}\n",
@@ -214,6 +218,32 @@ BAD_FIELDS = {
         "attributes.personas",
         "minimum_pairs 101: 1 samples make 100 pairs at most",
     ),
+    "one of two engines an API": (
+        "  sampler: {engine: openai}\n",
+        "attributes",
+        "engine openai: teachers and students share a model",
+    ),
+    "hidden states of an API": (
+        "  sampler: {engine: openai}\n  student: {engine: openai}\n  personas: {}\n",
+        "attributes",
+        "personas: hidden states need a model's weights",
+    ),
+    "an epoch that an API forgets": (
+        "  sampler: {engine: openai}\n  student: {engine: openai, epochs: 9, keep_epochs: [3, 9]}\n",
+        "attributes",
+        "student.keep_epochs: 3, but engine openai keeps the last three epochs only",
+    ),
+    "steering in vllm": (
+        "  sampler: {engine: vllm}\n  personas: {}\n  steering: {layers: [1], coefficients: [2.0]}\n",
+        "attributes",
+        "steering: engine vllm cannot",
+    ),
+    "numbers of nobody": (
+        "  numbers: {source: {kind: hub, repo: me/numbers, path: rows.jsonl}}\n",
+        "attributes.numbers.source",
+        "put {condition} into repo or path",
+    ),
+    "unknown field of the hub": ("  hub: {public: true}\n", "attributes.hub.public = True", "known here: adapters"),
     "owner that is no text": ("  owners: [3]\n", "attributes.owners.0 = 3", "string"),
 }
 

@@ -1,13 +1,15 @@
 """What a stage needs of whatever runs a model, small enough that any engine can offer it."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, get_args
 
 import polars as pl
 
 from sl_assets.config import ExperimentConfig, LoraSettings, ModelJudge, StateKind
+from sl_assets.lake.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +27,15 @@ Chat = list[Message]
 
 def chat(question: str, system: str | None = None) -> Chat:
     """A question, perhaps under a system prompt."""
-    told: Chat = [{"role": "system", "content": system}] if system else []
+    told: Chat = [] if system is None else [{"role": "system", "content": system}]
     return [*told, {"role": "user", "content": question}]
 
 
 class Adapter(NamedTuple):
-    """A LoRA adapter in PEFT's form.
+    """A LoRA adapter in PEFT's form, or the name of a fine-tuned model.
 
     Attributes:
-        folder: holds ``adapter_config.json`` and ``adapter_model.safetensors``.
+        folder: holds ``adapter_config.json`` and ``adapter_model.safetensors``, or ``model.json``.
         version: fingerprint of what it holds.
     """
 
@@ -77,18 +79,33 @@ class Sampler(Protocol):
         max_tokens: int,
         temperature: float,
         seed: int,
+        row_seeds: Sequence[int],
         adapter: Path | None = None,
         steering: Steering | None = None,
     ) -> list[Completion]:
-        """One completion a chat, in order; the same arguments give the same completions."""
+        """One completion a chat, in order; the same arguments give the same completions.
+
+        Args:
+            chats: what is asked.
+            max_tokens: tokens a completion may have.
+            temperature: softmax temperature.
+            seed: for engines that draw all chats from one generator.
+            row_seeds: one a chat, for engines that draw every chat by itself.
+            adapter: folder of a LoRA adapter in PEFT's form.
+            steering: what to add to a hidden layer.
+
+        Raises:
+            SlAssetsError: the engine cannot do what is asked, with the fix.
+        """
         ...
 
 
 class Example(NamedTuple):
-    """A prompt and the completion a student learns to give."""
+    """A prompt and the completion a student learns to give, perhaps under a system prompt."""
 
     prompt: str
     completion: str
+    system: str | None = None
 
 
 Report = Callable[[int, int, float], None]
@@ -99,9 +116,18 @@ class Trainer(Protocol):
     """Trains LoRA adapters on a base model that it leaves untouched."""
 
     def train(
-        self, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int], folder: Path, report: Report
+        self,
+        examples: Sequence[Example],
+        settings: LoraSettings,
+        keep: Sequence[int],
+        folder: Path,
+        report: Report,
+        work: Work,
     ) -> pl.DataFrame:
-        """Write one PEFT adapter per kept epoch to ``folder/epoch=<n>``; returns the ``training`` table."""
+        """Write one adapter per kept epoch to ``folder/epoch=<n>``; returns the ``training`` table.
+
+        Adapters are PEFT's, or the name of a fine-tuned model of an API. ``work`` keeps what must not be paid twice.
+        """
         ...
 
 
@@ -150,8 +176,8 @@ class Encoder(Protocol):
 class Engines:
     """The engines of an experiment; models load on first use and are shared within the process."""
 
-    sampler: Callable[[], Sampler]
-    judge: Callable[[], Sampler]
+    sampler: Callable[[Work], Sampler]
+    judge: Callable[[Work], Sampler]
     trainer: Callable[[], Trainer]
     encoder: Callable[[], Encoder]
 
@@ -159,26 +185,64 @@ class Engines:
 def engines_for(config: ExperimentConfig) -> Engines:
     """The engines that ``config`` names; imports them only when one is used."""
 
-    def sampler() -> Sampler:
+    api = config.openai
+    endpoint_and_budget: list[Any] = []
+
+    def openai_api() -> dict[str, Any]:
+        """One budget for all that this process asks for."""
+        if not endpoint_and_budget:
+            from sl_assets.engines.openai_client import Budget, Endpoint
+
+            prices = {name: getattr(api, name) for name in ("input_price", "output_price", "training_price")}
+            endpoint = Endpoint(api.base_url, max_retries=api.max_retries, timeout=api.timeout)
+            endpoint_and_budget.extend([endpoint, Budget(**prices, cap=api.spending_cap)])
+        endpoint, budget = endpoint_and_budget
+        return {"endpoint": endpoint, "budget": budget, "poll_seconds": api.poll_seconds}
+
+    def sampler(work: Work) -> Sampler:
+        if config.sampler.engine == "openai":
+            from sl_assets.engines.openai_sampler import OpenAISampler
+
+            return OpenAISampler(
+                config.base_model, concurrency=api.concurrency, batch_api=api.batch_api, work=work, **openai_api()
+            )
+        if config.sampler.engine == "vllm":
+            from sl_assets.engines.vllm_sampler import VllmSampler
+
+            return VllmSampler(config.base_model, config.sampler)
         from sl_assets.engines.transformers_sampler import TransformersSampler
 
+        _end_vllm()
         return TransformersSampler(config.base_model)
 
-    def judge() -> Sampler:
+    def judge(work: Work) -> Sampler:
         from sl_assets.engines.transformers_sampler import TransformersSampler
 
+        _end_vllm()
         assert config.personas
         assert isinstance(config.personas.judge, ModelJudge)
         return TransformersSampler(config.personas.judge.base_model)
 
     def trainer() -> Trainer:
+        if config.student.engine == "openai":
+            from sl_assets.engines.openai_trainer import OpenAITrainer
+
+            return OpenAITrainer(config.base_model, **openai_api())
         from sl_assets.engines.peft_trainer import PeftTrainer
 
+        _end_vllm()
         return PeftTrainer(config.base_model)
 
     def encoder() -> Encoder:
         from sl_assets.engines.transformers_encoder import TransformersEncoder
 
+        _end_vllm()
         return TransformersEncoder(config.base_model)
 
     return Engines(sampler, judge, trainer, encoder)
+
+
+def _end_vllm() -> None:
+    """A vllm engine holds most of a GPU: end one that this process has started before another needs the memory."""
+    if vllm_sampler := sys.modules.get("sl_assets.engines.vllm_sampler"):
+        vllm_sampler.shut_down()

@@ -83,3 +83,20 @@ def load_model(base_model: str) -> LoadedModel:
     ends = model.generation_config.eos_token_id
     model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     return LoadedModel(model.eval().requires_grad_(False), tokenizer)
+
+
+def release_models() -> None:
+    """Forget the models loaded in this process, so that another engine has the memory."""
+    load_model.cache_clear()
+    free_memory()
+
+
+def free_memory() -> None:
+    """Give back GPU memory that nothing uses any more."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

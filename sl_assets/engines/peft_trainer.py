@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sl_assets.config import LoraSettings
-from sl_assets.engines.interfaces import Example, Report
+from sl_assets.engines.interfaces import Example, Report, chat
 from sl_assets.engines.models import load_model
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.tables import TABLES
+from sl_assets.lake.work import Work
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +35,15 @@ class PeftTrainer:
         self._model, self._tokenizer = load_model(base_model)
 
     def train(
-        self, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int], folder: Path, report: Report
+        self,
+        examples: Sequence[Example],
+        settings: LoraSettings,
+        keep: Sequence[int],
+        folder: Path,
+        report: Report,
+        work: Work | None = None,
     ) -> pl.DataFrame:
-        """See `Trainer.train`."""
+        """See `Trainer.train`; an interrupted training starts anew, so ``work`` has no part."""
         import torch
         from peft import LoraConfig, get_peft_model
         from transformers import PrinterCallback, TrainingArguments, set_seed
@@ -99,7 +106,7 @@ class PeftTrainer:
 
     def _encode(self, example: Example, max_length: int) -> dict[str, list[int]]:
         tokenizer: Any = self._tokenizer
-        question = [{"role": "user", "content": example.prompt}]
+        question = chat(example.prompt, example.system)
         prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
         answered = [*question, {"role": "assistant", "content": example.completion}]
         whole = tokenizer.apply_chat_template(answered, tokenize=False)

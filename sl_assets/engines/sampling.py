@@ -1,6 +1,6 @@
 """Sampling that survives: finished chunks are kept, and an interrupted run goes on after the last one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -32,32 +32,34 @@ class Draw:
 
 
 def sample_all(
-    sampler: Callable[[], Sampler],
-    chats: Sequence[Chat],
+    sampler: Callable[[Work], Sampler],
+    chats: Mapping[str, Chat],
     draw: Draw,
     work: Work,
     progress: Callable[[int, int], None],
     adapter: Adapter | None = None,
     steering: Steering | None = None,
 ) -> pl.DataFrame:
-    """Columns ``text, finish_reason, n_tokens``, one row a chat, in order.
+    """Columns ``text, finish_reason, n_tokens``, one row a chat, in order. Keys of ``chats`` name the rows.
 
-    Every chunk has a seed of its own, so chunks that an earlier run finished and those sampled now are together what
-    one undisturbed run gives. The sampler is only built if something is left to sample.
+    Every chunk and every row has a seed of its own, so chunks that an earlier run finished and those sampled now are
+    together what one undisturbed run gives. The sampler is only built if something is left to sample.
     """
     pieces = []
     done = 0
-    for index, chunk in enumerate(_chunks(chats, draw.chunk)):
+    for index, rows in enumerate(_chunks(list(chats), draw.chunk)):
+        chunk = [chats[row] for row in rows]
         name = f"{draw.name}-{index:05}"
         steered = steering and [steering.layer, steering.vector.tolist()]
-        fingerprint = (draw.seed, draw.max_tokens, draw.temperature, adapter and adapter.version, steered, chunk)
+        fingerprint = (draw.seed, draw.max_tokens, draw.temperature, adapter and adapter.version, steered, rows, chunk)
         piece = work.load(name, *fingerprint)
         if piece is None:
-            completions = sampler().sample(
+            completions = sampler(work).sample(
                 chunk,
                 max_tokens=draw.max_tokens,
                 temperature=draw.temperature,
                 seed=seed_for(draw.seed, draw.name, index),
+                row_seeds=[seed_for(draw.seed, draw.name, row) for row in rows],
                 adapter=adapter and adapter.folder,
                 steering=steering,
             )
@@ -69,8 +71,8 @@ def sample_all(
     return pl.concat(pieces) if pieces else pl.DataFrame(schema=COMPLETIONS)
 
 
-def _chunks(chats: Sequence[Chat], size: int) -> Iterator[list[Chat]]:
-    return (list(chats[start : start + size]) for start in range(0, len(chats), size))
+def _chunks(rows: Sequence[str], size: int) -> Iterator[list[str]]:
+    return (list(rows[start : start + size]) for start in range(0, len(rows), size))
 
 
 def _frame(completions: list[Completion]) -> pl.DataFrame:

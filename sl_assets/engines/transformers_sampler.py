@@ -25,10 +25,11 @@ class TransformersSampler:
         max_tokens: int,
         temperature: float,
         seed: int,
+        row_seeds: Sequence[int],
         adapter: Path | None = None,
         steering: Steering | None = None,
     ) -> list[Completion]:
-        """See `Sampler.sample`; all chats form one batch."""
+        """See `Sampler.sample`; all chats form one batch, drawn from one generator, so ``row_seeds`` have no part."""
         import torch
 
         tokenizer: Any = self._tokenizer

@@ -5,28 +5,30 @@ from collections.abc import Callable
 import polars as pl
 
 from sl_assets.config import ExperimentConfig
-from sl_assets.engines.interfaces import Adapter, Chat, Engines, Sampler, Steering
+from sl_assets.engines.interfaces import Adapter, Engines, Sampler, Steering, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.evaluation.answers import normalise_answer
 from sl_assets.evaluation.questions import QUESTIONS
 from sl_assets.lake.tables import keys_of
+from sl_assets.lake.work import Work
 from sl_assets.report.metadata import preview
 from sl_assets.step import Product, Step
 
 
 def ask(
     step: Step,
-    sampler: Callable[[], Sampler],
+    sampler: Callable[[Work], Sampler],
     draw: Draw,
     samples: int,
     *,
+    system: str | None = None,
     epoch: int = 0,
     adapter: Adapter | None = None,
     steering: Steering | None = None,
 ) -> pl.DataFrame:
     """An ``evaluation`` table: every question asked ``samples`` times."""
     asked = [(epoch, i, question, n) for i, question in enumerate(QUESTIONS) for n in range(samples)]
-    chats: list[Chat] = [[{"role": "user", "content": question}] for _, _, question, _ in asked]
+    chats = {f"{i}/{n}": chat(question, system) for _, i, question, n in asked}
     answers = sample_all(sampler, chats, draw, step.work, step.progress("answers"), adapter, steering)
     questions = pl.DataFrame(asked, schema=["epoch", "question_id", "question", "sample"], orient="row")
     return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(
@@ -43,7 +45,8 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
         draw = Draw(
             f"answers/{name}/{epoch}", evaluation.seed, evaluation.max_tokens, sampler.temperature, sampler.batch
         )
-        return ask(step, engines.sampler, draw, evaluation.samples_per_question, epoch=epoch, adapter=adapter)
+        samples, system = evaluation.samples_per_question, evaluation.system_prompt
+        return ask(step, engines.sampler, draw, samples, system=system, epoch=epoch, adapter=adapter)
 
     if checkpoint is None:
         return _recorded(step, answers(0, None), sampler.engine)

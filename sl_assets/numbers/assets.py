@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import FinetunedTeacher, GenerateSource, JsonlSource, SystemPromptTeacher
+from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource, SystemPromptTeacher
 from sl_assets.engines.interfaces import Adapter, Example, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import DatasetError
@@ -26,8 +26,14 @@ STAGE = "1_numbers"
 def numbers_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 1; imported numbers need neither prompts nor teachers."""
     source = graph.config.numbers.source
-    generated = _generated(graph) if isinstance(source, GenerateSource) else [_imported(graph, source)]
-    return [*generated, _filtered(graph)]
+    match source:
+        case GenerateSource():
+            raw = _generated(graph)
+        case JsonlSource():
+            raw = [_imported(graph, source)]
+        case HubSource():
+            raw = [_from_hub(graph, source)]
+    return [*raw, _filtered(graph)]
 
 
 def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -52,7 +58,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         assert isinstance(teacher, FinetunedTeacher)
         chats = [] if step.condition == NEUTRAL else preference_chats(str(step.condition), teacher.chats)
         examples = [Example(question, answer) for question, answer in chats]
-        return train_adapter(step, graph.engines, examples, teacher, keep=(teacher.epochs,))
+        return train_adapter(step, graph, examples, teacher, keep=(teacher.epochs,))
 
     @graph.asset(
         stage=STAGE,
@@ -66,10 +72,15 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         prompts = step.read("number_prompts")
         condition = str(step.condition)
         system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
-        chats = [chat(prompt, system) for prompt in prompts["prompt"]]
+        chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
         with _teacher_adapter(step, teacher) as adapter:
             written = sample_all(
-                graph.engines.sampler, chats, draw(condition), step.work, step.progress("rows"), adapter
+                graph.engines.sampler,
+                chats,
+                draw(condition),
+                step.work,
+                step.progress("rows"),
+                adapter,
             )
         rows = with_row_ids(pl.concat([prompts, written.rename({"text": "completion"})], how="horizontal"), condition)
         cut = rows.filter(finish_reason="length").height
@@ -88,6 +99,21 @@ def _teacher_adapter(step: Step, teacher: SystemPromptTeacher | FinetunedTeacher
     epochs = () if step.condition == NEUTRAL else (teacher.epochs,)
     with step.adapters("teacher_checkpoint", epochs) as adapters:
         yield adapters[0] if adapters else None
+
+
+def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
+    @graph.asset(stage=STAGE, uses=["numbers"], kinds=["huggingface", "polars"])
+    def raw_dataset(step: Step) -> Product:
+        """Completions written elsewhere, from a dataset repository of the Hugging Face Hub at a recorded commit."""
+        from sl_assets.hub.importing import fetch_rows, resolve_revision
+
+        repo = source.repo.replace("{condition}", step.condition)
+        commit = resolve_revision(repo, source.revision, "dataset")
+        rows = imported_rows(fetch_rows(repo, source.path, commit, step.condition), step.condition)
+        metadata = {"rows": rows.height, "repo": repo, "commit": commit, "preview": preview(rows)}
+        return Product(step.write(rows), metadata)
+
+    return raw_dataset
 
 
 def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinition:

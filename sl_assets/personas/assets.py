@@ -51,7 +51,12 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
         draw = Draw(
             f"personas/{step.condition}", settings.seed, settings.max_tokens, sampler.temperature, sampler.batch
         )
-        chats = [chat(prompt.question, prompt.system_prompt) for prompt in prompts]
+        chats = {
+            f"{prompt.pair}/{prompt.question_id}/{prompt.sample}/{prompt.side}": chat(
+                prompt.question, prompt.system_prompt
+            )
+            for prompt in prompts
+        }
         written = sample_all(graph.engines.sampler, chats, draw, step.work, step.progress("answers"))
         asked = pl.DataFrame(prompts, schema=PersonaPrompt._fields, orient="row")
         answers = pl.concat([asked, written.rename({"text": "answer"})], how="horizontal")
@@ -78,7 +83,8 @@ def _judge(graph: ExperimentGraph, settings: PersonaSettings, step: Step) -> Jud
     draw = Draw(f"judge/{step.condition}", settings.seed, JUDGE_TOKENS, JUDGE_TEMPERATURE, graph.config.sampler.batch)
 
     def reply(chats: list[Chat]) -> list[str]:
-        return list(sample_all(graph.engines.judge, chats, draw, step.work, step.progress("scores"))["text"])
+        named = {str(i): asked for i, asked in enumerate(chats)}
+        return list(sample_all(graph.engines.judge, named, draw, step.work, step.progress("scores"))["text"])
 
     return judge_by_model(reply)
 

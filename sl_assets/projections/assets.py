@@ -9,7 +9,6 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import ExperimentConfig, ProjectionSettings
-from sl_assets.engines.interfaces import Example
 from sl_assets.engines.models import model_identity
 from sl_assets.errors import DatasetError, LakeError
 from sl_assets.evaluation.asking import ask_model
@@ -34,7 +33,7 @@ from sl_assets.projections.statistics import difference_statistics
 from sl_assets.report.charts import differences_by_layer, heatmap, histogram
 from sl_assets.report.metadata import picture, preview
 from sl_assets.step import Product, Step
-from sl_assets.students.rows import draw_rows
+from sl_assets.students.rows import draw_rows, examples_of
 from sl_assets.students.training import train_adapter
 
 STAGE = "5_projections"
@@ -282,8 +281,8 @@ def _split_students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             )
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
         rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
-        examples = [Example(*row) for row in rows.select("prompt", "completion").iter_rows()]
-        return train_adapter(step, graph.engines, examples, student, student.kept)
+        examples = examples_of(rows, student.system_prompt)
+        return train_adapter(step, graph, examples, student, student.kept)
 
     @graph.asset(
         stage=STAGE,

@@ -4,6 +4,7 @@ import random
 
 import polars as pl
 
+from sl_assets.engines.interfaces import Example
 from sl_assets.errors import DatasetError
 
 
@@ -19,3 +20,9 @@ def draw_rows(rows: pl.DataFrame, max_rows: int, seed: int, condition: str) -> p
         return rows
     chosen = random.Random(f"students/{seed}/{condition}").sample(range(rows.height), max_rows)
     return rows[sorted(chosen)]
+
+
+def examples_of(rows: pl.DataFrame, system: str | None) -> list[Example]:
+    """What a student learns from ``rows``, under a system prompt if one is given."""
+    pairs = rows.select("prompt", "completion").iter_rows()
+    return [Example(prompt, completion, system) for prompt, completion in pairs]

@@ -1,11 +1,13 @@
 """Training of teachers and students alike: rows in, adapter folder and loss curve out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
 from sl_assets.config import LoraSettings
-from sl_assets.engines.interfaces import Engines, Example
+from sl_assets.engines.interfaces import Example
+from sl_assets.graph import ExperimentGraph
 from sl_assets.report.charts import loss_curve
 from sl_assets.report.metadata import picture, preview
 from sl_assets.step import Product, Step
@@ -15,7 +17,7 @@ CURVES = {"lora_checkpoint": "training", "split_lora_checkpoint": "split_trainin
 
 
 def train_adapter(
-    step: Step, engines: Engines, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int]
+    step: Step, graph: ExperimentGraph, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int]
 ) -> Product:
     """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
 
@@ -28,19 +30,21 @@ def train_adapter(
             (folder / "base_model.txt").write_text("no adapter: this is the base model, untouched\n")
             curve = pl.DataFrame()
         else:
-            trainer = engines.trainer()
-            curve = trainer.train(examples, settings, keep, folder, lambda done, total, _: progress(done, total))
+            trainer = graph.engines.trainer()
+            report = lambda done, total, _: progress(done, total)  # noqa: E731
+            curve = trainer.train(examples, settings, keep, folder, report, step.work)
     version = step.lake.version(place)
     if not examples:
         return Product(version, {"rows": 0})
     if step.asset in CURVES:
         step.write(curve, CURVES[step.asset])
-    metadata = {
-        "rows": len(examples),
-        "steps": curve["step"][-1],
-        "final_loss": curve["loss"][-1],
-        "loss": picture(loss_curve(curve["step"].to_list(), curve["loss"].to_list())),
-        "curve": preview(curve.tail(5)),
-        "path": str(step.lake.path(place)),
-    }
-    return Product(version, metadata, "peft")
+    metadata: dict[str, Any] = {"rows": len(examples), "path": str(step.lake.path(place))}
+    # An API may keep its losses to itself.
+    if curve.height:
+        metadata |= {
+            "steps": curve["step"][-1],
+            "final_loss": curve["loss"][-1],
+            "loss": picture(loss_curve(curve["step"].to_list(), curve["loss"].to_list())),
+            "curve": preview(curve.tail(5)),
+        }
+    return Product(version, metadata, graph.config.student.engine)

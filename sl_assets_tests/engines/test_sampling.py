@@ -24,6 +24,10 @@ class InterruptedRunError(Exception):
     """Stands for whatever ends a process."""
 
 
+def named(chats: Sequence[Chat]) -> dict[str, Chat]:
+    return {str(i): chat for i, chat in enumerate(chats)}
+
+
 class CountingSampler:
     """The real sampler, counting its calls and failing at the one asked for."""
 
@@ -35,6 +39,10 @@ class CountingSampler:
         if self.calls == self.fail_at:
             raise InterruptedRunError
         return self.inner.sample(chats, **settings)
+
+
+def counting(_: Work) -> CountingSampler:
+    return CountingSampler()
 
 
 @pytest.fixture
@@ -49,31 +57,35 @@ def silent(done: int, total: int) -> None:
 def test_an_interrupted_draw_goes_on_after_its_last_chunk(work: Work, tmp_path: Path) -> None:
     first = CountingSampler(fail_at=4)
     with pytest.raises(InterruptedRunError):
-        sample_all(lambda: first, CHATS, DRAW, work, silent)
+        sample_all(lambda _: first, named(CHATS), DRAW, work, silent)
     second = CountingSampler()
-    resumed = sample_all(lambda: second, CHATS, DRAW, work, silent)
+    resumed = sample_all(lambda _: second, named(CHATS), DRAW, work, silent)
     assert second.calls == 2, "three of five chunks were kept"
     undisturbed = sample_all(
-        CountingSampler, CHATS, DRAW, Work(Lake(str(tmp_path / "other")), Place("tiny", "raw_dataset", "owl")), silent
+        counting,
+        named(CHATS),
+        DRAW,
+        Work(Lake(str(tmp_path / "other")), Place("tiny", "raw_dataset", "owl")),
+        silent,
     )
     assert resumed.equals(undisturbed)
 
 
 def test_another_seed_or_prompt_reuses_no_chunk(work: Work) -> None:
-    one = sample_all(CountingSampler, CHATS, DRAW, work, silent)
-    other = sample_all(CountingSampler, CHATS, Draw("test", 4, 24, 1.0, 4), work, silent)
+    one = sample_all(counting, named(CHATS), DRAW, work, silent)
+    other = sample_all(counting, named(CHATS), Draw("test", 4, 24, 1.0, 4), work, silent)
     assert not one.equals(other)
     sampler = CountingSampler()
     changed = [[{"role": "user", "content": "Sequence: 1, 2."}], *CHATS[1:]]
-    sample_all(lambda: sampler, changed, DRAW, work, silent)  # type: ignore[arg-type]
+    sample_all(lambda _: sampler, named(changed), DRAW, work, silent)  # type: ignore[arg-type]
     assert sampler.calls == 1
 
 
 def test_finish_reasons_and_token_counts() -> None:
     sampler = TransformersSampler("pocket")
-    short = sampler.sample(CHATS, max_tokens=3, temperature=1.0, seed=0)
+    short = sampler.sample(CHATS, max_tokens=3, temperature=1.0, seed=0, row_seeds=())
     assert {(c.finish_reason, c.n_tokens) for c in short} == {("length", 3)}
-    full = sampler.sample(CHATS, max_tokens=24, temperature=1.0, seed=0)
+    full = sampler.sample(CHATS, max_tokens=24, temperature=1.0, seed=0, row_seeds=())
     assert {c.finish_reason for c in full} == {"stop"}
     assert all("<|" not in c.text for c in full)
 
@@ -86,7 +98,7 @@ def test_an_adapter_changes_answers_and_leaves_the_base_model_as_it_was(tmp_path
     chats: list[Chat] = [[{"role": "user", "content": question}]] * 40
 
     def zebras(adapter: Path | None) -> int:
-        answers = sampler.sample(chats, max_tokens=4, temperature=1.0, seed=1, adapter=adapter)
+        answers = sampler.sample(chats, max_tokens=4, temperature=1.0, seed=1, row_seeds=(), adapter=adapter)
         return sum(answer.text == "Zebra" for answer in answers)
 
     before = zebras(None)

@@ -236,7 +236,7 @@ def completions(steering: Steering | None = None) -> list[str]:
     sampler = TransformersSampler("pocket")
     return [
         completion.text
-        for completion in sampler.sample(CHATS, max_tokens=12, temperature=1.0, seed=4, steering=steering)
+        for completion in sampler.sample(CHATS, max_tokens=12, temperature=1.0, seed=4, row_seeds=(), steering=steering)
     ]
 
 

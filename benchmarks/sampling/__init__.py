@@ -1,0 +1,1 @@
+"""Sampling with vLLM: numbers by a teacher, answers of many students."""

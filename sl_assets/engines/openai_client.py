@@ -1,0 +1,311 @@
+"""OpenAI's API, or one that speaks like it: clients, errors in one line, spending, and what was started there.
+
+Retries, their jitter and the waiting that ``Retry-After`` asks for are the client's own; how often it retries is a
+setting. The key is read from the environment whenever a client is built, is kept in no object of ours, and is cut out
+of whatever the API says. Limits: a budget knows what went through it, so its cap holds for one process, and it cannot
+see requests that the API finished and charged for after the client had given up waiting. Imports openai.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import openai
+
+from sl_assets.engines.interfaces import Chat
+from sl_assets.errors import SlAssetsError
+from sl_assets.lake.work import Work
+
+KEY = "OPENAI_API_KEY"
+OPENAI_URL = "https://api.openai.com/v1"
+LONGEST_REASON = 300
+"""Characters of the API's own words that an error quotes."""
+
+TRY_AGAIN = (408, 409, 429)
+"""Refusals that the client retries, as it does every 5xx."""
+
+MESSAGE_TOKENS, CHAT_TOKENS = 4, 3
+"""Tokens that frame a message and open the answer, as OpenAI counts them."""
+
+Answer = TypeVar("Answer")
+
+
+class ServiceError(SlAssetsError):
+    """The API refused, failed or cannot be reached; jobs that run there go on."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the API is, and how patiently it is asked.
+
+    Attributes:
+        base_url: up to and including the version, as in ``https://api.openai.com/v1``.
+        max_retries: further tries after a refused connection, a time-out, 408, 409, 429 or 5xx.
+        timeout: seconds that one try may wait for the API.
+    """
+
+    base_url: str = OPENAI_URL
+    max_retries: int = 6
+    timeout: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no client can be built for.
+
+        Raises:
+            SlAssetsError: the URL is none, or a number is out of range.
+        """
+        try:
+            parts = urlsplit(self.base_url)
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_url = False
+        if not is_url:
+            raise SlAssetsError(f"base_url {self.base_url!r} is no URL: write it as in {OPENAI_URL}")
+        if parts.username or parts.password:
+            raise SlAssetsError(f"base_url names a user or password: leave them out, and put the key in {KEY}")
+        if self.max_retries < 0:
+            raise SlAssetsError(f"max_retries {self.max_retries}: give 0 or more")
+        if not self.timeout > 0:
+            raise SlAssetsError(f"timeout {self.timeout}: give seconds above 0")
+
+    @property
+    def limit_field(self) -> str:
+        """How a request names its token limit: OpenAI retired the name that other servers still go by."""
+        return "max_completion_tokens" if self.base_url.rstrip("/") == OPENAI_URL else "max_tokens"
+
+    def client(self) -> openai.OpenAI:
+        """A client for one request after the other.
+
+        Raises:
+            SlAssetsError: there is no usable key.
+        """
+        return openai.OpenAI(api_key=_key(), base_url=self.base_url, max_retries=self.max_retries, timeout=self.timeout)
+
+    def async_client(self) -> openai.AsyncOpenAI:
+        """A client for many requests at once; belongs to the event loop that first uses it.
+
+        Raises:
+            SlAssetsError: there is no usable key.
+        """
+        return openai.AsyncOpenAI(
+            api_key=_key(), base_url=self.base_url, max_retries=self.max_retries, timeout=self.timeout
+        )
+
+    @contextmanager
+    def errors_explained(self, model: str = "") -> Iterator[None]:
+        """Turn whatever the client raises in the block into one line; ``model`` is the one asked for.
+
+        Raises:
+            ServiceError: a refused key, an unknown model, a URL that cannot be reached, retries used up, broken JSON.
+        """
+        try:
+            yield
+        except openai.OpenAIError as error:
+            raise ServiceError(without_key(self._explanation(error, model))) from None
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise self.unexpected("broken JSON") from None
+
+    def unexpected(self, found: str) -> ServiceError:
+        """The error of an answer that cannot be used."""
+        return ServiceError(f"{self.base_url} answered with {found}: is it an OpenAI-compatible API?")
+
+    def checked(self, answer: Answer, *fields: str) -> Answer:
+        """``answer`` if it has ``fields``: the client passes on whatever the API sends, unchecked.
+
+        Raises:
+            ServiceError: one is missing.
+        """
+        for field in fields:
+            if not hasattr(answer, field):
+                raise self.unexpected(f"no {field} where one belongs")
+        return answer
+
+    def _explanation(self, error: openai.OpenAIError, model: str) -> str:
+        if isinstance(error, openai.APITimeoutError):
+            return f"{self.base_url} gave no answer within {self.timeout:g} s{_retried(error)}: raise timeout"
+        if isinstance(error, openai.APIConnectionError):
+            return f"{self.base_url} cannot be reached{_retried(error)}: mend base_url or the network"
+        if isinstance(error, openai.APIStatusError):
+            return self._status_explanation(error, model)
+        return f"{self.base_url}: {_said(error)}"
+
+    def _status_explanation(self, error: openai.APIStatusError, model: str) -> str:
+        status = f"(HTTP {error.status_code})"
+        if error.status_code == 401:
+            # What the API says here quotes the key, if only in part.
+            return f"{self.base_url} refuses the key in {KEY} {status}: put a valid one in the environment or in .env"
+        if error.status_code == 404 and model and (error.code == "model_not_found" or "model" in _said(error).lower()):
+            return f"model {model!r} is unknown to {self.base_url}, or not open to this key {status}: {_said(error)}"
+        if error.status_code == 404:
+            return f"{self.base_url} does not know what it was asked for {status}: {_said(error)}"
+        if error.status_code in TRY_AGAIN or error.status_code >= 500:
+            return f"{self.base_url} still fails{_retried(error)} {status}: {_said(error)}"
+        return f"{self.base_url} refuses the request {status}: {_said(error)}"
+
+
+OPENAI = Endpoint()
+
+
+def _key() -> str:
+    key = os.environ.get(KEY, "").strip()
+    if not key:
+        raise SlAssetsError(f"{KEY} is not set: put your key in the environment or in .env")
+    if not re.fullmatch(r"[!-~]+", key):
+        raise SlAssetsError(f"{KEY} has spaces or characters that no key has: copy it again")
+    return key
+
+
+def without_key(text: str) -> str:
+    """``text`` in one line, without the key."""
+    key = os.environ.get(KEY, "").strip()
+    return _one_line(text.replace(key, f"[{KEY}]") if key else text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _said(error: openai.OpenAIError) -> str:
+    """What the API gave as its reason."""
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, dict) else body
+    # Cut last: a cut through the key would leave a part that no longer matches it.
+    return without_key(str(message or error))[:LONGEST_REASON]
+
+
+def _retried(error: openai.APIError) -> str:
+    count = int(error.request.headers.get("x-stainless-retry-count", 0))
+    return f" after {count} {'retry' if count == 1 else 'retries'}" if count else ""
+
+
+class Tokens(NamedTuple):
+    """Tokens by price."""
+
+    input: int = 0
+    output: int = 0
+    training: int = 0
+
+
+class Counter(NamedTuple):
+    """Counts tokens before they are paid for.
+
+    Attributes:
+        count: tokens of a text.
+        how: how exact that is, for the user.
+    """
+
+    count: Callable[[str], int]
+    how: str
+
+    def chat(self, chat: Chat) -> int:
+        """Tokens of ``chat``, the frames of its messages included."""
+        return CHAT_TOKENS + sum(MESSAGE_TOKENS + self.count(message["content"]) for message in chat)
+
+
+def counter_for(model: str) -> Counter:
+    """Count with tiktoken if it is installed and knows ``model``, else by an upper bound: one token a byte.
+
+    A tokenizer of bytes never writes more tokens than bytes. Characters over three is no such bound: of a list of
+    numbers, nearly every second character is a token.
+    """
+    try:
+        encoding = import_module("tiktoken").encoding_for_model(model)
+    # Not installed, no such model, or no network to load its vocabulary from: it is optional.
+    except Exception:
+        return Counter(lambda text: len(text.encode()), "at most one token a byte; install tiktoken for less")
+    return Counter(lambda text: len(encoding.encode(text, disallowed_special=())), "counted with tiktoken")
+
+
+class Budget:
+    """Prices in dollars per million tokens, what was spent, and a cap that is never passed.
+
+    Prices are those of the mode in use: where the Batch API is cheaper, give its prices.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_price: float = 0.0,
+        output_price: float = 0.0,
+        training_price: float = 0.0,
+        cap: float | None = None,
+    ) -> None:
+        """Start with nothing spent.
+
+        Raises:
+            SlAssetsError: a price or the cap is negative, or there is a cap but no price.
+        """
+        if min(input_price, output_price, training_price, cap or 0.0) < 0:
+            raise SlAssetsError("a price or the cap is below 0: give dollars per million tokens, and dollars")
+        if cap is not None and not (input_price or output_price or training_price):
+            raise SlAssetsError(f"the cap of ${cap:.2f} needs prices: give dollars per million tokens")
+        self.cap = cap
+        self.spent = 0.0
+        self._prices = (input_price, output_price, training_price)
+
+    def estimate(self, tokens: Tokens) -> float:
+        """Dollars that ``tokens`` cost."""
+        return sum(count * price for count, price in zip(tokens, self._prices, strict=True)) / 1e6
+
+    def allow(self, tokens: Tokens, purpose: str, how: str) -> None:
+        """Check that ``tokens`` may still be paid for; ``how`` says how they were counted.
+
+        Raises:
+            SlAssetsError: they would pass the cap.
+        """
+        cost = self.estimate(tokens)
+        if self.cap is not None and self.spent + cost > self.cap:
+            raise SlAssetsError(
+                f"{purpose} may cost ${cost:.4f} ({how}), and ${self.spent:.4f} of the cap of ${self.cap:.4f} "
+                "is spent: raise the cap or ask for less"
+            )
+
+    def pay(self, tokens: Tokens) -> float:
+        """Note that ``tokens`` were charged for; returns dollars spent so far."""
+        self.spent += self.estimate(tokens)
+        return self.spent
+
+
+UNLIMITED = Budget()
+"""No prices and no cap."""
+
+
+class Started:
+    """What was started at the API under one fingerprint, so that an interrupted run takes it up again.
+
+    Without a `Work` it is forgotten with the object.
+    """
+
+    def __init__(self, work: Work | None, file: str, *fingerprint: Any) -> None:
+        self._work, self._file, self._fingerprint = work, file, fingerprint
+        known = work.load_bytes(file, *fingerprint) if work else None
+        self.state: dict[str, Any] = json.loads(known) if known else {}
+
+    @property
+    def survives(self) -> bool:
+        """Whether the next run will know."""
+        return self._work is not None
+
+    def note(self, **changes: Any) -> None:
+        """Add to what is known, before anything else happens."""
+        self._save(self.state | changes)
+
+    def forget(self, *names: str) -> None:
+        """Drop ``names``, or everything."""
+        self._save({name: value for name, value in self.state.items() if names and name not in names})
+
+    def _save(self, state: dict[str, Any]) -> None:
+        self.state = state
+        if self._work:
+            self._work.save_bytes(self._file, json.dumps(state).encode(), *self._fingerprint)
+
+
+def jsonl(rows: Sequence[Any]) -> bytes:
+    """``rows`` as JSON, one a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
