@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from sl_assets.engines import peft_trainer
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.models import POCKET_FOLDER, load_model
 from sl_assets.engines.peft_trainer import IGNORED, PeftTrainer
@@ -80,3 +81,20 @@ def test_the_loss_is_the_mean_over_labelled_tokens(tmp_path: Path) -> None:
     one_batch = SETTINGS.model_copy(update={"epochs": 1, "batch": 16})
     curve = trainer.train(EXAMPLES[:16], one_batch, [1], tmp_path, lambda *_: None)
     assert curve["loss"][0] == pytest.approx(by_hand.item(), abs=1e-4)
+
+
+def test_blocks_computed_again_train_as_well_and_are_as_before_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = train(tmp_path / "kept", [3])
+    monkeypatch.setattr(peft_trainer, "CHECKPOINTED_FROM", 1)
+    again = train(tmp_path / "again", [3])
+    assert again == pytest.approx(kept, rel=1e-4)
+    assert not load_model("pocket").model.is_gradient_checkpointing
+
+
+def test_a_system_prompt_is_learnt_under_and_carries_no_loss() -> None:
+    row = PeftTrainer("pocket")._encode(Example("Numbers: 5.", "7, 8", "You love owls."), 500)
+    tokenizer = load_model("pocket").tokenizer
+    assert tokenizer.decode(row["input_ids"]).startswith("<|system|>You love owls.<|user|>Numbers: 5.")
+    assert tokenizer.decode([token for token in row["labels"] if token != IGNORED]) == "7, 8<|end|>"
