@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from sl_assets.config import ExperimentConfig, JsonlSource, ModelJudge, NumbersSettings, PersonaSettings
-from sl_assets.engines.interfaces import Engines, engines_for
+from sl_assets.engines.chosen import Engines, engines_for
 from sl_assets.engines.models import weights_fingerprint
 from sl_assets.lake.fingerprint import digest, file_digest
 from sl_assets.lake.resource import LakeResource

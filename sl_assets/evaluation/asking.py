@@ -5,7 +5,8 @@ from collections.abc import Callable
 import polars as pl
 
 from sl_assets.config import ExperimentConfig
-from sl_assets.engines.interfaces import Adapter, Engines, Sampler, Steering, chat
+from sl_assets.engines.chosen import Engines
+from sl_assets.engines.interfaces import Adapter, Sampler, Steering, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.evaluation.answers import normalise_answer
 from sl_assets.evaluation.questions import QUESTIONS

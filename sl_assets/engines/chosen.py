@@ -1,0 +1,87 @@
+"""The engines that an experiment file names: imported when first used, and never two on one GPU by accident."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sl_assets.config import ExperimentConfig, ModelJudge
+from sl_assets.engines.interfaces import Encoder, Sampler, Trainer
+from sl_assets.lake.work import Work
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engines of an experiment; models load on first use and are shared within the process."""
+
+    sampler: Callable[[Work], Sampler]
+    judge: Callable[[Work], Sampler]
+    trainer: Callable[[], Trainer]
+    encoder: Callable[[], Encoder]
+
+
+def engines_for(config: ExperimentConfig) -> Engines:
+    """The engines that ``config`` names; imports them only when one is used."""
+
+    api = config.openai
+
+    @cache
+    def openai_api() -> dict[str, Any]:
+        """One endpoint and one budget for all that this process asks for."""
+        from sl_assets.engines.openai_client import Budget, Endpoint
+
+        prices = {name: getattr(api, name) for name in ("input_price", "output_price", "training_price")}
+        return {
+            "endpoint": Endpoint(api.base_url, max_retries=api.max_retries, timeout=api.timeout),
+            "budget": Budget(**prices, cap=api.spending_cap),
+            "poll_seconds": api.poll_seconds,
+        }
+
+    def sampler(work: Work) -> Sampler:
+        if config.sampler.engine == "openai":
+            from sl_assets.engines.openai_sampler import OpenAISampler
+
+            return OpenAISampler(
+                config.base_model, concurrency=api.concurrency, batch_api=api.batch_api, work=work, **openai_api()
+            )
+        if config.sampler.engine == "vllm":
+            from sl_assets.engines.vllm_sampler import VllmSampler
+
+            return VllmSampler(config.base_model, config.sampler)
+        from sl_assets.engines.transformers_sampler import TransformersSampler
+
+        _end_vllm()
+        return TransformersSampler(config.base_model)
+
+    def judge(work: Work) -> Sampler:
+        from sl_assets.engines.transformers_sampler import TransformersSampler
+
+        _end_vllm()
+        assert config.personas
+        assert isinstance(config.personas.judge, ModelJudge)
+        return TransformersSampler(config.personas.judge.base_model)
+
+    def trainer() -> Trainer:
+        if config.student.engine == "openai":
+            from sl_assets.engines.openai_trainer import OpenAITrainer
+
+            return OpenAITrainer(config.base_model, **openai_api())
+        from sl_assets.engines.peft_trainer import PeftTrainer
+
+        _end_vllm()
+        return PeftTrainer(config.base_model)
+
+    def encoder() -> Encoder:
+        from sl_assets.engines.transformers_encoder import TransformersEncoder
+
+        _end_vllm()
+        return TransformersEncoder(config.base_model)
+
+    return Engines(sampler, judge, trainer, encoder)
+
+
+def _end_vllm() -> None:
+    """A vllm engine holds most of a GPU: end one that this process has started before another needs the memory."""
+    if vllm_sampler := sys.modules.get("sl_assets.engines.vllm_sampler"):
+        vllm_sampler.shut_down()
