@@ -21,7 +21,7 @@ ui: install  ## open the Dagster UI on http://localhost:3000
 	$(BIN)/sl-assets ui
 
 test: install-dev  ## every test, with real parts
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install-dev  ## style and types
 	$(BIN)/ruff check .
