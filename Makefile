@@ -14,7 +14,7 @@ empty :=
 space := $(empty) $(empty)
 
 quickstart: install  ## install, run the pocket experiment for ANIMALS, print rates
-	$(BIN)/sl-assets run pocket --through preference_chart \
+	$(BIN)/sl-assets run pocket --through preference_rates,preference_chart \
 		--animals "$(subst $(space),$(comma),$(strip $(ANIMALS)))"
 
 ui: install  ## open the Dagster UI on http://localhost:3000

@@ -66,7 +66,7 @@ def check() -> None:
 @cli.command()
 @click.argument("experiment")
 @click.option("--animals", help="Comma-separated; all of the experiment's where left out. Neutral always comes along.")
-@click.option("--through", metavar="ASSET", help="Stop after this asset; the whole graph where left out.")
+@click.option("--through", metavar="ASSET", help="Stop after this asset, or several; the whole graph where left out.")
 @click.option("--again", is_flag=True, help="Make fresh partitions again, too.")
 def run(experiment: str, animals: str | None, through: str | None, again: bool) -> None:
     """Materialise what is missing or stale of EXPERIMENT."""

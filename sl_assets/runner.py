@@ -5,6 +5,7 @@ in one process keeps the base model loaded from the first to the last.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Container, Iterator, Sequence
@@ -47,7 +48,7 @@ class Runner:
 
         Args:
             conditions: partitions wanted, in the experiment's order.
-            through: last asset wanted, by name; None for all.
+            through: last assets wanted, by name and comma-separated; None for all.
             again: make fresh partitions, too.
         """
         for key in self._wanted(through):
@@ -73,9 +74,10 @@ class Runner:
             # What is published is asked for by name.
             return [key for key in keys if self._graph.get(key).tags["stage"] != PUBLISHING]
         names = [key.path[-1] for key in keys]
-        if through not in names:
-            raise SlAssetsError(f"--through {through}: no such asset; {self._experiment} has {', '.join(names)}")
-        needed = dg.AssetSelection.keys([self._experiment, through]).upstream().resolve(self._graph)
+        last = re.split(r"[,\s]+", through.strip())
+        if unknown := [name for name in last if name not in names]:
+            raise SlAssetsError(f"--through {unknown[0]}: no such asset; {self._experiment} has {', '.join(names)}")
+        needed = dg.AssetSelection.keys(*([self._experiment, name] for name in last)).upstream().resolve(self._graph)
         return [key for key in keys if key in needed]
 
     def _partitions(self, key: dg.AssetKey, conditions: Sequence[str]) -> list[str | None]:
