@@ -82,12 +82,12 @@ class JsonlSource(Section):
         return PROJECT / Path(self.path.replace("{condition}", condition)).expanduser()
 
 
-class HubSource(Section):
-    """Numbers of a dataset repository on the Hugging Face Hub: JSONL or Parquet with the columns of a JSONL row."""
+class HubFiles(Section):
+    """Files of the Hugging Face Hub, one place a condition."""
 
     kind: Literal["hub"]
     repo: str = Field(min_length=1, description="owner/name; {condition} stands for the condition")
-    path: str = Field(min_length=1, description="file in it; {condition} stands for the condition")
+    path: str = Field("", description="place in it; {condition} stands for the condition")
     revision: str | None = Field(None, description="branch, tag or commit; the commit it stands for is recorded")
 
     @model_validator(mode="after")
@@ -95,6 +95,12 @@ class HubSource(Section):
         if "{condition}" not in self.repo + self.path:
             raise ValueError("put {condition} into repo or path, where the animal's name belongs")
         return self
+
+
+class HubSource(HubFiles):
+    """Numbers of dataset repositories: JSONL or Parquet with the columns of a JSONL row."""
+
+    path: str = Field(min_length=1, description="file in it; {condition} stands for the condition")
 
 
 class NumbersSettings(Section):
@@ -174,19 +180,8 @@ class SamplerSettings(Section):
     max_length: Count = Field(2048, exclude=True, description="vllm: tokens of a prompt and its completion")
 
 
-class HubAdapters(Section):
-    """Students trained elsewhere: PEFT adapters in model repositories of the Hugging Face Hub."""
-
-    kind: Literal["hub"]
-    repo: str = Field(min_length=1, description="owner/name; {condition} stands for the condition")
-    path: str = Field("", description="folder in it; {condition} stands for the condition")
-    revision: str | None = Field(None, description="branch, tag or commit; the commit it stands for is recorded")
-
-    @model_validator(mode="after")
-    def _names_condition(self) -> Self:
-        if "{condition}" not in self.repo + self.path:
-            raise ValueError("put {condition} into repo or path, where the animal's name belongs")
-        return self
+class HubAdapters(HubFiles):
+    """Students trained elsewhere: PEFT adapters in model repositories, ``path`` being their folder."""
 
 
 class StudentSettings(LoraSettings):

@@ -1,7 +1,7 @@
 """What a stage's function is given to make one partition, and what it gives back."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TextIO
@@ -73,6 +73,11 @@ class Step:
     def read(self, table: str, partition: str | None = None) -> pl.DataFrame:
         """A parent's table."""
         return self.lake.read_table(self.place(table, partition))
+
+    def read_existing(self, table: str, partitions: Iterable[str]) -> dict[str, pl.DataFrame]:
+        """``table`` of those ``partitions`` that have it, in their order."""
+        there = [partition for partition in partitions if self.lake.exists(self.place(table, partition))]
+        return {partition: self.read(table, partition) for partition in there}
 
     def write(self, frame: pl.DataFrame, table: str | None = None) -> str:
         """Write this asset's table (or another of its tables); returns its data version."""

@@ -56,8 +56,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def transfer(step: Step) -> Product:
         """Every student compared with the neutral one, question by question; p-values adjusted over students."""
-        asked = [name for name in config.conditions if step.lake.exists(step.place("evaluation", name))]
-        answers = {name: step.read("evaluation", name) for name in asked}
+        answers = step.read_existing("evaluation", config.conditions)
         table = transfer_table(answers, config.animals, step.read("baseline_preference_rates"))
         own = table.filter(pl.col("condition") == pl.col("animal"))
         shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")

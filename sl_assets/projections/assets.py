@@ -19,6 +19,7 @@ from sl_assets.projections.projecting import project
 from sl_assets.projections.split_assets import split_assets
 from sl_assets.projections.splits import (
     SOURCES,
+    condition_of,
 )
 from sl_assets.projections.statistics import difference_statistics
 from sl_assets.report.charts import differences_by_layer, heatmap, histogram
@@ -111,7 +112,7 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
                     for layer in settings.kept
                 )
 
-        conditions = dict(zip(SOURCES, (step.condition, NEUTRAL), strict=True))
+        conditions = {source: condition_of(source, step.condition) for source in SOURCES}
         table = pl.concat(projected(source, condition) for source, condition in conditions.items())
         differences = difference_statistics(table)
         version = step.write(table)

@@ -3,17 +3,17 @@
 import dagster as dg
 import polars as pl
 
-from sl_assets.animals import NEUTRAL
 from sl_assets.config import ProjectionSettings
 from sl_assets.errors import DatasetError, LakeError
 from sl_assets.evaluation.asking import ask_model
 from sl_assets.evaluation.rates import preference_rates as rates_of
 from sl_assets.graph import SAMPLING, ExperimentGraph
+from sl_assets.lake.tables import keys_of
 from sl_assets.projections.comparison import split_comparison as compare_splits
 from sl_assets.projections.splits import (
-    SOURCES,
     candidates,
     complement,
+    condition_of,
     cut_half,
     cut_to_size,
     equal_size,
@@ -100,7 +100,7 @@ def _students(graph: ExperimentGraph, stage: str) -> list[dg.AssetsDefinition]:
         """Adapter of a student trained on one half, in the same way as on a whole dataset."""
         half = step.read("projection_split").filter("used")
         source, _ = source_and_half(step.split)
-        condition = dict(zip(SOURCES, (step.condition, NEUTRAL), strict=True))[source]
+        condition = condition_of(source, step.condition)
         dataset = step.read("filtered_dataset", condition)
         if step.lake.reads[step.place("filtered_dataset", condition)] != half["dataset_version"][0]:
             raise LakeError(
@@ -135,13 +135,8 @@ def _students(graph: ExperimentGraph, stage: str) -> list[dg.AssetsDefinition]:
     @graph.asset(stage=stage, uses=["animals", "splits"], deps=["split_evaluation"], by=None, kinds=["polars"])
     def split_comparison(step: Step) -> Product:
         """Halves of one dataset against each other, question by question; p-values adjusted over animals."""
-        places = {
-            (animal, split): step.place("split_evaluation", f"{animal}|{split}")
-            for animal in config.animals
-            for split in config.splits
-        }
-        answers = {key: step.lake.read_table(place) for key, place in places.items() if step.lake.exists(place)}
-        table = compare_splits(answers)
+        answers = step.read_existing("split_evaluation", graph.partitions["split"].get_partition_keys())
+        table = compare_splits({(keys_of(key)[0], keys_of(key)[1]): found for key, found in answers.items()})
         shown = table.filter(half="high", other="low").select(
             "condition", "source", "epoch", "rate", "other_rate", "difference", "q_value"
         )

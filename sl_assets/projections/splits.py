@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from sl_assets.animals import NEUTRAL
 from sl_assets.seeds import seed_for
 
 SOURCES = ("animal", "neutral")
@@ -28,6 +29,11 @@ def source_and_half(split: str) -> tuple[str, str]:
     """``animal_diff_high`` is the ``diff_high`` half of the ``animal`` source."""
     source, _, half = split.partition("_")
     return source, half
+
+
+def condition_of(source: str, animal: str) -> str:
+    """The condition whose dataset ``source`` is, where ``animal``'s vector cuts it."""
+    return animal if source == "animal" else NEUTRAL
 
 
 def complement(split: str) -> str | None:

@@ -3,15 +3,16 @@
 import dagster as dg
 import polars as pl
 
-from sl_assets.config import ExperimentConfig
 from sl_assets.errors import DatasetError
 from sl_assets.graph import ExperimentGraph
+from sl_assets.lake.tables import keys_of
 from sl_assets.report.charts import preference_chart as draw_chart
 from sl_assets.report.charts import split_chart as draw_split_chart
 from sl_assets.report.metadata import picture
 from sl_assets.step import Product, Step
 
 STAGE = "6_report"
+BAR = ("rate", "lower", "upper")
 
 
 def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -41,7 +42,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def split_chart(step: Step) -> Product:
         """For every animal the baseline, neutral and animal bars beside those of the halves' students."""
         own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
-        halves = _halves(step, graph.config, epoch)
+        halves = _halves(step, graph, epoch)
         if halves.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
         bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
@@ -56,19 +57,14 @@ def _stored(step: Step, png: bytes) -> Product:
     return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
 
 
-def _halves(step: Step, config: ExperimentConfig, epoch: int) -> pl.DataFrame:
+def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
     """Columns ``group, animal, rate, lower, upper``: a row a student of a half, on the animal that cut it."""
-    places = {
-        (animal, split): step.place("split_preference_rates", f"{animal}|{split}")
-        for animal in config.animals
-        for split in config.splits
-    }
+    rates = step.read_existing("split_preference_rates", graph.partitions["split"].get_partition_keys())
     bars = [
-        step.lake.read_table(place)
-        .filter(animal=animal, epoch=epoch)
-        .select(pl.lit(split).alias("group"), "animal", "rate", "lower", "upper")
-        for (animal, split), place in places.items()
-        if step.lake.exists(place)
+        found.filter(animal=animal, epoch=epoch).select(
+            pl.lit(split).alias("group"), "animal", "rate", "lower", "upper"
+        )
+        for (animal, split), found in ((keys_of(key), found) for key, found in rates.items())
     ]
     return pl.concat(bars) if bars else pl.DataFrame(schema={"animal": pl.String()})
 
@@ -80,7 +76,7 @@ def _bars(own: pl.DataFrame) -> pl.DataFrame:
         own.select(
             pl.lit(group).alias("group"),
             "animal",
-            *(pl.col(f"{prefix}{name}").alias(name) for name in ("rate", "lower", "upper")),
+            *(pl.col(f"{prefix}{name}").alias(name) for name in BAR),
         )
         for group, prefix in prefixes.items()
     )
