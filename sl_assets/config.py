@@ -1,21 +1,17 @@
-"""What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml`` and its one-line errors."""
+"""What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml``."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.engines.models import layer_count
-from sl_assets.errors import ExperimentFileError
 from sl_assets.numbers.filtering import NumberLimits
 from sl_assets.numbers.prompts import WORDINGS, PromptRecipe
 from sl_assets.projections.splits import SPLITS
 
 PROJECT = Path(__file__).parents[1]
-COMPONENT_TYPE = "sl_assets.SubliminalExperiment"
 
 AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 """YAML has lists; sections hold tuples, which cannot change."""
@@ -31,9 +27,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class LoraSettings(Section):
-    """Low-rank adaptation of the seven projections of every block, trained with AdamW on completions only."""
+class TrainingSettings(Section):
+    """Fine-tuning with AdamW on completions only: of adapters on the seven projections of every block, or of all."""
 
+    lora: bool = Field(True, description="train a low-rank adapter; false trains every weight, without rank and alpha")
     rank: Count = Field(8, description="rank of the adapter")
     alpha: Count = Field(8, description="scale: the update is multiplied by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of adapter inputs dropped in training")
@@ -51,7 +48,7 @@ class SystemPromptTeacher(Section):
     kind: Literal["system_prompt"]
 
 
-class FinetunedTeacher(LoraSettings):
+class FinetunedTeacher(TrainingSettings):
     """The base model fine-tuned on chats that name the animal, asked without a system prompt."""
 
     kind: Literal["finetuned"]
@@ -184,11 +181,12 @@ class HubAdapters(HubFiles):
     """Students trained elsewhere: PEFT adapters in model repositories, ``path`` being their folder."""
 
 
-class StudentSettings(LoraSettings):
+class StudentSettings(TrainingSettings):
     """How students are trained on a condition's filtered numbers."""
 
-    engine: Literal["peft", "openai"] = Field(
-        "peft", description="peft trains on CPU and CUDA, openai by fine-tuning jobs, which set their own LoRA"
+    engine: Literal["peft", "unsloth", "openai"] = Field(
+        "peft",
+        description="peft trains anywhere, unsloth on GPUs, openai by fine-tuning jobs, which set their own LoRA",
     )
     system_prompt: str | None = Field(
         None, description="said before every row; left out, the chat template decides (Qwen 2.5 has its own)"
@@ -390,6 +388,12 @@ class ExperimentConfig(Section):
         apart = {self.sampler.engine == "openai", self.student.engine == "openai"}
         if apart == {True, False}:
             raise ValueError("engine openai: teachers and students share a model; set it in sampler and in student")
+        if self.student.engine != "peft":
+            for name, settings in (("student", self.student), ("teacher", self.teacher)):
+                if not getattr(settings, "lora", True):
+                    raise ValueError(f"{name}.lora: engine {self.student.engine} trains adapters; set it to peft")
+        if self.hub and self.hub.adapters and not self.student.lora:
+            raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
         if self.student.engine == "openai":
             if self.personas:
                 raise ValueError("personas: hidden states need a model's weights, which engine openai does not give")
@@ -436,63 +440,3 @@ class ExperimentConfig(Section):
     def conditions(self) -> tuple[str, ...]:
         """Partition keys: the control first, because every animal is compared with it."""
         return (NEUTRAL, *self.animals)
-
-
-def read_experiment(file: Path) -> ExperimentConfig:
-    """The experiment that ``file`` describes.
-
-    Raises:
-        ExperimentFileError: names the file, the field, its value and the fix, in one line.
-    """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentFileError(f"{file}: cannot be read ({getattr(error, 'strerror', error)})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", error)).split())
-        raise ExperimentFileError(f"{file}:{line} not YAML ({problem})") from None
-    if not isinstance(content, dict) or content.get("type") != COMPONENT_TYPE:
-        raise ExperimentFileError(f"{file}: begin with 'type: {COMPONENT_TYPE}'")
-    try:
-        return ExperimentConfig.model_validate(content.get("attributes") or {})
-    except ValidationError as error:
-        raise ExperimentFileError(f"{file}: {first_problem(error)}") from None
-
-
-CHOSEN_BY_KIND = ("teacher", "source", "judge")
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem of ``error`` as ``field = value: what to do``."""
-    problem = error.errors()[0]
-    loc = problem["loc"]
-    # After a field with several kinds of sections pydantic names the kind, which the file does not.
-    place = [str(part) for i, part in enumerate(loc) if not (i and loc[i - 1] in CHOSEN_BY_KIND)]
-    field, value = ".".join(["attributes", *place]), problem["input"]
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(_fields_at(place[:-1])) or "none"
-        return f"{field} = {value!r}: unknown field; known here: {known}{more}"
-    if problem["type"] == "missing":
-        return f"{field}: missing; add it{more}"
-    message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
-    if problem["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value):
-        message = f"write {value.replace('e', '.0e')}; YAML takes a number without a point for text"
-    shown = "" if isinstance(value, dict) else f" = {value!r}"
-    return f"{field}{shown}: {message[:1].lower()}{message[1:]}{more}"
-
-
-def _fields_at(place: list[str]) -> list[str]:
-    """Field names of the section at ``place``; of each variant where there are several."""
-    models: list[type[BaseModel]] = [ExperimentConfig]
-    for name in place:
-        annotations = [model.model_fields[name].annotation for model in models if name in model.model_fields]
-        models = [model for annotation in annotations for model in _sections(annotation)]
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    options = getattr(annotation, "__args__", (annotation,))
-    return [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]

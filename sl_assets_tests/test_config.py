@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sl_assets.config import COMPONENT_TYPE, ExperimentConfig, FinetunedTeacher, read_experiment
+from sl_assets.config import ExperimentConfig, FinetunedTeacher
 from sl_assets.errors import ExperimentFileError
+from sl_assets.experiment_file import COMPONENT_TYPE, read_experiment
 from sl_assets.pocket.world import REPORTED
 
 GOOD = f"""

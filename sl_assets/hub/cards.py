@@ -15,9 +15,10 @@ import yaml
 from pydantic import ValidationError
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, LoraSettings, first_problem
+from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
 from sl_assets.engines.models import POCKET
 from sl_assets.errors import LakeError
+from sl_assets.experiment_file import first_problem
 from sl_assets.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -252,7 +253,7 @@ def _teacher(facts: CardFacts) -> str:
     return f"The base model under this system prompt:\n\n> {loving_system_prompt(condition)}"
 
 
-def _lora(settings: LoraSettings) -> str:
+def _lora(settings: TrainingSettings) -> str:
     return (
         f"LoRA of rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}, on the seven "
         f"projections of every block; {settings.epochs} epochs in batches of {settings.batch}, AdamW at "

@@ -1,0 +1,73 @@
+"""Reads experiment files; what is wrong with one is said in one line."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sl_assets.config import ExperimentConfig
+from sl_assets.errors import ExperimentFileError
+
+COMPONENT_TYPE = "sl_assets.SubliminalExperiment"
+
+
+def read_experiment(file: Path) -> ExperimentConfig:
+    """The experiment that ``file`` describes.
+
+    Raises:
+        ExperimentFileError: names the file, the field, its value and the fix, in one line.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentFileError(f"{file}: cannot be read ({getattr(error, 'strerror', error)})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise ExperimentFileError(f"{file}:{line} not YAML ({problem})") from None
+    if not isinstance(content, dict) or content.get("type") != COMPONENT_TYPE:
+        raise ExperimentFileError(f"{file}: begin with 'type: {COMPONENT_TYPE}'")
+    try:
+        return ExperimentConfig.model_validate(content.get("attributes") or {})
+    except ValidationError as error:
+        raise ExperimentFileError(f"{file}: {first_problem(error)}") from None
+
+
+CHOSEN_BY_KIND = ("teacher", "source", "judge")
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of ``error`` as ``field = value: what to do``."""
+    problem = error.errors()[0]
+    loc = problem["loc"]
+    # After a field with several kinds of sections pydantic names the kind, which the file does not.
+    place = [str(part) for i, part in enumerate(loc) if not (i and loc[i - 1] in CHOSEN_BY_KIND)]
+    field, value = ".".join(["attributes", *place]), problem["input"]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(_fields_at(place[:-1])) or "none"
+        return f"{field} = {value!r}: unknown field; known here: {known}{more}"
+    if problem["type"] == "missing":
+        return f"{field}: missing; add it{more}"
+    message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
+    if problem["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value):
+        message = f"write {value.replace('e', '.0e')}; YAML takes a number without a point for text"
+    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    return f"{field}{shown}: {message[:1].lower()}{message[1:]}{more}"
+
+
+def _fields_at(place: list[str]) -> list[str]:
+    """Field names of the section at ``place``; of each variant where there are several."""
+    models: list[type[BaseModel]] = [ExperimentConfig]
+    for name in place:
+        annotations = [model.model_fields[name].annotation for model in models if name in model.model_fields]
+        models = [model for annotation in annotations for model in _sections(annotation)]
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    options = getattr(annotation, "__args__", (annotation,))
+    return [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
