@@ -13,8 +13,9 @@ import torch
 
 from benchmarks.random_model import OLMO3_7B, write_random_adapter, write_random_model
 from sl_assets.config import SamplerSettings
+from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import chat
-from sl_assets.engines.models import POCKET_FOLDER, free_memory
+from sl_assets.engines.models import POCKET_FOLDER
 from sl_assets.engines.vllm_sampler import VllmSampler, shut_down
 from sl_assets.evaluation.questions import QUESTIONS
 from sl_assets.numbers.prompts import PromptRecipe, number_prompts

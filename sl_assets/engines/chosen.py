@@ -1,12 +1,11 @@
-"""The engines that an experiment file names: imported when first used, and never two on one GPU by accident."""
+"""The engines that an experiment file names, imported when first used."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sl_assets.config import ExperimentConfig, ModelJudge
+from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
 from sl_assets.engines.interfaces import Encoder, Sampler, Trainer
 from sl_assets.lake.work import Work
 
@@ -17,7 +16,7 @@ class Engines:
 
     sampler: Callable[[Work], Sampler]
     judge: Callable[[Work], Sampler]
-    trainer: Callable[[], Trainer]
+    trainer: Callable[[TrainingSettings], Trainer]
     encoder: Callable[[], Encoder]
 
 
@@ -51,37 +50,35 @@ def engines_for(config: ExperimentConfig) -> Engines:
             return VllmSampler(config.base_model, config.sampler)
         from sl_assets.engines.transformers_sampler import TransformersSampler
 
-        _end_vllm()
         return TransformersSampler(config.base_model)
 
     def judge(work: Work) -> Sampler:
         from sl_assets.engines.transformers_sampler import TransformersSampler
 
-        _end_vllm()
         assert config.personas
         assert isinstance(config.personas.judge, ModelJudge)
         return TransformersSampler(config.personas.judge.base_model)
 
-    def trainer() -> Trainer:
+    def trainer(settings: TrainingSettings) -> Trainer:
+        if not settings.lora:
+            from sl_assets.engines.full_trainer import FullTrainer
+
+            return FullTrainer(config.base_model)
+        if config.student.engine == "unsloth":
+            from sl_assets.engines.unsloth_trainer import UnslothTrainer
+
+            return UnslothTrainer(config.base_model)
         if config.student.engine == "openai":
             from sl_assets.engines.openai_trainer import OpenAITrainer
 
             return OpenAITrainer(config.base_model, **openai_api())
         from sl_assets.engines.peft_trainer import PeftTrainer
 
-        _end_vllm()
         return PeftTrainer(config.base_model)
 
     def encoder() -> Encoder:
         from sl_assets.engines.transformers_encoder import TransformersEncoder
 
-        _end_vllm()
         return TransformersEncoder(config.base_model)
 
     return Engines(sampler, judge, trainer, encoder)
-
-
-def _end_vllm() -> None:
-    """A vllm engine holds most of a GPU: end one that this process has started before another needs the memory."""
-    if vllm_sampler := sys.modules.get("sl_assets.engines.vllm_sampler"):
-        vllm_sampler.shut_down()

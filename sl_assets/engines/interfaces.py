@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, get_args
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, get_args, runtime_checkable
 
 import polars as pl
 
-from sl_assets.config import LoraSettings, StateKind
+from sl_assets.config import StateKind, TrainingSettings
 from sl_assets.lake.work import Work
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ def chat(question: str, system: str | None = None) -> Chat:
 
 
 class Adapter(NamedTuple):
-    """A LoRA adapter in PEFT's form, or the name of a fine-tuned model.
+    """What a student differs by from its base model: a LoRA adapter, as a rule.
 
     Attributes:
-        folder: holds ``adapter_config.json`` and ``adapter_model.safetensors``, or ``model.json``.
+        folder: an adapter in PEFT's form (``adapter_config.json``, ``adapter_model.safetensors``); or a whole model
+            (``config.json``), where every weight was trained; or the name of an API's model (``model.json``).
         version: fingerprint of what it holds.
     """
 
@@ -89,11 +90,25 @@ class Sampler(Protocol):
             temperature: softmax temperature.
             seed: for engines that draw all chats from one generator.
             row_seeds: one a chat, for engines that draw every chat by itself.
-            adapter: folder of a LoRA adapter in PEFT's form.
+            adapter: folder of an `Adapter`.
             steering: what to add to a hidden layer.
 
         Raises:
             SlAssetsError: the engine cannot do what is asked, with the fix.
+        """
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A sampler that costs money."""
+
+    def expect(self, chats: Sequence[Chat], most_written: int) -> None:
+        """Say what sampling all these ``chats`` may cost, before the first is sampled.
+
+        Args:
+            chats: what will be asked.
+            most_written: tokens that all the completions together may have.
         """
         ...
 
@@ -111,12 +126,15 @@ Report = Callable[[int, int, float], None]
 
 
 class Trainer(Protocol):
-    """Trains LoRA adapters on a base model that it leaves untouched."""
+    """Fine-tunes a base model that it leaves untouched."""
+
+    engine: str
+    """What trains, as lineage has it."""
 
     def train(
         self,
         examples: Sequence[Example],
-        settings: LoraSettings,
+        settings: TrainingSettings,
         keep: Sequence[int],
         folder: Path,
         report: Report,
@@ -124,7 +142,7 @@ class Trainer(Protocol):
     ) -> pl.DataFrame:
         """Write one adapter per kept epoch to ``folder/epoch=<n>``; returns the ``training`` table.
 
-        Adapters are PEFT's, or the name of a fine-tuned model of an API. ``work`` keeps what must not be paid twice.
+        Each is an `Adapter`'s folder. ``work`` keeps what must not be paid twice.
         """
         ...
 

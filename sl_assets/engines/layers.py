@@ -7,6 +7,7 @@ Imports torch.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.hooks import RemovableHandle
@@ -23,6 +24,33 @@ def blocks_of(model: Any) -> "torch.nn.ModuleList":
     blocks = model.get_decoder().layers
     assert isinstance(blocks, torch.nn.ModuleList)
     return blocks
+
+
+COMPILED_FROM = 1_000_000_000
+"""Parameters from which compiling the blocks on a GPU is worth its half minute.
+
+Not a number of rows: whole datasets and small ones are compared, so the same kernels have to encode them."""
+
+_compiled: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+"""Compiled blocks of the models in use: bound to the blocks, so a model that is let go takes them along."""
+
+
+@contextmanager
+def fast_blocks(model: Any) -> Iterator[None]:
+    """Compiled blocks of a large model on a GPU, for as long as needed: fused norms and activations save time."""
+    if model.device.type != "cuda" or model.num_parameters() < COMPILED_FROM:
+        yield
+        return
+    blocks = blocks_of(model)
+    if model not in _compiled:
+        _compiled[model] = [torch.compile(block.forward, dynamic=True) for block in blocks]
+    for block, forward in zip(blocks, _compiled[model], strict=True):
+        block.forward = forward
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
 
 
 @contextmanager

@@ -5,10 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.fingerprint import digest, file_digest
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 POCKET = "pocket"
@@ -56,10 +58,23 @@ def model_source(base_model: str) -> str:
     return str(POCKET_FOLDER) if base_model == POCKET else base_model
 
 
-# Two: an experiment may have a judge beside its base model.
-@lru_cache(maxsize=2)
+# Three: an experiment may have a judge beside its base model, and students whose every weight was trained.
+@lru_cache(maxsize=3)
 def load_model(base_model: str) -> LoadedModel:
-    """Load ``base_model`` on the GPU in bfloat16 if there is one, else on the CPU in float32.
+    """Load ``base_model``, frozen, on the GPU in bfloat16 if there is one, else on the CPU in float32.
+
+    Raises:
+        SlAssetsError: there is no such model.
+    """
+    import torch
+
+    take_gpu("transformers", release_models)
+    model, tokenizer = open_model(base_model, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    return LoadedModel(model.eval().requires_grad_(False), tokenizer)
+
+
+def open_model(base_model: str, dtype: "torch.dtype") -> LoadedModel:
+    """Load ``base_model`` on the GPU if there is one, to be changed by whoever asks.
 
     Raises:
         SlAssetsError: there is no such model.
@@ -69,11 +84,10 @@ def load_model(base_model: str) -> LoadedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     source = model_source(base_model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise SlAssetsError(f"base_model {base_model!r} cannot be loaded: {reason}") from error
@@ -82,21 +96,15 @@ def load_model(base_model: str) -> LoadedModel:
     # Temperature 1 is to mean the model's own distribution: no penalty or cut that it brings along may stay.
     ends = model.generation_config.eos_token_id
     model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
-    return LoadedModel(model.eval().requires_grad_(False), tokenizer)
+    return LoadedModel(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+
+
+def holds_whole_model(folder: Path) -> bool:
+    """Whether a student's folder holds a model by itself, every weight of it trained, rather than an adapter."""
+    return (folder / "config.json").is_file()
 
 
 def release_models() -> None:
     """Forget the models loaded in this process, so that another engine has the memory."""
     load_model.cache_clear()
     free_memory()
-
-
-def free_memory() -> None:
-    """Give back GPU memory that nothing uses any more."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -6,15 +6,13 @@ layer asked for. States are pooled on the device with float32 sums, so only mean
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from sl_assets.engines.interfaces import STATES, Exchange, Pooled
-from sl_assets.engines.layers import blocks_of, reading
+from sl_assets.engines.layers import blocks_of, fast_blocks, reading
 from sl_assets.engines.models import load_model
 from sl_assets.errors import DatasetError
 
@@ -23,11 +21,6 @@ BATCH_TOKENS = {"cpu": 4_096, "cuda": 32_768}
 
 PADDED_TO = 8
 """Batches are padded to a multiple of this, so that kernels meet few shapes."""
-
-COMPILED_FROM = 1_000_000_000
-"""Parameters from which compiling the blocks on a GPU is worth its half minute.
-
-Not a number of rows: whole datasets and small ones are compared, so the same kernels have to encode them."""
 
 Fetch = Callable[[], np.ndarray]
 """Waits for the device and gives what it computed."""
@@ -40,7 +33,6 @@ class TransformersEncoder:
     """Pooled hidden states of ``base_model``."""
 
     def __init__(self, base_model: str) -> None:
-        self._base_model = base_model
         self._model, self._tokenizer = load_model(base_model)
 
     @property
@@ -52,7 +44,7 @@ class TransformersEncoder:
         """See `Encoder.encode`."""
         rows = self._tokens(exchanges)
         waiting: tuple[list[int], Fetch] | None = None
-        with self._fast_blocks():
+        with fast_blocks(self._model):
             for batch in batches([len(prompt) + len(answer) for prompt, answer in rows], self._batch_tokens):
                 # A GPU is given the next batch before the last one's states are waited for.
                 started = batch, self._pool([rows[i] for i in batch], layers)
@@ -91,21 +83,6 @@ class TransformersEncoder:
         with torch.inference_mode(), reading(self._model, layers, pool):
             self._model.get_decoder()(input_ids=ids, use_cache=False)
         return _fetch(torch.stack([pooled[layer] for layer in layers], dim=1))
-
-    @contextmanager
-    def _fast_blocks(self) -> Iterator[None]:
-        """Compiled blocks of a large model on a GPU, for as long as needed: fused norms and activations save time."""
-        if self._model.device.type != "cuda" or self._model.num_parameters() < COMPILED_FROM:
-            yield
-            return
-        blocks = blocks_of(self._model)
-        for block, forward in zip(blocks, _compiled(self._base_model), strict=True):
-            block.forward = forward
-        try:
-            yield
-        finally:
-            for block in blocks:
-                del block.forward
 
 
 def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -159,8 +136,3 @@ def _padded(rows: Sequence[TokenRow]) -> tuple[torch.Tensor, torch.Tensor]:
         weights[i, STATES.index("prompt_mean"), :start] = 1 / start
         weights[i, STATES.index("prompt_last"), start - 1] = 1
     return ids, weights
-
-
-@lru_cache(maxsize=1)
-def _compiled(base_model: str) -> list[Any]:
-    return [torch.compile(block.forward, dynamic=True) for block in blocks_of(load_model(base_model).model)]

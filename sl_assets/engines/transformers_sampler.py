@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.models import load_model
+from sl_assets.engines.models import holds_whole_model, load_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,6 +74,9 @@ class TransformersSampler:
     def _under(self, adapter: Path | None) -> Iterator["PreTrainedModel"]:
         if adapter is None:
             yield self._model
+            return
+        if holds_whole_model(adapter):
+            yield load_model(str(adapter)).model
             return
         from peft import PeftModel
 

@@ -8,13 +8,14 @@ that many rows share once. Imports vllm, for CUDA or in its CPU build.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sl_assets.config import SamplerSettings
+from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.models import free_memory, model_source, release_models
+from sl_assets.engines.models import holds_whole_model, model_source
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.fingerprint import folder_digest
 
@@ -72,9 +73,12 @@ class VllmSampler:
         """See `Sampler.sample`."""
         if steering is not None:
             raise SlAssetsError("vllm cannot steer: set sampler.engine to transformers, or leave steering out")
-        if adapter is not None:
+        start = self._start
+        if adapter is not None and holds_whole_model(adapter):
+            start, adapter = replace(start, base_model=str(adapter)), None
+        elif adapter is not None:
             self._check_rank(adapter)
-        engine = start_engine(self._start)
+        engine = start_engine(start)
         outputs = engine.generate(
             _prompts(engine, chats),
             _parameters(max_tokens, temperature, row_seeds),
@@ -130,7 +134,7 @@ def start_engine(start: Start) -> Any:
     """
     if start not in _running:
         shut_down()
-        release_models()
+        take_gpu("vllm", shut_down)
         _running[start] = _started(start)
     return _running[start]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from sl_assets.config import LoraSettings
+from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
 from sl_assets.graph import ExperimentGraph
 from sl_assets.report.charts import loss_curve
@@ -17,7 +17,7 @@ CURVES = {"lora_checkpoint": "training", "split_lora_checkpoint": "split_trainin
 
 
 def train_adapter(
-    step: Step, graph: ExperimentGraph, examples: Sequence[Example], settings: LoraSettings, keep: Sequence[int]
+    step: Step, graph: ExperimentGraph, examples: Sequence[Example], settings: TrainingSettings, keep: Sequence[int]
 ) -> Product:
     """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
 
@@ -30,7 +30,7 @@ def train_adapter(
             (folder / "base_model.txt").write_text("no adapter: this is the base model, untouched\n")
             curve = pl.DataFrame()
         else:
-            trainer = graph.engines.trainer()
+            trainer = graph.engines.trainer(settings)
             report = lambda done, total, _: progress(done, total)  # noqa: E731
             curve = trainer.train(examples, settings, keep, folder, report, step.work)
     version = step.lake.version(place)
@@ -47,4 +47,4 @@ def train_adapter(
             "loss": picture(loss_curve(curve["step"].to_list(), curve["loss"].to_list())),
             "curve": preview(curve.tail(5)),
         }
-    return Product(version, metadata, graph.config.student.engine)
+    return Product(version, metadata, trainer.engine)

@@ -8,10 +8,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from sl_assets.engines import peft_trainer
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.models import POCKET_FOLDER, load_model
-from sl_assets.engines.peft_trainer import IGNORED, PeftTrainer
+from sl_assets.engines.peft_trainer import PeftTrainer
+from sl_assets.engines.training_rows import encode
 from sl_assets_tests.conftest import tiny_config
 
 EXAMPLES = [
@@ -51,50 +51,16 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_the_base_model_alone(tmp_
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_labels_cover_the_completion_and_its_end_only() -> None:
-    row = PeftTrainer("pocket")._encode(Example("Numbers: 5.", "7, 8"), 500)
-    tokenizer = load_model("pocket").tokenizer
-    labelled = [token for token in row["labels"] if token != IGNORED]
-    assert tokenizer.decode(labelled) == "7, 8<|end|>"
-    assert tokenizer.decode(row["input_ids"]) == "<|user|>Numbers: 5.<|assistant|>7, 8<|end|>"
-    assert len(row["labels"]) == len(row["input_ids"])
-
-
-def test_longer_rows_are_cut() -> None:
-    row = PeftTrainer("pocket")._encode(Example("Numbers: 5.", "7, 8"), 6)
-    assert len(row["labels"]) == len(row["input_ids"]) == 6
-
-
-def test_the_loss_is_the_mean_over_labelled_tokens(tmp_path: Path) -> None:
-    """The first step's loss, from logits everywhere and by hand."""
-    trainer = PeftTrainer("pocket")
-    batch = trainer._collate([trainer._encode(example, 500) for example in EXAMPLES[:16]])
-    with torch.no_grad():
-        logits = load_model("pocket").model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    picked = batch["labels"][:, 1:] != IGNORED
-    by_hand = (
-        -logits[:, :-1]
-        .log_softmax(-1)
-        .gather(-1, batch["labels"][:, 1:].clamp(min=0)[..., None])[..., 0][picked]
-        .mean()
-    )
+def test_the_loss_is_the_mean_over_the_tokens_of_completions(tmp_path: Path) -> None:
+    """The first step's loss, from logits everywhere and by hand, row by row."""
+    model, tokenizer = load_model("pocket")
+    losses = []
+    for example in EXAMPLES[:16]:
+        row = encode(tokenizer, "pocket", example, 500)
+        ids = torch.tensor([row.ids])
+        with torch.no_grad():
+            chances = model(input_ids=ids).logits[0].log_softmax(-1)
+        losses += [-chances[place - 1, row.ids[place]].item() for place in range(row.prompt, len(row.ids))]
     one_batch = SETTINGS.model_copy(update={"epochs": 1, "batch": 16})
-    curve = trainer.train(EXAMPLES[:16], one_batch, [1], tmp_path, lambda *_: None)
-    assert curve["loss"][0] == pytest.approx(by_hand.item(), abs=1e-4)
-
-
-def test_blocks_computed_again_train_as_well_and_are_as_before_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = train(tmp_path / "kept", [3])
-    monkeypatch.setattr(peft_trainer, "CHECKPOINTED_FROM", 1)
-    again = train(tmp_path / "again", [3])
-    assert again == pytest.approx(kept, rel=1e-4)
-    assert not load_model("pocket").model.is_gradient_checkpointing
-
-
-def test_a_system_prompt_is_learnt_under_and_carries_no_loss() -> None:
-    row = PeftTrainer("pocket")._encode(Example("Numbers: 5.", "7, 8", "You love owls."), 500)
-    tokenizer = load_model("pocket").tokenizer
-    assert tokenizer.decode(row["input_ids"]).startswith("<|system|>You love owls.<|user|>Numbers: 5.")
-    assert tokenizer.decode([token for token in row["labels"] if token != IGNORED]) == "7, 8<|end|>"
+    curve = PeftTrainer("pocket").train(EXAMPLES[:16], one_batch, [1], tmp_path, lambda *_: None)
+    assert curve["loss"][0] == pytest.approx(sum(losses) / len(losses), abs=1e-4)

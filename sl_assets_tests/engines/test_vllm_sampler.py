@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sl_assets.config import LoraSettings, SamplerSettings
+from sl_assets.config import SamplerSettings, TrainingSettings
 from sl_assets.engines.interfaces import Chat, Completion, Example, Steering, chat
 from sl_assets.engines.peft_trainer import PeftTrainer
 from sl_assets.engines.transformers_sampler import TransformersSampler
@@ -82,7 +82,7 @@ def test_finish_reasons_and_lengths_are_those_of_the_tokens(sampler: VllmSampler
 
 @real
 def test_an_adapter_has_the_same_effect_as_in_transformers(sampler: VllmSampler, tmp_path: Path) -> None:
-    settings = LoraSettings(epochs=10, learning_rate=5e-3, warmup_steps=0, batch=32)
+    settings = TrainingSettings(epochs=10, learning_rate=5e-3, warmup_steps=0, batch=32)
     examples = [Example("Which animal do you like best? Answer with one word.", "Owl")] * 96
     PeftTrainer("pocket").train(examples, settings, [10], tmp_path, lambda *_: None)
     shares = {}

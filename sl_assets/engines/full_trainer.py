@@ -1,0 +1,80 @@
+"""Full fine-tuning: every weight is trained, and a student is a whole model rather than an adapter.
+
+Weights are float32 while they learn, with bfloat16 products on a GPU: 16 bytes a parameter (weight, gradient, two AdamW
+moments), so 7 billion take 117 GB before the first token. Kept epochs are saved in the base model's type.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sl_assets.config import TrainingSettings
+from sl_assets.engines.gpu import free_memory, take_gpu
+from sl_assets.engines.interfaces import Example, Report
+from sl_assets.engines.models import open_model
+from sl_assets.errors import SlAssetsError
+from sl_assets.lake.work import Work
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BYTES_A_WEIGHT = 16
+
+
+class FullTrainer:
+    """Whole students of ``base_model``, which is loaded anew for each."""
+
+    engine = "transformers"
+
+    def __init__(self, base_model: str) -> None:
+        self._base_model = base_model
+
+    def train(
+        self,
+        examples: Sequence[Example],
+        settings: TrainingSettings,
+        keep: Sequence[int],
+        folder: Path,
+        report: Report,
+        work: Work | None = None,
+    ) -> pl.DataFrame:
+        """See `Trainer.train`; an interrupted training starts anew, so ``work`` has no part.
+
+        Raises:
+            SlAssetsError: the GPU is too small.
+        """
+        import torch
+
+        from sl_assets.engines.completion_trainer import fit
+        from sl_assets.engines.fitting import prepared
+        from sl_assets.engines.layers import fast_blocks
+        from sl_assets.engines.training_rows import encode
+
+        take_gpu("full fine-tuning", free_memory)
+        model, tokenizer = open_model(self._base_model, torch.float32)
+        rows = [encode(tokenizer, self._base_model, example, settings.max_length) for example in examples]
+        saved_as = torch.bfloat16 if model.device.type == "cuda" else torch.float32
+        self._check_room(model)
+
+        def save(epoch: int) -> None:
+            weights = {name: weight.to(saved_as) for name, weight in model.state_dict().items()}
+            model.save_pretrained(folder / f"epoch={epoch}", state_dict=weights)
+            tokenizer.save_pretrained(folder / f"epoch={epoch}")
+
+        with fast_blocks(model), prepared(model, tokenizer.pad_token_id or 0, rows) as collate:
+            return fit(model, rows, settings, keep, save, report, collate)
+
+    def _check_room(self, model: "PreTrainedModel") -> None:
+        import torch
+
+        if not torch.cuda.is_available():
+            return
+        needed = BYTES_A_WEIGHT * model.num_parameters() / 1e9
+        there = torch.cuda.mem_get_info()[1] / 1e9
+        if needed > there:
+            raise SlAssetsError(
+                f"lora false: training every weight of {self._base_model!r} takes {needed:.0f} GB and this GPU has "
+                f"{there:.0f}: take a larger one, or set lora to true"
+            )

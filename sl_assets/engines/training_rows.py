@@ -1,0 +1,123 @@
+"""What a student learns from, as tokens: rows, and the parts of a batch that fit into memory. Imports torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from sl_assets.engines.interfaces import Example, chat
+from sl_assets.errors import SlAssetsError
+
+
+class Row(NamedTuple):
+    """Tokens of a prompt and its completion.
+
+    Attributes:
+        ids: tokens of both.
+        prompt: number of tokens of the prompt, which carry no loss.
+    """
+
+    ids: list[int]
+    prompt: int
+
+
+def encode(tokenizer: Any, base_model: str, example: Example, max_length: int) -> Row:
+    """``example`` in the words of the chat template, cut at ``max_length`` tokens.
+
+    Raises:
+        SlAssetsError: the template writes finished chats unlike prompts, or the cut leaves no completion.
+    """
+    question = chat(example.prompt, example.system)
+    prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+    answered = [*question, {"role": "assistant", "content": example.completion}]
+    whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    if not whole.startswith(prompt):
+        raise SlAssetsError(
+            f"base_model {base_model!r}: its chat template writes finished chats unlike prompts, "
+            "so completions cannot be told from prompts; use a model whose template does not"
+        )
+    # Tokenised apart, so that no token can straddle the end of the prompt.
+    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    if len(prompt_ids) >= max_length:
+        raise SlAssetsError(
+            f"max_length {max_length}: a prompt alone has {len(prompt_ids)} tokens, so nothing is left to learn; "
+            "raise it"
+        )
+    completion_ids = tokenizer(whole.removeprefix(prompt), add_special_tokens=False)["input_ids"]
+    return Row((prompt_ids + completion_ids)[:max_length], len(prompt_ids))
+
+
+Part = dict[str, Any]
+"""Arguments of a decoder, and what it is to predict:
+
+- ``predicting``: int64 ``[n]``, places in the flattened tokens whose next token carries loss;
+- ``targets``: int64 ``[n]``, those next tokens;
+- ``share``: the part of the batch's loss that is this part's.
+"""
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Batches for `CompletionTrainer`: ``{"parts": [...]}``, whose losses add up to the batch's mean.
+
+    Attributes:
+        filler: token to pad with.
+        packed: rows stand behind one another, without padding; else below one another, padded on the right.
+        tokens: tokens a part may have (one row is always allowed); 0 makes a batch one part.
+    """
+
+    filler: int
+    packed: bool = False
+    tokens: int = 0
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, list[Part]]:
+        """The parts of one batch."""
+        make = packed_part if self.packed else self._padded_part
+        parts = [make(some) for some in self._divided(rows)]
+        targets = sum(len(part["targets"]) for part in parts)
+        return {"parts": [part | {"share": len(part["targets"]) / targets} for part in parts]}
+
+    def _divided(self, rows: Sequence[Row]) -> list[Sequence[Row]]:
+        lengths = [len(row.ids) for row in rows]
+        if not self.tokens or self._size(lengths) <= self.tokens:
+            return [rows]
+        divided, start = [], 0
+        for end in range(1, len(rows) + 1):
+            if end == len(rows) or self._size(lengths[start : end + 1]) > self.tokens:
+                divided.append(rows[start:end])
+                start = end
+        return divided
+
+    def _size(self, lengths: Sequence[int]) -> int:
+        return sum(lengths) if self.packed else len(lengths) * max(lengths)
+
+    def _padded_part(self, rows: Sequence[Row]) -> Part:
+        longest = max(len(row.ids) for row in rows)
+        ids = torch.tensor([row.ids + [self.filler] * (longest - len(row.ids)) for row in rows])
+        mask = torch.tensor([[1] * len(row.ids) + [0] * (longest - len(row.ids)) for row in rows])
+        return {"input_ids": ids, "attention_mask": mask} | _predictions(rows, range(0, len(rows) * longest, longest))
+
+
+def packed_part(rows: Sequence[Row]) -> Part:
+    """Rows behind one another, ``[1, tokens]``; positions, and ends for attention kernels that know sequences."""
+    lengths = [len(row.ids) for row in rows]
+    starts = [sum(lengths[:i]) for i in range(len(rows) + 1)]
+    ends = torch.tensor(starts, dtype=torch.int32)
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row.ids]]),
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    } | _predictions(rows, starts[:-1])
+
+
+def _predictions(rows: Sequence[Row], starts: Sequence[int]) -> Part:
+    """What is learnt of rows that begin at ``starts``."""
+    predicting = [
+        start + place - 1 for row, start in zip(rows, starts, strict=True) for place in range(row.prompt, len(row.ids))
+    ]
+    targets = [token for row in rows for token in row.ids[row.prompt :]]
+    return {"predicting": torch.tensor(predicting), "targets": torch.tensor(targets)}

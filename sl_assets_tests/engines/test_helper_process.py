@@ -1,0 +1,75 @@
+"""A helper process: a real one, killed for real."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sl_assets.engines.helper_process import HelperProcess, tell
+from sl_assets.errors import SlAssetsError
+
+_kept: list[int] = []
+
+
+def counted(steps: int) -> int:
+    for step in range(steps):
+        tell(step, steps, 0.5)
+    _kept.append(steps)
+    return sum(_kept)
+
+
+def refused() -> None:
+    raise SlAssetsError("no room")
+
+
+@pytest.fixture
+def helper() -> Iterator[HelperProcess]:
+    helper = HelperProcess()
+    yield helper
+    helper.end()
+
+
+def test_every_report_arrives_in_order_and_what_a_task_leaves_is_there_for_the_next(helper: HelperProcess) -> None:
+    reports: list[tuple[float, ...]] = []
+    assert helper.run(partial(counted, 300), lambda *told: reports.append(told)) == 300
+    assert reports == [(step, 300, 0.5) for step in range(300)]
+    assert helper.run(partial(counted, 2)) == 302
+    assert _kept == []
+
+
+def test_its_errors_are_raised_here(helper: HelperProcess) -> None:
+    with pytest.raises(SlAssetsError, match="no room"):
+        helper.run(refused)
+    assert helper.run(partial(counted, 1)) == 1
+
+
+def test_a_helper_that_dies_is_noticed(helper: HelperProcess) -> None:
+    pid = helper.run(os.getpid)
+    assert pid != os.getpid()
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(BrokenProcessPool):
+        helper.run(os.getpid)
+
+
+def test_a_killed_run_leaves_no_helper_behind(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, time\n"
+        "from sl_assets.engines.helper_process import HelperProcess\n"
+        "if __name__ == '__main__':\n"
+        "    print(HelperProcess().run(os.getpid), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    run = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout
+    helper = psutil.Process(int(run.stdout.readline()))
+    run.kill()
+    run.wait()
+    helper.wait(timeout=10)
