@@ -13,7 +13,7 @@ from sl_assets.engines.models import weights_fingerprint
 from sl_assets.lake.fingerprint import digest, file_digest
 from sl_assets.lake.resource import LakeResource
 from sl_assets.lake.tables import TABLES
-from sl_assets.materialisation import Materialisation
+from sl_assets.materialisation import Materialisation, no_budget
 from sl_assets.step import Check, Make
 
 CODE_VERSION = "1"
@@ -75,7 +75,8 @@ class ExperimentGraph:
                 makes it stale.
             deps: assets it reads.
             by: what its partitions are keyed by, if it has any.
-            gpu: takes the ``gpu`` pool and is never started by automation.
+            gpu: runs a model: takes the ``gpu`` pool, is never started by automation, and shows what that cost, if
+                it costs money.
             kinds: labels in the UI besides ``cpu`` and ``gpu``.
             check: says of a partition what is wrong with it, if anything; an asset check of that name.
         """
@@ -104,7 +105,9 @@ class ExperimentGraph:
                 check_specs=[_check_spec(self.key(name), check)] if check else None,
             )
             def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
-                step = Materialisation(self.name, name, context, lake.open(), code_version, settings)
+                # Of an experiment's assets, those that run models may cost money.
+                budget = self.engines.budget if gpu else no_budget
+                step = Materialisation(self.name, name, context, lake.open(), code_version, settings, budget)
                 yield from step.events(make, check)
 
             return asset

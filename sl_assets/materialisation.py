@@ -6,7 +6,7 @@ versions of what it was made from, and its lineage. A run may end at any moment:
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,11 +23,17 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.metadata import normalize_metadata
 
+from sl_assets.engines.budget import Budget
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.catalog import refresh_catalog
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.processes import note_process
 from sl_assets.step import Check, Make, Product, Step
+
+
+def no_budget() -> Budget | None:
+    """Of what costs nothing."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Materialisation:
         context, lake: where it runs, and where its results go.
         code_version: fingerprint of ``settings`` and of the code.
         settings: what the asset depends on in the experiment file.
+        budget: what the engines may spend, if they cost money.
     """
 
     experiment: str
@@ -47,6 +54,7 @@ class Materialisation:
     lake: Lake
     code_version: str
     settings: dict[str, Any]
+    budget: Callable[[], Budget | None] = no_budget
 
     def events(self, make: Make, check: Check | None = None) -> Iterator[Any]:
         """Make every partition, and check it; yields what Dagster is to record."""
@@ -101,7 +109,7 @@ class Materialisation:
             return done
         self.lake.reads.clear()
         start = time.monotonic()
-        product = make(step)
+        product = self._paid_for(make, step)
         seconds = time.monotonic() - start
         self._write_lineage(partition, product, seconds)
         product.metadata.setdefault("seconds", round(seconds, 2))
@@ -114,6 +122,16 @@ class Materialisation:
                 "reads": [[place.experiment, place.table, place.partition, v] for place, v in self.lake.reads.items()],
             }
         )
+        return product
+
+    def _paid_for(self, make: Make, step: Step) -> Product:
+        """What ``make`` gives; of an engine that costs money, with what this run alone has spent in its metadata."""
+        budget = self.budget()
+        if budget is None:
+            return make(step)
+        with budget.account(lambda text: step.log(f"{step.name}: {text}")) as account:
+            product = make(step)
+        product.metadata.update(account.metadata)
         return product
 
     def _finished_earlier(self, step: Step, provenance: dict[str, str]) -> Product | None:

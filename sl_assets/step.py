@@ -54,6 +54,11 @@ class Step:
     log: Callable[[str], None]
 
     @property
+    def name(self) -> str:
+        """Asset and partition, for the user."""
+        return f"{self.asset} {self.partition or ''}".strip()
+
+    @property
     def condition(self) -> str:
         """The condition or animal of this partition; empty where the asset has no partitions."""
         return next(iter(keys_of(self.partition)), "")
@@ -107,7 +112,7 @@ class Step:
 
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""
-        name = f"{self.asset} {self.partition or ''}".strip()
+        name = self.name
         bar = tqdm(desc=name, unit=f" {unit}", file=Terminal.stream, disable=Terminal.stream is None, leave=False)
         start = last = time.monotonic()
 

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
+from sl_assets.engines.budget import Budget
 from sl_assets.engines.interfaces import Encoder, Sampler, Trainer
 from sl_assets.lake.work import Work
 
@@ -18,6 +19,8 @@ class Engines:
     judge: Callable[[Work], Sampler]
     trainer: Callable[[TrainingSettings], Trainer]
     encoder: Callable[[], Encoder]
+    budget: Callable[[], Budget | None]
+    """What they may spend, and have spent, in this process; None where they cost nothing."""
 
 
 def engines_for(config: ExperimentConfig) -> Engines:
@@ -26,14 +29,21 @@ def engines_for(config: ExperimentConfig) -> Engines:
     api = config.openai
 
     @cache
-    def openai_api() -> dict[str, Any]:
-        """One endpoint and one budget for all that this process asks for."""
-        from sl_assets.engines.openai_client import Budget, Endpoint
-
+    def budget() -> Budget | None:
+        """One for all that this process asks for."""
+        if "openai" not in (config.sampler.engine, config.student.engine):
+            return None
         prices = {name: getattr(api, name) for name in ("input_price", "output_price", "training_price")}
+        return Budget(**prices, cap=api.spending_cap)
+
+    @cache
+    def openai_api() -> dict[str, Any]:
+        """One endpoint for all that this process asks for."""
+        from sl_assets.engines.openai_client import Endpoint
+
         return {
             "endpoint": Endpoint(api.base_url, max_retries=api.max_retries, timeout=api.timeout),
-            "budget": Budget(**prices, cap=api.spending_cap),
+            "budget": budget(),
             "poll_seconds": api.poll_seconds,
         }
 
@@ -81,4 +91,4 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
         return TransformersEncoder(config.base_model)
 
-    return Engines(sampler, judge, trainer, encoder)
+    return Engines(sampler, judge, trainer, encoder, budget)

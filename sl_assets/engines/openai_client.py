@@ -1,24 +1,21 @@
-"""OpenAI's API, or one that speaks like it: clients, errors in one line, spending, and what was started there.
+"""OpenAI's API, or one that speaks like it: clients, errors in one line, and what was started there.
 
 Retries, their jitter and the waiting that ``Retry-After`` asks for are the client's own; how often it retries is a
 setting. The key is read from the environment whenever a client is built, is kept in no object of ours, and is cut out
-of whatever the API says. Limits: a budget knows what went through it, so its cap holds for one process, and it cannot
-see requests that the API finished and charged for after the client had given up waiting. Imports openai.
+of whatever the API says. Imports openai.
 """
 
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import openai
 
-from sl_assets.engines.interfaces import Chat
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
 
@@ -29,9 +26,6 @@ LONGEST_REASON = 300
 
 TRY_AGAIN = (408, 409, 429)
 """Refusals that the client retries, as it does every 5xx."""
-
-MESSAGE_TOKENS, CHAT_TOKENS = 4, 3
-"""Tokens that frame a message and open the answer, as OpenAI counts them."""
 
 Answer = TypeVar("Answer")
 
@@ -182,98 +176,6 @@ def _said(error: openai.OpenAIError) -> str:
 def _retried(error: openai.APIError) -> str:
     count = int(error.request.headers.get("x-stainless-retry-count", 0))
     return f" after {count} {'retry' if count == 1 else 'retries'}" if count else ""
-
-
-class Tokens(NamedTuple):
-    """Tokens by price."""
-
-    input: int = 0
-    output: int = 0
-    training: int = 0
-
-
-class Counter(NamedTuple):
-    """Counts tokens before they are paid for.
-
-    Attributes:
-        count: tokens of a text.
-        how: how exact that is, for the user.
-    """
-
-    count: Callable[[str], int]
-    how: str
-
-    def chat(self, chat: Chat) -> int:
-        """Tokens of ``chat``, the frames of its messages included."""
-        return CHAT_TOKENS + sum(MESSAGE_TOKENS + self.count(message["content"]) for message in chat)
-
-
-def counter_for(model: str) -> Counter:
-    """Count with tiktoken if it is installed and knows ``model``, else by an upper bound: one token a byte.
-
-    A tokenizer of bytes never writes more tokens than bytes. Characters over three is no such bound: of a list of
-    numbers, nearly every second character is a token.
-    """
-    try:
-        encoding = import_module("tiktoken").encoding_for_model(model)
-    # Not installed, no such model, or no network to load its vocabulary from: it is optional.
-    except Exception:
-        return Counter(lambda text: len(text.encode()), "at most one token a byte; install tiktoken for less")
-    return Counter(lambda text: len(encoding.encode(text, disallowed_special=())), "counted with tiktoken")
-
-
-class Budget:
-    """Prices in dollars per million tokens, what was spent, and a cap that is never passed.
-
-    Prices are those of the mode in use: where the Batch API is cheaper, give its prices.
-    """
-
-    def __init__(
-        self,
-        *,
-        input_price: float = 0.0,
-        output_price: float = 0.0,
-        training_price: float = 0.0,
-        cap: float | None = None,
-    ) -> None:
-        """Start with nothing spent.
-
-        Raises:
-            SlAssetsError: a price or the cap is negative, or there is a cap but no price.
-        """
-        if min(input_price, output_price, training_price, cap or 0.0) < 0:
-            raise SlAssetsError("a price or the cap is below 0: give dollars per million tokens, and dollars")
-        if cap is not None and not (input_price or output_price or training_price):
-            raise SlAssetsError(f"the cap of ${cap:.2f} needs prices: give dollars per million tokens")
-        self.cap = cap
-        self.spent = 0.0
-        self._prices = (input_price, output_price, training_price)
-
-    def estimate(self, tokens: Tokens) -> float:
-        """Dollars that ``tokens`` cost."""
-        return sum(count * price for count, price in zip(tokens, self._prices, strict=True)) / 1e6
-
-    def allow(self, tokens: Tokens, purpose: str, how: str) -> None:
-        """Check that ``tokens`` may still be paid for; ``how`` says how they were counted.
-
-        Raises:
-            SlAssetsError: they would pass the cap.
-        """
-        cost = self.estimate(tokens)
-        if self.cap is not None and self.spent + cost > self.cap:
-            raise SlAssetsError(
-                f"{purpose} may cost ${cost:.4f} ({how}), and ${self.spent:.4f} of the cap of ${self.cap:.4f} "
-                "is spent: raise the cap or ask for less"
-            )
-
-    def pay(self, tokens: Tokens) -> float:
-        """Note that ``tokens`` were charged for; returns dollars spent so far."""
-        self.spent += self.estimate(tokens)
-        return self.spent
-
-
-UNLIMITED = Budget()
-"""No prices and no cap."""
 
 
 class Started:

@@ -15,18 +15,9 @@ from typing import Any, Literal
 
 import openai
 
+from sl_assets.engines.budget import UNLIMITED, Budget, Tokens, counter_for
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.openai_client import (
-    OPENAI,
-    UNLIMITED,
-    Budget,
-    Endpoint,
-    Started,
-    Tokens,
-    counter_for,
-    jsonl,
-    without_key,
-)
+from sl_assets.engines.openai_client import OPENAI, Endpoint, Started, jsonl, without_key
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
 
@@ -74,6 +65,16 @@ class OpenAISampler:
         self._poll_seconds = poll_seconds
         self._work = work
 
+    def expect(self, chats: Sequence[Chat], most_written: int) -> None:
+        """See `Priced.expect`; rows that a batch of an interrupted run has answered already are counted, too."""
+        tokens, how = self._count(chats, most_written)
+        self._budget.expect(tokens, f"asking {self._model} or its students {len(chats):,} times", how)
+
+    def _count(self, chats: Sequence[Chat], most_written: int) -> tuple[Tokens, str]:
+        """Most tokens that asking ``chats`` takes, and how they were counted."""
+        counter = counter_for(self._model)
+        return Tokens(input=sum(map(counter.chat, chats)), output=most_written), counter.how
+
     def sample(
         self,
         chats: Sequence[Chat],
@@ -116,10 +117,8 @@ class OpenAISampler:
     def _allow(self, requests: Sequence[Request], max_tokens: int) -> None:
         if self._budget.cap is None:
             return
-        counter = counter_for(requests[0]["model"])
-        read = sum(counter.chat(request["messages"]) for request in requests)
-        tokens = Tokens(input=read, output=len(requests) * max_tokens)
-        self._budget.allow(tokens, f"asking {requests[0]['model']} {len(requests):,} times", counter.how)
+        tokens, how = self._count([request["messages"] for request in requests], len(requests) * max_tokens)
+        self._budget.allow(tokens, f"asking {requests[0]['model']} {len(requests):,} times", how)
 
     async def _ask_all(self, requests: Sequence[Request]) -> list[Completion]:
         places = asyncio.Semaphore(self._concurrency)
@@ -233,7 +232,7 @@ class OpenAISampler:
         self, client: openai.OpenAI, batch: openai.types.Batch, answered: dict[str, list[Any]]
     ) -> tuple[dict[str, list[Any]], list[str]]:
         """All completions by row, those of before included, and why the others failed."""
-        answered = dict(answered)
+        answered, bill = dict(answered), Tokens()
         reasons = [without_key(error.message or "") for error in (batch.errors and batch.errors.data) or ()]
         for file in (batch.output_file_id, batch.error_file_id):
             for line in self._lines(client, file):
@@ -247,7 +246,9 @@ class OpenAISampler:
                     continue
                 completion, tokens = self._read(body)
                 answered[name] = list(completion)
-                self._budget.pay(tokens)
+                bill = bill.plus(tokens)
+        # Last: a file that breaks off is read again, and paid for once.
+        self._budget.pay(bill)
         return answered, reasons
 
     def _lines(self, client: openai.OpenAI, file: str | None) -> list[Any]:

@@ -18,20 +18,10 @@ import openai
 import polars as pl
 from openai.types.fine_tuning import FineTuningJob
 
-from sl_assets.config import LoraSettings
+from sl_assets.config import TrainingSettings
+from sl_assets.engines.budget import UNLIMITED, Budget, Tokens, counter_for
 from sl_assets.engines.interfaces import Chat, Example, Report, chat
-from sl_assets.engines.openai_client import (
-    OPENAI,
-    UNLIMITED,
-    Budget,
-    Endpoint,
-    ServiceError,
-    Started,
-    Tokens,
-    counter_for,
-    jsonl,
-    without_key,
-)
+from sl_assets.engines.openai_client import OPENAI, Endpoint, ServiceError, Started, jsonl, without_key
 from sl_assets.engines.openai_sampler import MODEL_FILE
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.lake.tables import TABLES
@@ -65,6 +55,8 @@ class OpenAITrainer:
         poll_seconds: time between two looks at a job.
     """
 
+    engine = "openai"
+
     def __init__(
         self,
         model: str,
@@ -89,7 +81,7 @@ class OpenAITrainer:
     def train(
         self,
         examples: Sequence[Example],
-        settings: LoraSettings,
+        settings: TrainingSettings,
         keep: Sequence[int],
         folder: Path,
         report: Report,
@@ -157,8 +149,10 @@ class OpenAITrainer:
         epochs = wanted["method"]["supervised"]["hyperparameters"]["n_epochs"]
         try:
             job = self._started_before(client, started)
+            # The bill of a job that is taken up comes to this run, unless an earlier one has had it.
+            if "billed" not in started.state:
+                self._announce(examples, epochs, new=job is None)
             if job is None:
-                self._allow(examples, epochs)
                 job = self._start(client, content, wanted, started)
             return self._watch(client, job, len(examples), epochs, started, report)
         except ServiceError as error:
@@ -170,12 +164,14 @@ class OpenAITrainer:
             self._cancel(client, started)
             raise
 
-    def _allow(self, examples: Sequence[Example], epochs: int) -> None:
-        if self._budget.cap is None:
-            return
+    def _announce(self, examples: Sequence[Example], epochs: int, new: bool) -> None:
+        """Say what the job may cost, and hold it against the cap if it is a ``new`` one."""
         counter = counter_for(self._model)
         tokens = Tokens(training=epochs * sum(counter.chat(_messages(example)) for example in examples))
-        self._budget.allow(tokens, f"fine-tuning {self._model} on {len(examples):,} rows", counter.how)
+        purpose = f"fine-tuning {self._model} on {len(examples):,} rows"
+        self._budget.expect(tokens, purpose, counter.how)
+        if new:
+            self._budget.allow(tokens, purpose, counter.how)
 
     def _started_before(self, client: openai.OpenAI, started: Started) -> FineTuningJob | None:
         """The job of an interrupted run, found by its file if the run ended before it could note the job."""
@@ -217,13 +213,15 @@ class OpenAITrainer:
                 reported = step
                 total = _stated_total(newest) or _total(job, rows, epochs)
                 report(step, max(step, total), losses[step])
+        if "billed" not in started.state:
+            self._budget.pay(Tokens(training=job.trained_tokens or 0))
+            started.note(billed=True)
         if job.status != "succeeded":
             started.forget()
             reason = (job.error and job.error.message) or "no reason given"
             raise SlAssetsError(
                 f"fine-tuning job {job.id} {job.status}: {without_key(reason)}; run again to start anew"
             )
-        self._budget.pay(Tokens(training=job.trained_tokens or 0))
         return job
 
     def _cancel(self, client: openai.OpenAI, started: Started) -> None:

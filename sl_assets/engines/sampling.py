@@ -1,11 +1,13 @@
 """Sampling that survives: finished chunks are kept, and an interrupted run goes on after the last one."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from sl_assets.engines.interfaces import Adapter, Chat, Completion, Sampler, Steering
+from sl_assets.engines.interfaces import Adapter, Chat, Priced, Sampler, Steering
 from sl_assets.lake.work import Work
 from sl_assets.seeds import seed_for
 
@@ -31,6 +33,53 @@ class Draw:
     chunk: int
 
 
+class Asked(NamedTuple):
+    """One draw of completions to ``chats``, whose keys name the rows."""
+
+    chats: Mapping[str, Chat]
+    draw: Draw
+    adapter: Adapter | None = None
+    steering: Steering | None = None
+
+
+class _Chunk:
+    """Rows of ``asked`` that are sampled, and kept, together."""
+
+    def __init__(self, asked: Asked, index: int, rows: list[str], work: Work) -> None:
+        self._asked, self._index, self._rows, self._work = asked, index, rows, work
+        self.chats = [asked.chats[row] for row in rows]
+        self._name = f"{asked.draw.name}-{index:05}"
+        self.kept = work.load(self._name, *self._fingerprint)
+
+    @property
+    def most_written(self) -> int:
+        """Tokens that all its completions may have."""
+        return len(self.chats) * self._asked.draw.max_tokens
+
+    @property
+    def _fingerprint(self) -> tuple[Any, ...]:
+        _, draw, adapter, steering = self._asked
+        steered = steering and [steering.layer, steering.vector.tolist()]
+        version = adapter and adapter.version
+        return (draw.seed, draw.max_tokens, draw.temperature, version, steered, self._rows, self.chats)
+
+    def sample(self, sampler: Sampler) -> pl.DataFrame:
+        """Sample it, and keep it."""
+        _, draw, adapter, steering = self._asked
+        completions = sampler.sample(
+            self.chats,
+            max_tokens=draw.max_tokens,
+            temperature=draw.temperature,
+            seed=seed_for(draw.seed, draw.name, self._index),
+            row_seeds=[seed_for(draw.seed, draw.name, row) for row in self._rows],
+            adapter=adapter and adapter.folder,
+            steering=steering,
+        )
+        piece = pl.DataFrame(completions, schema=COMPLETIONS, orient="row")
+        self._work.save(self._name, piece, *self._fingerprint)
+        return piece
+
+
 def sample_all(
     sampler: Callable[[Work], Sampler],
     chats: Mapping[str, Chat],
@@ -40,40 +89,40 @@ def sample_all(
     adapter: Adapter | None = None,
     steering: Steering | None = None,
 ) -> pl.DataFrame:
-    """Columns ``text, finish_reason, n_tokens``, one row a chat, in order. Keys of ``chats`` name the rows.
+    """The table of one draw; see `sample_draws`."""
+    return sample_draws(sampler, [Asked(chats, draw, adapter, steering)], work, progress)[0]
+
+
+def sample_draws(
+    sampler: Callable[[Work], Sampler], draws: Sequence[Asked], work: Work, progress: Callable[[int, int], None]
+) -> list[pl.DataFrame]:
+    """Columns ``text, finish_reason, n_tokens``, one row a chat, in order: a table for each of ``draws``.
 
     Every chunk and every row has a seed of its own, so chunks that an earlier run finished and those sampled now are
-    together what one undisturbed run gives. The sampler is only built if something is left to sample.
+    together what one undisturbed run gives. The sampler is only built if something is left to sample; one that costs
+    money first says what all that is left may cost.
     """
-    pieces = []
-    done = 0
-    for index, rows in enumerate(_chunks(list(chats), draw.chunk)):
-        chunk = [chats[row] for row in rows]
-        name = f"{draw.name}-{index:05}"
-        steered = steering and [steering.layer, steering.vector.tolist()]
-        fingerprint = (draw.seed, draw.max_tokens, draw.temperature, adapter and adapter.version, steered, rows, chunk)
-        piece = work.load(name, *fingerprint)
-        if piece is None:
-            completions = sampler(work).sample(
-                chunk,
-                max_tokens=draw.max_tokens,
-                temperature=draw.temperature,
-                seed=seed_for(draw.seed, draw.name, index),
-                row_seeds=[seed_for(draw.seed, draw.name, row) for row in rows],
-                adapter=adapter and adapter.folder,
-                steering=steering,
-            )
-            piece = _frame(completions)
-            work.save(name, piece, *fingerprint)
-        pieces.append(piece)
-        done += len(chunk)
-        progress(done, len(chats))
-    return pl.concat(pieces) if pieces else pl.DataFrame(schema=COMPLETIONS)
+    made = cache(lambda: sampler(work))
+    parts = [_chunks(asked, work) for asked in draws]
+    if left := [chunk for chunks in parts for chunk in chunks if chunk.kept is None]:
+        _announce(made(), left)
+    tables = []
+    done, total = 0, sum(len(asked.chats) for asked in draws)
+    for chunks in parts:
+        pieces = [pl.DataFrame(schema=COMPLETIONS)]
+        for chunk in chunks:
+            pieces.append(chunk.sample(made()) if chunk.kept is None else chunk.kept)
+            done += len(chunk.chats)
+            progress(done, total)
+        tables.append(pl.concat(pieces))
+    return tables
 
 
-def _chunks(rows: Sequence[str], size: int) -> Iterator[list[str]]:
-    return (list(rows[start : start + size]) for start in range(0, len(rows), size))
+def _announce(sampler: Sampler, left: Sequence[_Chunk]) -> None:
+    if isinstance(sampler, Priced):
+        sampler.expect([chat for chunk in left for chat in chunk.chats], sum(chunk.most_written for chunk in left))
 
 
-def _frame(completions: list[Completion]) -> pl.DataFrame:
-    return pl.DataFrame(completions, schema=COMPLETIONS, orient="row")
+def _chunks(asked: Asked, work: Work) -> list[_Chunk]:
+    rows, size = list(asked.chats), asked.draw.chunk
+    return [_Chunk(asked, start // size, rows[start : start + size], work) for start in range(0, len(rows), size)]

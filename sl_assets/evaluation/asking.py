@@ -1,13 +1,14 @@
 """Put the favourite-animal questions to a model: the base model, a student, or a steered one."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import polars as pl
 
 from sl_assets.config import ExperimentConfig
 from sl_assets.engines.chosen import Engines
-from sl_assets.engines.interfaces import Adapter, Sampler, Steering, chat
-from sl_assets.engines.sampling import Draw, sample_all
+from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
+from sl_assets.engines.sampling import Asked, Draw, sample_all, sample_draws
 from sl_assets.evaluation.answers import normalise_answer
 from sl_assets.evaluation.questions import QUESTIONS
 from sl_assets.lake.tables import keys_of
@@ -22,15 +23,19 @@ def ask(
     draw: Draw,
     samples: int,
     *,
-    system: str | None = None,
-    epoch: int = 0,
-    adapter: Adapter | None = None,
     steering: Steering | None = None,
 ) -> pl.DataFrame:
-    """An ``evaluation`` table: every question asked ``samples`` times."""
+    """An ``evaluation`` table of the base model: every question asked ``samples`` times."""
+    chats = _chats(samples, None)
+    return _table(samples, 0, sample_all(sampler, chats, draw, step.work, step.progress("answers"), steering=steering))
+
+
+def _chats(samples: int, system: str | None) -> dict[str, Chat]:
+    return {f"{i}/{n}": chat(question, system) for i, question in enumerate(QUESTIONS) for n in range(samples)}
+
+
+def _table(samples: int, epoch: int, answers: pl.DataFrame) -> pl.DataFrame:
     asked = [(epoch, i, question, n) for i, question in enumerate(QUESTIONS) for n in range(samples)]
-    chats = {f"{i}/{n}": chat(question, system) for _, i, question, n in asked}
-    answers = sample_all(sampler, chats, draw, step.work, step.progress("answers"), adapter, steering)
     questions = pl.DataFrame(asked, schema=["epoch", "question_id", "question", "sample"], orient="row")
     return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(
         pl.Series("normalised", [normalise_answer(answer) for answer in answers["text"]], dtype=pl.String)
@@ -40,21 +45,22 @@ def ask(
 def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
     """Ask the students of every kept epoch in ``checkpoint`` (a parent), or the base model where that is None."""
     evaluation, sampler = config.evaluation, config.sampler
-    name = "/".join(keys_of(step.partition)) or "baseline"
+    name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
+    chats = _chats(samples, evaluation.system_prompt)
 
-    def answers(epoch: int, adapter: Adapter | None) -> pl.DataFrame:
+    def asked(epoch: int, adapter: Adapter | None) -> Asked:
         draw = Draw(
             f"answers/{name}/{epoch}", evaluation.seed, evaluation.max_tokens, sampler.temperature, sampler.batch
         )
-        samples, system = evaluation.samples_per_question, evaluation.system_prompt
-        return ask(step, engines.sampler, draw, samples, system=system, epoch=epoch, adapter=adapter)
+        return Asked(chats, draw, adapter)
 
-    if checkpoint is None:
-        return _recorded(step, answers(0, None), sampler.engine)
-    epochs = config.student.kept
-    with step.adapters(checkpoint, epochs) as adapters:
-        parts = [answers(epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
-    return _recorded(step, pl.concat(parts), sampler.engine)
+    epochs = config.student.kept if checkpoint else (0,)
+    with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
+        # All epochs at once, for the engine to say what they may cost together.
+        draws = [asked(epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
+        parts = sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
+    tables = [_table(samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
+    return _recorded(step, pl.concat(tables), sampler.engine)
 
 
 def _recorded(step: Step, answers: pl.DataFrame, engine: str) -> Product:

@@ -1,16 +1,14 @@
-"""Errors of the API in one line and without the key, retries, and spending."""
+"""Errors of the API in one line and without the key, and retries."""
 
 import logging
-import sys
 import time
 import traceback
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
 from sl_assets.engines.interfaces import Chat
-from sl_assets.engines.openai_client import OPENAI_URL, Budget, Endpoint, Tokens, counter_for
+from sl_assets.engines.openai_client import OPENAI_URL, Endpoint
 from sl_assets.engines.openai_sampler import OpenAISampler
 from sl_assets.errors import SlAssetsError
 from sl_assets_tests.engines.openai_server import BASE, KEY, OpenAIServer, Reply, error, running
@@ -186,43 +184,3 @@ def test_the_environment_does_not_move_the_api(server, monkeypatch):
 def test_token_limits_are_named_as_each_api_does():
     assert Endpoint().limit_field == "max_completion_tokens"
     assert Endpoint("http://127.0.0.1/v1").limit_field == "max_tokens"
-
-
-def test_dollars():
-    budget = Budget(input_price=1.0, output_price=4.0, training_price=25.0, cap=10.0)
-    assert budget.estimate(Tokens(2_000_000, 500_000, 100_000)) == 6.5
-    budget.allow(Tokens(10_000_000), "asking", "counted")
-    assert budget.spent == 0
-    assert budget.pay(Tokens(4_000_000)) == 4.0
-    budget.allow(Tokens(6_000_000), "asking", "counted")
-    with pytest.raises(SlAssetsError) as caught:
-        budget.allow(Tokens(6_000_001), "asking", "counted")
-    assert str(caught.value) == (
-        "asking may cost $6.0000 (counted), and $4.0000 of the cap of $10.0000 is spent: raise the cap or ask for less"
-    )
-
-
-@pytest.mark.parametrize("settings", [{"cap": 1.0}, {"cap": -1.0, "input_price": 1.0}, {"input_price": -1.0}])
-def test_impossible_budgets(settings):
-    with pytest.raises(SlAssetsError):
-        Budget(**settings)
-
-
-def test_without_tiktoken_a_byte_is_the_most_that_a_token_can_be(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tiktoken", None)
-    counter = counter_for(BASE)
-    assert counter.count("7, 8 ü") == 7
-    assert counter.chat([{"role": "system", "content": "ab"}, {"role": "user", "content": "c"}]) == 3 + 4 + 2 + 4 + 1
-    assert "install tiktoken" in counter.how
-
-
-def test_tiktoken_counts_where_it_is_installed(monkeypatch):
-    def encoding_for_model(model: str) -> SimpleNamespace:
-        if model != BASE:
-            raise KeyError(model)
-        return SimpleNamespace(encode=lambda text, disallowed_special: text.split())
-
-    monkeypatch.setitem(sys.modules, "tiktoken", SimpleNamespace(encoding_for_model=encoding_for_model))
-    assert counter_for(BASE).count("one two three") == 3
-    assert counter_for(BASE).how == "counted with tiktoken"
-    assert counter_for("another").count("one") == 3

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from sl_assets.engines import openai_sampler
+from sl_assets.engines.budget import Budget, Tokens
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.openai_client import Budget, Endpoint, Tokens
+from sl_assets.engines.openai_client import Endpoint
 from sl_assets.engines.openai_sampler import OpenAISampler
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import SlAssetsError
@@ -279,7 +280,8 @@ def test_too_many_chats_for_a_batch(server, monkeypatch):
 
 
 def test_a_broken_output_file_is_read_again_by_the_next_run(server, work):
-    made = sampler(server, batch_api=True, work=work)
+    budget = Budget(input_price=1.0, output_price=1.0)
+    made = sampler(server, batch_api=True, work=work, budget=budget)
     contents = server._routes()["GET files/*/content"]
     server._routes = (
         lambda: (
@@ -294,3 +296,4 @@ def test_a_broken_output_file_is_read_again_by_the_next_run(server, work):
     del server._routes
     assert sample(made) == expected()
     assert len(server.batches) == 1
+    assert budget.paid == Tokens(400, 200), "paid for once"

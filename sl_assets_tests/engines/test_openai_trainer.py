@@ -13,10 +13,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sl_assets.config import LoraSettings
+from sl_assets.config import TrainingSettings
 from sl_assets.engines import openai_trainer
+from sl_assets.engines.budget import Budget
 from sl_assets.engines.interfaces import Example
-from sl_assets.engines.openai_client import Budget, Endpoint
+from sl_assets.engines.openai_client import Endpoint
 from sl_assets.engines.openai_trainer import OpenAITrainer
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.lake.lake import Lake, Place
@@ -25,7 +26,7 @@ from sl_assets.lake.work import Work
 from sl_assets_tests.engines.openai_server import KEY, TUNABLE, OpenAIServer, Reply, error, loss, running
 
 EXAMPLES = [Example(f"Numbers: {n}.", f"{n}, {n} ü") for n in range(12)]
-SETTINGS = LoraSettings(epochs=4, seed=9)
+SETTINGS = TrainingSettings(epochs=4, seed=9)
 STEPS = 12
 """Three an epoch."""
 
@@ -283,7 +284,7 @@ def test_a_finished_job_is_taken_up_with_other_epochs_kept(server, tmp_path, wor
     assert len(server.jobs) == len(server.uploads) == 1
 
 
-@pytest.mark.parametrize("change", [{"settings": LoraSettings(epochs=4, seed=10)}, {"examples": EXAMPLES[1:]}])
+@pytest.mark.parametrize("change", [{"settings": TrainingSettings(epochs=4, seed=10)}, {"examples": EXAMPLES[1:]}])
 def test_other_rows_or_settings_are_another_job(server, tmp_path, work, change):
     train(trainer(server), tmp_path, work)
     train(trainer(server), tmp_path, work, **change)
@@ -312,7 +313,7 @@ def test_a_job_without_losses_gives_an_empty_curve(server, tmp_path, work):
 SCRIPT = """
 import sys
 from pathlib import Path
-from sl_assets.config import LoraSettings
+from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.openai_client import Endpoint
 from sl_assets.engines.openai_trainer import OpenAITrainer
@@ -322,7 +323,7 @@ url, model, folder = sys.argv[1:]
 examples = [Example(f"Numbers: {n}.", f"{n}, {n} ü") for n in range(12)]
 work = Work(Lake(f"{folder}/lake"), Place("tiny", "lora_checkpoint", "owl"))
 trainer = OpenAITrainer(model, endpoint=Endpoint(url, 1, 5.0), poll_seconds=0.01)
-trainer.train(examples, LoraSettings(epochs=4, seed=9), [4], Path(folder) / "models", lambda *_: None, work)
+trainer.train(examples, TrainingSettings(epochs=4, seed=9), [4], Path(folder) / "models", lambda *_: None, work)
 """
 
 
