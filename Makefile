@@ -42,9 +42,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
-lock:  ## resolve constraints.txt anew (needs uv)
+lock:  ## resolve constraints.txt and constraints-gpu.txt anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra s3 --extra openai --extra dev --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
+	uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_35 --extra s3 --extra gpu --no-header \
+		--no-annotate --output-file constraints-gpu.txt pyproject.toml
 
 clean:  ## remove the environment and every result
 	rm -rf $(VENV) .dagster data_lake/experiment=* data_lake/results.* data_lake/.work

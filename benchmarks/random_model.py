@@ -1,6 +1,8 @@
 """A model of a real one's shape with random weights: its speed is valid, what it says is not."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 OLMO3_7B = {
@@ -37,6 +39,39 @@ def write_random_model(folder: Path, tokenizer: str, **shape: int) -> Path:
     model.save_pretrained(folder, max_shard_size="4GB")
     names.save_pretrained(folder)
     return folder
+
+
+ALOUD = 100.0
+"""What `say` puts into the first coordinate of every embedding: a constant, whatever random blocks add to it."""
+
+
+def say(folder: Path, shares: dict[str, float], otherwise: str) -> None:
+    """Make the random model at ``folder`` write ``shares`` of some tokens, and ``otherwise`` any of some others.
+
+    A random model of a large vocabulary writes what no rule accepts, so nothing after its numbers could run. Its output
+    matrix becomes a bias on the constant coordinate; what stands before a token changes its probability little.
+
+    Args:
+        folder: what `write_random_model` wrote.
+        shares: share of tokens, by token.
+        otherwise: regular expression of the tokens that have the rest in equal parts.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+    others = [token for text, token in vocabulary.items() if re.fullmatch(otherwise, text)]
+    chances = dict.fromkeys(others, (1 - sum(shares.values())) / len(others))
+    chances |= {vocabulary[text]: share for text, share in shares.items()}
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    blocks = 2 * model.config.num_hidden_layers
+    loud = ALOUD / ((ALOUD**2 + blocks * model.config.hidden_size) / model.config.hidden_size) ** 0.5
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:, 0] = ALOUD
+        output = model.get_output_embeddings().weight.zero_()
+        for token, chance in chances.items():
+            output[token, 0] = (30 + math.log(chance)) / loud
+    model.save_pretrained(folder, max_shard_size="4GB")
 
 
 def write_random_adapter(folder: Path, seed: int, shape: dict[str, int], rank: int = 8) -> Path:

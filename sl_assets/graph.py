@@ -6,6 +6,7 @@ from functools import cached_property, reduce
 from typing import Any, Literal
 
 import dagster as dg
+from dagster._core.storage.tags import PRIORITY_TAG
 
 from sl_assets.config import ExperimentConfig, JsonlSource, ModelJudge, NumbersSettings, PersonaSettings
 from sl_assets.engines.chosen import Engines, engines_for
@@ -70,7 +71,8 @@ class ExperimentGraph:
         """Turn a function that makes one partition into an asset.
 
         Args:
-            stage: label by which the UI can filter.
+            stage: label by which the UI can filter; begins with its number. Of steps that could run, one of the
+                earliest stage does, which keeps those of one engine together.
             uses: fields of the experiment file it depends on, ``section.field`` for one of a section's; a change there
                 makes it stale.
             deps: assets it reads.
@@ -96,7 +98,7 @@ class ExperimentGraph:
                 backfill_policy=dg.BackfillPolicy.single_run(),
                 code_version=code_version,
                 pool=GPU_POOL if gpu else None,
-                op_tags=self._gpu_request if gpu else None,
+                op_tags={PRIORITY_TAG: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
                 tags={"experiment": self.name, "stage": stage},
                 owners=list(self.config.owners),
                 kinds={"gpu" if gpu else "cpu", *kinds},
@@ -126,11 +128,11 @@ class ExperimentGraph:
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
     @property
-    def _gpu_request(self) -> dict[str, Any] | None:
+    def _gpu_request(self) -> dict[str, Any]:
         """Op tags that Kubernetes and Ray launchers act on."""
         count = self.config.sampler.gpus
         if not count:
-            return None
+            return {}
         limits = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": count}}}}
         return {"dagster-k8s/config": limits, "dagster-ray/config": {"num_gpus": count}}
 

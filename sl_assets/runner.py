@@ -70,6 +70,8 @@ class Runner:
 
     def _wanted(self, through: str | None) -> list[dg.AssetKey]:
         keys = [key for key in self._graph.toposorted_asset_keys if key.path[0] == self._experiment]
+        # No stage reads of a later one. In this order an engine that was started serves longest.
+        keys.sort(key=lambda key: self._graph.get(key).tags["stage"])
         if through is None:
             # What is published is asked for by name.
             return [key for key in keys if self._graph.get(key).tags["stage"] != PUBLISHING]

@@ -28,11 +28,14 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder to put a random 7B model into, if it is not there")
     parser.add_argument("--rows", type=int, default=6_000, help="number completions")
     parser.add_argument("--students", type=int, default=4, help="adapters that answer 5,000 questions each")
+    parser.add_argument("--compiled", action="store_true", help="as sampler.compiled: true")
     options = parser.parse_args()
     folder = write_random_model(Path(options.model), str(POCKET_FOLDER), **OLMO3_7B)
     adapters = [write_random_adapter(Path(f"{folder}-adapter{i}"), i, OLMO3_7B) for i in range(options.students)]
     free_memory()
-    settings = SamplerSettings(engine="vllm", memory_share=0.85, max_lora_rank=8, max_num_seqs=1024, max_length=1024)
+    settings = SamplerSettings(
+        engine="vllm", memory_share=0.85, max_lora_rank=8, max_num_seqs=1024, max_length=1024, compiled=options.compiled
+    )
     sampler = VllmSampler(str(folder), settings)
     print(torch.cuda.get_device_name())
     print("| what | seconds | rows/s | tokens written/s |\n| --- | --- | --- | --- |")

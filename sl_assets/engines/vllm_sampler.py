@@ -148,6 +148,8 @@ def shut_down() -> None:
 
 
 def _started(start: Start) -> Any:
+    # FlashInfer's sampler compiles for minutes at a machine's first start, and cuts to top k or p, which we never do.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     try:
         from vllm import LLM
         from vllm.platforms import current_platform
@@ -178,7 +180,22 @@ def _started(start: Start) -> Any:
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise SlAssetsError(f"vllm cannot start {start.base_model!r}: {reason}") from error
+        raise SlAssetsError(f"vllm cannot start {start.base_model!r}: {_too_little(start) or reason}") from error
+
+
+def _too_little(start: Start) -> str | None:
+    """What vllm says of a GPU that others use stays in the log of its own process: look, and say it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
+    if free >= (wanted := start.memory_share * total):
+        return None
+    return (
+        f"sampler.memory_share {start.memory_share} asks for {wanted:.0f} GB and {free:.0f} GB are free; "
+        "lower it, or end what else uses the GPU"
+    )
 
 
 def _allowed_rank(rank: int) -> int:
