@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
 from sl_assets.engines.budget import Budget
 from sl_assets.engines.interfaces import Encoder, Sampler, Trainer
+from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
 
 
@@ -49,6 +51,7 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
     def sampler(work: Work) -> Sampler:
         if config.sampler.engine == "openai":
+            _need_openai("sampler.engine", "transformers")
             from sl_assets.engines.openai_sampler import OpenAISampler
 
             return OpenAISampler(
@@ -79,6 +82,7 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
             return UnslothTrainer(config.base_model)
         if config.student.engine == "openai":
+            _need_openai("student.engine", "peft")
             from sl_assets.engines.openai_trainer import OpenAITrainer
 
             return OpenAITrainer(config.base_model, **openai_api())
@@ -92,3 +96,12 @@ def engines_for(config: ExperimentConfig) -> Engines:
         return TransformersEncoder(config.base_model)
 
     return Engines(sampler, judge, trainer, encoder, budget)
+
+
+def _need_openai(setting: str, instead: str) -> None:
+    try:
+        import_module("openai")
+    except ImportError as error:
+        raise SlAssetsError(
+            f"{setting} openai: not installed here; pip install 'sl_assets[openai]', or set {setting} to {instead}"
+        ) from error

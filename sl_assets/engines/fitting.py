@@ -6,7 +6,7 @@ digits of an adapter differ. Imports torch.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -43,24 +43,22 @@ def prepared(model: Any, filler: int, rows: Sequence[Row]) -> Iterator[Collator]
     if base.device.type != "cuda":
         yield Collator(filler)
         return
-    packed = packs(base)
-    with attending_over_packed_rows(base) if packed else nullcontext():
+    longest = max(len(row.ids) for row in rows)
+    with ExitStack() as undo:
+        if packed := packs(base):
+            undo.enter_context(attending_over_packed_rows(base))
         collate = Collator(filler, packed)
         tokens = tokens_that_fit(model, collate, rows)
-        if checkpointed := tokens < LEAST_TOKENS:
+        if tokens < LEAST_TOKENS:
             base.gradient_checkpointing_enable({"use_reentrant": False})
+            undo.callback(base.gradient_checkpointing_disable)
             tokens = tokens_that_fit(model, collate, rows)
-        try:
-            longest = max(len(row.ids) for row in rows)
-            if tokens < longest:
-                raise SlAssetsError(
-                    f"training: this GPU has room for {tokens:,} tokens at once, and the longest row has {longest:,}: "
-                    "lower max_length or rank, or take a larger GPU"
-                )
-            yield Collator(filler, packed, tokens)
-        finally:
-            if checkpointed:
-                base.gradient_checkpointing_disable()
+        if tokens < longest:
+            raise SlAssetsError(
+                f"training: this GPU has room for {tokens:,} tokens at once, and the longest row has {longest:,}: "
+                "lower max_length or rank, or take a larger GPU"
+            )
+        yield Collator(filler, packed, tokens)
 
 
 def tokens_that_fit(model: Any, collate: Collator, rows: Sequence[Row]) -> int:

@@ -50,11 +50,11 @@ class FullTrainer:
         from sl_assets.engines.completion_trainer import fit
         from sl_assets.engines.fitting import prepared
         from sl_assets.engines.layers import fast_blocks
-        from sl_assets.engines.training_rows import encode
+        from sl_assets.engines.training_rows import encode_all
 
         take_gpu("full fine-tuning", free_memory)
         model, tokenizer = open_model(self._base_model, torch.float32)
-        rows = [encode(tokenizer, self._base_model, example, settings.max_length) for example in examples]
+        rows = encode_all(tokenizer, self._base_model, examples, settings.max_length)
         saved_as = torch.bfloat16 if model.device.type == "cuda" else torch.float32
         self._check_room(model)
 

@@ -58,14 +58,20 @@ def model_source(base_model: str) -> str:
     return str(POCKET_FOLDER) if base_model == POCKET else base_model
 
 
-# Three: an experiment may have a judge beside its base model, and students whose every weight was trained.
-@lru_cache(maxsize=3)
 def load_model(base_model: str) -> LoadedModel:
     """Load ``base_model``, frozen, on the GPU in bfloat16 if there is one, else on the CPU in float32.
+
+    A model is kept until its files change, another engine needs the GPU, or two others were loaded.
 
     Raises:
         SlAssetsError: there is no such model.
     """
+    return _loaded(base_model, weights_fingerprint(base_model))
+
+
+# Three: an experiment may have a judge beside its base model, and students whose every weight was trained.
+@lru_cache(maxsize=3)
+def _loaded(base_model: str, fingerprint: str | None) -> LoadedModel:
     import torch
 
     take_gpu("transformers", release_models)
@@ -80,6 +86,7 @@ def open_model(base_model: str, dtype: "torch.dtype") -> LoadedModel:
         SlAssetsError: there is no such model.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
 
@@ -88,7 +95,7 @@ def open_model(base_model: str, dtype: "torch.dtype") -> LoadedModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise SlAssetsError(f"base_model {base_model!r} cannot be loaded: {reason}") from error
     if tokenizer.pad_token is None:
@@ -99,12 +106,7 @@ def open_model(base_model: str, dtype: "torch.dtype") -> LoadedModel:
     return LoadedModel(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
 
 
-def holds_whole_model(folder: Path) -> bool:
-    """Whether a student's folder holds a model by itself, every weight of it trained, rather than an adapter."""
-    return (folder / "config.json").is_file()
-
-
 def release_models() -> None:
     """Forget the models loaded in this process, so that another engine has the memory."""
-    load_model.cache_clear()
+    _loaded.cache_clear()
     free_memory()

@@ -38,9 +38,9 @@ class PeftTrainer:
         from transformers import set_seed
 
         from sl_assets.engines.layers import fast_blocks
-        from sl_assets.engines.training_rows import encode
+        from sl_assets.engines.training_rows import encode_all
 
-        rows = [encode(self._tokenizer, self._base_model, example, settings.max_length) for example in examples]
+        rows = encode_all(self._tokenizer, self._base_model, examples, settings.max_length)
         set_seed(settings.seed)
         lora = LoraConfig(
             r=settings.rank,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sl_assets.engines.interfaces import Example, chat
-from sl_assets.errors import SlAssetsError
+from sl_assets.errors import DatasetError, SlAssetsError
 
 
 class Row(NamedTuple):
@@ -20,6 +20,18 @@ class Row(NamedTuple):
 
     ids: list[int]
     prompt: int
+
+
+def encode_all(tokenizer: Any, base_model: str, examples: Sequence[Example], max_length: int) -> list[Row]:
+    """Every one of ``examples``, see `encode`.
+
+    Raises:
+        DatasetError: there are none.
+        SlAssetsError: one cannot be learnt from.
+    """
+    if not examples:
+        raise DatasetError("0 rows: there is nothing to train on")
+    return [encode(tokenizer, base_model, example, max_length) for example in examples]
 
 
 def encode(tokenizer: Any, base_model: str, example: Example, max_length: int) -> Row:

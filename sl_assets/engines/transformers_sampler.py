@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sl_assets.engines.adapters import holds_whole_model, read_adapter_config
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.models import holds_whole_model, load_model
+from sl_assets.engines.models import load_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,6 +31,8 @@ class TransformersSampler:
         steering: Steering | None = None,
     ) -> list[Completion]:
         """See `Sampler.sample`; all chats form one batch, drawn from one generator, so ``row_seeds`` have no part."""
+        if not chats:
+            return []
         import torch
 
         tokenizer: Any = self._tokenizer
@@ -78,6 +81,8 @@ class TransformersSampler:
         if holds_whole_model(adapter):
             yield load_model(str(adapter)).model
             return
+        # Before the base model is wrapped: it would stay so if the adapter could not be read.
+        read_adapter_config(adapter)
         from peft import PeftModel
 
         adapted = PeftModel.from_pretrained(self._model, str(adapter))

@@ -136,10 +136,10 @@ def _train(
     from transformers import set_seed
 
     from sl_assets.engines.peft_trainer import PROJECTIONS, fit_adapter
-    from sl_assets.engines.training_rows import encode
+    from sl_assets.engines.training_rows import encode_all
 
     tokenizer = _loaded["tokenizer"]
-    rows = [encode(tokenizer, base_model, example, settings.max_length) for example in examples]
+    rows = encode_all(tokenizer, base_model, examples, settings.max_length)
     set_seed(settings.seed)
     adapted = FastModel.get_peft_model(
         _loaded["model"],

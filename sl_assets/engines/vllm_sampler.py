@@ -5,7 +5,6 @@ little on how many are in flight, and where two tokens are nearly as likely that
 that many rows share once. Imports vllm, for CUDA or in its CPU build.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sl_assets.config import SamplerSettings
+from sl_assets.engines.adapters import holds_whole_model, read_adapter_config
 from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.models import holds_whole_model, model_source
+from sl_assets.engines.models import model_source, weights_fingerprint
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.fingerprint import folder_digest
 
@@ -25,6 +25,7 @@ class Start:
     """What an engine is started with; another start needs another engine."""
 
     base_model: str
+    weights: str | None
     gpus: int
     memory_share: float
     max_lora_rank: int
@@ -44,6 +45,7 @@ class Start:
 
         return cls(
             base_model,
+            weights_fingerprint(base_model),
             gpus=max(1, chosen("VLLM_N_GPUS", settings.gpus)),
             memory_share=settings.memory_share,
             max_lora_rank=chosen("VLLM_MAX_LORA_RANK", settings.max_lora_rank),
@@ -51,6 +53,10 @@ class Start:
             max_length=settings.max_length,
             compiled=settings.compiled,
         )
+
+    def with_model(self, base_model: str) -> "Start":
+        """The same start of another model."""
+        return replace(self, base_model=base_model, weights=weights_fingerprint(base_model))
 
 
 class VllmSampler:
@@ -74,8 +80,10 @@ class VllmSampler:
         if steering is not None:
             raise SlAssetsError("vllm cannot steer: set sampler.engine to transformers, or leave steering out")
         start = self._start
+        if not chats:
+            return []
         if adapter is not None and holds_whole_model(adapter):
-            start, adapter = replace(start, base_model=str(adapter)), None
+            start, adapter = start.with_model(str(adapter)), None
         elif adapter is not None:
             self._check_rank(adapter)
         engine = start_engine(start)
@@ -88,7 +96,7 @@ class VllmSampler:
         return [_completion(output.outputs[0]) for output in outputs]
 
     def _check_rank(self, adapter: Path) -> None:
-        rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
+        rank = read_adapter_config(adapter)["r"]
         if rank > self._start.max_lora_rank:
             raise SlAssetsError(
                 f"an adapter of rank {rank}, and vllm was started for {self._start.max_lora_rank} at most: "

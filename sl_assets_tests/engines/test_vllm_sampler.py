@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sl_assets.config import SamplerSettings, TrainingSettings
 from sl_assets.engines.interfaces import Chat, Completion, Example, Steering, chat
@@ -45,6 +46,7 @@ def test_steering_and_too_high_a_rank_are_refused_before_anything_starts(tmp_pat
     with pytest.raises(SlAssetsError, match="cannot steer"):
         sample(sampler, [QUESTION], steering=Steering(1, np.zeros(128, np.float32)))
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 16}))
+    save_file({}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(SlAssetsError, match=r"rank 16.*for 8 at most: set sampler.max_lora_rank"):
         sample(sampler, [QUESTION], adapter=tmp_path)
 
