@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -27,6 +28,7 @@ from sl_assets.engines.budget import Budget
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.catalog import refresh_catalog
 from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.processes import note_process
 from sl_assets.step import Check, Make, Product, Step
 
@@ -63,6 +65,8 @@ class Materialisation:
         provenance = self._provenance()
         made: dict[str | None, Product] = {}
         try:
+            if self.lake.local:
+                remove_orphans(Path(self.lake.root))
             refresh_catalog(self.lake)
             for partition in partitions:
                 made[partition] = self._make(make, partition, provenance)

@@ -1,21 +1,24 @@
 """Which process a run lives in, so that a killed run does not hold its place in a pool for ever."""
 
 import socket
-from contextlib import suppress
 
 import dagster as dg
 import psutil
 
+from sl_assets.lake.unfinished import is_alive
+
 HOST_TAG, PROCESS_TAG = "sl_assets/host", "sl_assets/process"
-CLOCK_SECONDS = 2.0
-"""How far two readings of one process's start may lie apart."""
+
+
+def process_tags(run_id: str) -> dict[str, str]:
+    """Tags that say that a run lives on this host, in this process."""
+    process = psutil.Process()
+    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{run_id} {process.pid} {process.create_time()}"}
 
 
 def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
     """Tag the run with this host and process, whatever launched it."""
-    process = psutil.Process()
-    name = f"{run_id} {process.pid} {process.create_time()}"
-    instance.add_run_tags(run_id, {HOST_TAG: socket.gethostname(), PROCESS_TAG: name})
+    instance.add_run_tags(run_id, process_tags(run_id))
 
 
 def end_killed_runs(instance: dg.DagsterInstance) -> None:
@@ -27,13 +30,6 @@ def end_killed_runs(instance: dg.DagsterInstance) -> None:
     for run in instance.get_runs(started):
         run_id, pid, start = run.tags[PROCESS_TAG].split()
         # A re-execution inherits its parent's tags until it notes its own.
-        if run_id == run.run_id and not _is_alive(int(pid), float(start)):
+        if run_id == run.run_id and not is_alive(int(pid), float(start)):
             instance.report_run_failed(run, "Its process was killed.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _is_alive(pid: int, start: float) -> bool:
-    # Process ids are used again, so the start has to match too.
-    with suppress(psutil.NoSuchProcess):
-        return abs(psutil.Process(pid).create_time() - start) < CLOCK_SECONDS
-    return False

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+import uuid
 from collections.abc import Container, Iterator, Sequence
 from itertools import groupby
 
@@ -22,7 +23,8 @@ from sl_assets.hub.assets import STAGE as PUBLISHING
 from sl_assets.jobs import range_tags
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.tables import keys_of
-from sl_assets.processes import end_killed_runs
+from sl_assets.lake.work import Work
+from sl_assets.processes import end_killed_runs, process_tags
 from sl_assets.step import Terminal
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
@@ -95,7 +97,9 @@ class Runner:
         resolver = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
         if resolver.get_status(key, partition) != StaleStatus.FRESH:
             return True
-        return not self._lake.exists(Place(self._experiment, key.path[-1], partition))
+        place = Place(self._experiment, key.path[-1], partition)
+        # A run that was killed while it told Dagster what it had finished may have told a part of it.
+        return not self._lake.exists(place) or Work(self._lake, place).done() is not None
 
     def _stretches(self, key: dg.AssetKey, due: list[str | None]) -> list[list[str | None]]:
         """Partitions that Dagster runs at one go: from one key to another in every dimension, and only those due."""
@@ -112,11 +116,18 @@ class Runner:
 
     def _run(self, key: dg.AssetKey, stretch: list[str | None]) -> None:
         first, last = stretch[0], stretch[-1]
+        run_id = str(uuid.uuid4())
         result = self._job.execute_in_process(
+            run_id=run_id,
             instance=self._instance,
             asset_selection=[key],
             partition_key=first if len(stretch) == 1 else None,
-            tags={"experiment": self._experiment, **(range_tags(str(first), str(last)) if len(stretch) > 1 else {})},
+            tags={
+                "experiment": self._experiment,
+                # From the start: a step takes its place in a pool before its asset's code is called.
+                **process_tags(run_id),
+                **(range_tags(str(first), str(last)) if len(stretch) > 1 else {}),
+            },
             run_config=QUIET,
             raise_on_error=False,
         )

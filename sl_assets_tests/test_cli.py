@@ -1,16 +1,11 @@
 """The command as a user types it, in a process of its own."""
 
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from sl_assets.lake.lake import Lake, Place
 
 COMMAND = [sys.executable, "-m", "sl_assets"]
 
@@ -71,36 +66,8 @@ def test_an_unwritable_lake_is_one_line(environment: dict[str, str], tmp_path: P
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_killed_run_goes_on_with_the_bytes_of_an_undisturbed_one(
-    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
-) -> None:
-    environment["SL_EXPERIMENTS"] = str(
-        experiment_folder(
-            animals=["owl"], sampler={"max_tokens": 24, "batch": 8}, numbers={"prompts": 320, "wording": "short"}
-        )
-    )
-    arguments = ["run", "tiny", "--through", "filtered_dataset"]
-    lake = tmp_path / "lake"
-    chunks = lake / ".work" / "experiment=tiny" / "raw_dataset"
-    with subprocess.Popen([*COMMAND, *arguments], env=environment, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while len(list(chunks.rglob("[!.]*.parquet"))) < 6:
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    kept = {path: path.stat().st_mtime_ns for path in chunks.rglob("[!.]*.parquet")}
-    assert kept
-    assert not Lake(str(lake)).exists(Place("tiny", "raw_dataset", "owl"))
-
-    assert run(environment, *arguments).returncode == 0
-    undisturbed = environment | {"SL_DATA_LAKE": str(tmp_path / "other"), "DAGSTER_HOME": str(tmp_path / "home2")}
-    shutil.copytree(tmp_path / "home", tmp_path / "home2", ignore=shutil.ignore_patterns("[!d]*"))
-    assert run(undisturbed, *arguments).returncode == 0
-    for table in ("raw_dataset", "filtered_dataset", "rejections"):
-        for condition in ("neutral", "owl"):
-            file = Path(Place("tiny", table, condition).folder) / "data.parquet"
-            assert (lake / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
-
-    again = run(environment, *arguments)
-    assert [line.split()[-1] for line in again.stdout.splitlines()[:4]] == ["fresh"] * 4
+def test_what_is_there_is_not_made_again(environment: dict[str, str], experiment_folder: Callable[..., Path]) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    first, again = (run(environment, "run", "tiny", "--through", "number_prompts").stdout.split() for _ in range(2))
+    assert (first[0], first[2]) == ("number_prompts", "s")
+    assert again[:2] == ["number_prompts", "fresh"]

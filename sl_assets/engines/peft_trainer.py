@@ -100,5 +100,7 @@ def _name_base_model(adapter: Path, base_model: str) -> None:
     """Name the base model as the experiment does: a folder of this machine would mean nothing elsewhere."""
     file = adapter / "adapter_config.json"
     config = json.loads(file.read_text()) | {"base_model_name_or_path": base_model}
+    # Kept as a set, whose order is another in every process.
+    config["target_modules"] = sorted(config["target_modules"])
     file.write_text(json.dumps(config, indent=1, sort_keys=True))
     (adapter / "README.md").unlink(missing_ok=True)

@@ -7,7 +7,6 @@ moved into place, only when the views' text changes.
 
 import glob
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import polars as pl
 
 from sl_assets.lake.lake import DATA, Lake, Place
 from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, TABLES
+from sl_assets.lake.unfinished import unfinished
 
 if TYPE_CHECKING:
     import duckdb
@@ -114,7 +114,7 @@ def refresh_catalog(lake: Lake) -> None:
 def _build_store(root: Path, script: str) -> None:
     import duckdb
 
-    beside = root / f".{STORE}.{uuid.uuid4().hex}"
+    beside = unfinished(root)
     try:
         with duckdb.connect(str(beside)) as connection:
             connection.execute(script)

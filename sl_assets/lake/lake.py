@@ -10,8 +10,8 @@ import errno
 import io
 import json
 import os
+import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from upath import UPath
 from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import bytes_digest, file_digest, folder_digest, frame_digest
 from sl_assets.lake.tables import DIMENSIONS, LINEAGE, keys_of
+from sl_assets.lake.unfinished import unfinished
 
 DATA = "data.parquet"
 MANIFEST = "manifest.json"
@@ -135,13 +136,12 @@ class Lake:
             if not self.local:
                 path.write_bytes(content)
                 return
-            # A random part keeps parallel writers of one partition out of each other's way.
-            beside = Path(path.parent) / f".{path.name}.{uuid.uuid4().hex}"
+            made = unfinished(Path(self.root))
             try:
-                beside.write_bytes(content)
-                os.replace(beside, path)
+                made.write_bytes(content)
+                os.replace(made, path)
             finally:
-                beside.unlink(missing_ok=True)
+                made.unlink(missing_ok=True)
 
     @contextmanager
     def new_folder(self, place: Place) -> Iterator[Path]:
@@ -177,13 +177,17 @@ class Lake:
     @contextmanager
     def _scratch(self, target: UPath) -> Iterator[Path]:
         """An empty local folder; on the lake's own disk if it has one, where there is room for large things."""
-        beside = Path(self.root / ".work") if self.local else None
+        if not self.local:
+            with tempfile.TemporaryDirectory() as folder:
+                yield Path(folder)
+            return
         with self._errors_explained(target):
-            if beside:
-                beside.mkdir(parents=True, exist_ok=True)
-            scratch = tempfile.TemporaryDirectory(dir=beside)
-        with scratch as folder:
-            yield Path(folder)
+            made = unfinished(Path(self.root))
+            made.mkdir()
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made)
 
     def _move(self, source: Path, target: UPath) -> None:
         if not self.local:

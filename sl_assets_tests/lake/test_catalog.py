@@ -181,7 +181,8 @@ def test_store_is_rebuilt_where_it_is_not_current(lake, stale):
 
 def test_refreshing_leaves_nothing_beside(lake):
     refresh_catalog(lake)
-    assert {path.name for path in Path(lake.root).iterdir()} == {STORE, VIEWS, "experiment=_schema"}
+    assert {path.name for path in Path(lake.root).iterdir()} == {STORE, VIEWS, "experiment=_schema", ".work"}
+    assert not list(Path(lake.root).glob(".work/unfinished/*"))
 
 
 def test_statement_without_result_gives_an_empty_frame(lake):
