@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from sl_assets.errors import SlAssetsError
 
@@ -12,8 +12,20 @@ def holds_whole_model(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """PEFT's configuration of the adapter in ``folder``.
+class Shape(NamedTuple):
+    """What has to fit.
+
+    Attributes:
+        rank: of the adapter.
+        width: hidden size of the model that it is for; None where it leaves the queries alone.
+    """
+
+    rank: int
+    width: int | None
+
+
+def adapter_shape(folder: Path) -> Shape:
+    """The shape of the adapter in ``folder``.
 
     Raises:
         SlAssetsError: there is none, or its weights were cut short.
@@ -21,8 +33,22 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / "adapter_model.safetensors", "pt"):
-            config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
-            return config
+        rank = json.loads((folder / "adapter_config.json").read_text())["r"]
+        with safe_open(folder / "adapter_model.safetensors", "pt") as weights:
+            inputs = [name for name in weights.keys() if "q_proj.lora_A" in name]  # noqa: SIM118 - no dict
+            return Shape(rank, weights.get_slice(inputs[0]).get_shape()[1] if inputs else None)
     except (OSError, ValueError, SafetensorError) as error:
         raise SlAssetsError(f"no whole adapter in {folder} ({error}): materialise it again") from error
+
+
+def check_width(folder: Path, shape: Shape, width: int) -> None:
+    """Refuse an adapter of another model.
+
+    Raises:
+        SlAssetsError: it is for hidden states of another width.
+    """
+    if shape.width not in (None, width):
+        raise SlAssetsError(
+            f"the adapter in {folder} is for a model of width {shape.width}, and this one has {width}: "
+            "name the base_model that it was trained on"
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sl_assets.config import SamplerSettings
-from sl_assets.engines.adapters import holds_whole_model, read_adapter_config
+from sl_assets.engines.adapters import Shape, adapter_shape, check_width, holds_whole_model
 from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.engines.interfaces import Chat, Completion, Steering
 from sl_assets.engines.models import model_source, weights_fingerprint
@@ -79,28 +79,41 @@ class VllmSampler:
         """See `Sampler.sample`."""
         if steering is not None:
             raise SlAssetsError("vllm cannot steer: set sampler.engine to transformers, or leave steering out")
-        start = self._start
         if not chats:
             return []
+        start = self._start
+        shape = None
         if adapter is not None and holds_whole_model(adapter):
             start, adapter = start.with_model(str(adapter)), None
         elif adapter is not None:
-            self._check_rank(adapter)
+            shape = self._checked_shape(adapter)
         engine = start_engine(start)
+        if adapter is not None and shape is not None:
+            check_width(adapter, shape, engine.model_config.get_hidden_size())
+        prompts = _prompts(engine, chats)
+        self._check_length(max(len(prompt["prompt_token_ids"]) for prompt in prompts), max_tokens)
         outputs = engine.generate(
-            _prompts(engine, chats),
+            prompts,
             _parameters(max_tokens, temperature, row_seeds),
             lora_request=_lora_request(adapter),
             use_tqdm=False,
         )
         return [_completion(output.outputs[0]) for output in outputs]
 
-    def _check_rank(self, adapter: Path) -> None:
-        rank = read_adapter_config(adapter)["r"]
-        if rank > self._start.max_lora_rank:
+    def _checked_shape(self, adapter: Path) -> Shape:
+        shape = adapter_shape(adapter)
+        if shape.rank > self._start.max_lora_rank:
             raise SlAssetsError(
-                f"an adapter of rank {rank}, and vllm was started for {self._start.max_lora_rank} at most: "
-                f"set sampler.max_lora_rank (or VLLM_MAX_LORA_RANK) to {rank}"
+                f"an adapter of rank {shape.rank}, and vllm was started for {self._start.max_lora_rank} at most: "
+                f"set sampler.max_lora_rank (or VLLM_MAX_LORA_RANK) to {shape.rank}"
+            )
+        return shape
+
+    def _check_length(self, longest: int, max_tokens: int) -> None:
+        if (needed := longest + max_tokens) > self._start.max_length:
+            raise SlAssetsError(
+                f"a prompt of {longest:,} tokens and {max_tokens:,} to write are more than sampler.max_length "
+                f"{self._start.max_length:,}: set it to {needed:,}"
             )
 
 
