@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 KEY = "sk-planted-0123456789abcdef"
@@ -267,10 +267,12 @@ def _listed(things: list[Any], more: bool = False) -> dict[str, Any]:
     return {"object": "list", "data": things, "has_more": more}
 
 
+Kind = TypeVar("Kind", bound=OpenAIServer)
+
+
 @contextmanager
-def running() -> Iterator[OpenAIServer]:
-    """A server of its own for the block."""
-    server = OpenAIServer()
+def serving(server: Kind) -> Iterator[Kind]:
+    """Have ``server`` answer on a port of its own, for the block."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -312,3 +314,10 @@ def running() -> Iterator[OpenAIServer]:
         finally:
             http.shutdown()
             thread.join()
+
+
+@contextmanager
+def running() -> Iterator[OpenAIServer]:
+    """A server of its own for the block."""
+    with serving(OpenAIServer()) as server:
+        yield server
