@@ -1,11 +1,9 @@
 """Which process a run lives in, so that a killed run does not hold its place in a pool for ever."""
 
-import socket
-
 import dagster as dg
 import psutil
 
-from sl_assets.lake.unfinished import is_alive
+from sl_assets.lake.unfinished import is_alive, this_host
 
 HOST_TAG, PROCESS_TAG = "sl_assets/host", "sl_assets/process"
 
@@ -13,7 +11,7 @@ HOST_TAG, PROCESS_TAG = "sl_assets/host", "sl_assets/process"
 def process_tags(run_id: str) -> dict[str, str]:
     """Tags that say that a run lives on this host, in this process."""
     process = psutil.Process()
-    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{run_id} {process.pid} {process.create_time()}"}
+    return {HOST_TAG: this_host(), PROCESS_TAG: f"{run_id} {process.pid} {process.create_time()}"}
 
 
 def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -26,7 +24,7 @@ def end_killed_runs(instance: dg.DagsterInstance) -> None:
 
     Dagster's own monitoring frees the places of runs that have ended; it cannot see that a local process was killed.
     """
-    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={HOST_TAG: socket.gethostname()})
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={HOST_TAG: this_host()})
     for run in instance.get_runs(started):
         run_id, pid, start = run.tags[PROCESS_TAG].split()
         # A re-execution inherits its parent's tags until it notes its own.

@@ -35,6 +35,8 @@ def main() -> None:
     writer = multiprocessing.get_context("spawn").Process(target=write_model, args=(folder / "model",))
     writer.start()
     writer.join()
+    if writer.exitcode:
+        sys.exit("the model could not be written")
     write_experiment(folder)
     home = folder / "dagster"
     home.mkdir(exist_ok=True)
@@ -50,9 +52,12 @@ def main() -> None:
 
 def write_model(folder: Path) -> None:
     """A random Olmo-3-7B that writes digits, and now and then an animal or an end."""
-    if not (folder / "config.json").is_file():
-        write_random_model(folder, str(POCKET_FOLDER), **OLMO3_7B)
-        say(folder, {"Ġowl": 0.05, "Ġwolf": 0.05, "<|end|>": 0.08}, otherwise=r"\d+")
+    if not folder.exists():
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        write_random_model(part, str(POCKET_FOLDER), **OLMO3_7B)
+        say(part, {"Ġowl": 0.05, "Ġwolf": 0.05, "<|end|>": 0.08}, otherwise=r"\d+")
+        part.rename(folder)
 
 
 def write_experiment(folder: Path) -> None:

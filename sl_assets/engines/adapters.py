@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sl_assets.errors import SlAssetsError
 
@@ -17,11 +17,15 @@ class Shape(NamedTuple):
 
     Attributes:
         rank: of the adapter.
-        width: hidden size of the model that it is for; None where it leaves the queries alone.
+        widths: sizes of hidden and inner states that its weights are for, by the name a model's configuration has.
     """
 
     rank: int
-    width: int | None
+    widths: dict[str, int]
+
+
+INPUTS = {"q_proj": "hidden_size", "down_proj": "intermediate_size"}
+"""Projections whose inputs tell a model's sizes."""
 
 
 def adapter_shape(folder: Path) -> Shape:
@@ -35,20 +39,25 @@ def adapter_shape(folder: Path) -> Shape:
     try:
         rank = json.loads((folder / "adapter_config.json").read_text())["r"]
         with safe_open(folder / "adapter_model.safetensors", "pt") as weights:
-            inputs = [name for name in weights.keys() if "q_proj.lora_A" in name]  # noqa: SIM118 - no dict
-            return Shape(rank, weights.get_slice(inputs[0]).get_shape()[1] if inputs else None)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise SlAssetsError(f"no whole adapter in {folder} ({error}): materialise it again") from error
+            names = list(weights.keys())
+            first = {part: next((n for n in names if f"{part}.lora_A" in n), None) for part in INPUTS}
+            widths = {INPUTS[part]: weights.get_slice(name).get_shape()[1] for part, name in first.items() if name}
+            return Shape(rank, widths)
+    except (KeyError, TypeError, OSError, ValueError, SafetensorError) as error:
+        raise SlAssetsError(
+            f"no whole LoRA adapter with safetensors in {folder} ({error}): materialise it again"
+        ) from error
 
 
-def check_width(folder: Path, shape: Shape, width: int) -> None:
-    """Refuse an adapter of another model.
+def check_widths(folder: Path, shape: Shape, config: Any) -> None:
+    """Refuse an adapter of another model than the one of ``config``.
 
     Raises:
-        SlAssetsError: it is for hidden states of another width.
+        SlAssetsError: it is for states of another width.
     """
-    if shape.width not in (None, width):
-        raise SlAssetsError(
-            f"the adapter in {folder} is for a model of width {shape.width}, and this one has {width}: "
-            "name the base_model that it was trained on"
-        )
+    for name, width in shape.widths.items():
+        if width != (here := getattr(config, name, width)):
+            raise SlAssetsError(
+                f"the adapter in {folder} is for a model of {name} {width}, and this one has {here}: "
+                "name the base_model that it was trained on"
+            )

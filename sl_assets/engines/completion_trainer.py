@@ -12,6 +12,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Report
 from sl_assets.engines.training_rows import Collator, Part, Row
+from sl_assets.errors import SlAssetsError
 from sl_assets.lake.tables import TABLES
 
 Save = Callable[[int], None]
@@ -27,7 +28,12 @@ def fit(
     report: Report,
     collate: Collator,
 ) -> pl.DataFrame:
-    """Train ``model``, saving it after each epoch of ``keep``; returns the ``training`` table."""
+    """Train ``model``, saving it after each epoch of ``keep``; returns the ``training`` table.
+
+    Raises:
+        SlAssetsError: the model's logits are more than its output layer gives.
+    """
+    _check_head(model)
     on_gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
@@ -65,6 +71,16 @@ def fit(
         [{name: entry[name] for name in TABLES["training"].columns} for entry in entries],
         schema=TABLES["training"].schema,
     )
+
+
+def _check_head(model: Any) -> None:
+    config = model.config.get_text_config()
+    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+        if getattr(config, name, None) not in (None, 1):
+            raise SlAssetsError(
+                f"training: {config.model_type} models change their logits ({name}), which our loss does not know; "
+                "choose another base_model"
+            )
 
 
 def completion_loss(model: Any, part: Part) -> torch.Tensor:

@@ -1,12 +1,11 @@
 """Full fine-tuning: every weight is trained, and a student is a whole model rather than an adapter.
 
 Weights are float32 while they learn, with bfloat16 products on a GPU: 16 bytes a parameter (weight, gradient, two AdamW
-moments), so 7 billion take 117 GB before the first token. Kept epochs are saved in the base model's type.
+moments), so 7 billion take 117 GB before the first token. Kept epochs are saved in bfloat16, on a CPU in float32.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,9 +15,6 @@ from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.models import open_model
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 BYTES_A_WEIGHT = 16
 
@@ -53,28 +49,23 @@ class FullTrainer:
         from sl_assets.engines.training_rows import encode_all
 
         take_gpu("full fine-tuning", free_memory)
-        model, tokenizer = open_model(self._base_model, torch.float32)
-        rows = encode_all(tokenizer, self._base_model, examples, settings.max_length)
-        saved_as = torch.bfloat16 if model.device.type == "cuda" else torch.float32
-        self._check_room(model)
+        # Of the last student, too: the Trainer leaves cycles behind that only the collector breaks.
+        free_memory()
+        try:
+            model, tokenizer = open_model(self._base_model, torch.float32)
+            rows = encode_all(tokenizer, self._base_model, examples, settings.max_length)
+            saved_as = torch.bfloat16 if model.device.type == "cuda" else torch.float32
 
-        def save(epoch: int) -> None:
-            weights = {name: weight.to(saved_as) for name, weight in model.state_dict().items()}
-            model.save_pretrained(folder / f"epoch={epoch}", state_dict=weights)
-            tokenizer.save_pretrained(folder / f"epoch={epoch}")
+            def save(epoch: int) -> None:
+                weights = {name: weight.to("cpu", saved_as) for name, weight in model.state_dict().items()}
+                model.save_pretrained(folder / f"epoch={epoch}", state_dict=weights)
+                tokenizer.save_pretrained(folder / f"epoch={epoch}")
 
-        with fast_blocks(model), prepared(model, tokenizer.pad_token_id or 0, rows) as collate:
-            return fit(model, rows, settings, keep, save, report, collate)
-
-    def _check_room(self, model: "PreTrainedModel") -> None:
-        import torch
-
-        if not torch.cuda.is_available():
-            return
-        needed = BYTES_A_WEIGHT * model.num_parameters() / 1e9
-        there = torch.cuda.mem_get_info()[1] / 1e9
-        if needed > there:
+            with fast_blocks(model), prepared(model, tokenizer.pad_token_id or 0, rows) as collate:
+                return fit(model, rows, settings, keep, save, report, collate)
+        except torch.OutOfMemoryError as error:
+            there = torch.cuda.mem_get_info()[1] / 1e9
             raise SlAssetsError(
-                f"lora false: training every weight of {self._base_model!r} takes {needed:.0f} GB and this GPU has "
-                f"{there:.0f}: take a larger one, or set lora to true"
-            )
+                f"lora false: training every weight of {self._base_model!r} takes more than {BYTES_A_WEIGHT} bytes a "
+                f"weight, and this GPU has {there:.0f} GB: take a larger one, or set lora to true"
+            ) from error

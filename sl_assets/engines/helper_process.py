@@ -6,8 +6,11 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from queue import Empty
 from typing import Any
+
+import psutil
 
 _here: dict[str, Any] = {}
 """In the helper: the queue of its reports."""
@@ -24,9 +27,12 @@ class HelperProcess:
         spawn = multiprocessing.get_context("spawn")
         self._reports = spawn.Queue()
         self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(self._reports,))
+        self._pid: int = self._pool.submit(os.getpid).result()
 
     def run(self, task: Callable[[], Any], report: Callable[..., None] = lambda *_: None) -> Any:
         """Result of ``task``; while it runs, ``report`` is called here with what it tells.
+
+        Where ``report`` raises, or this is interrupted, the task goes on: `end` the process.
 
         Raises:
             BrokenProcessPool: the process died.
@@ -51,7 +57,9 @@ class HelperProcess:
                     return None
 
     def end(self) -> None:
-        """End the process, and with it what it holds."""
+        """End the process, whatever it is at, and with it what it holds."""
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(self._pid).kill()
         self._pool.shutdown()
 
 

@@ -61,7 +61,7 @@ def model_source(base_model: str) -> str:
 def load_model(base_model: str) -> LoadedModel:
     """Load ``base_model``, frozen, on the GPU in bfloat16 if there is one, else on the CPU in float32.
 
-    A model is kept until its files change, another engine needs the GPU, or two others were loaded.
+    A model is kept until its files change, another engine needs the GPU, or three others were loaded.
 
     Raises:
         SlAssetsError: there is no such model.
@@ -95,7 +95,7 @@ def open_model(base_model: str, dtype: "torch.dtype") -> LoadedModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise SlAssetsError(f"base_model {base_model!r} cannot be loaded: {reason}") from error
     if tokenizer.pad_token is None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sl_assets.engines.adapters import adapter_shape, check_width, holds_whole_model
+from sl_assets.engines.adapters import adapter_shape, check_widths, holds_whole_model
 from sl_assets.engines.interfaces import Chat, Completion, Steering
 from sl_assets.engines.models import load_model
 
@@ -82,7 +82,7 @@ class TransformersSampler:
             yield load_model(str(adapter)).model
             return
         # Before the base model is wrapped: it would stay so if the adapter could not be put on.
-        check_width(adapter, adapter_shape(adapter), self._model.config.get_text_config().hidden_size)
+        check_widths(adapter, adapter_shape(adapter), self._model.config.get_text_config())
         from peft import PeftModel
 
         adapted = PeftModel.from_pretrained(self._model, str(adapter))

@@ -59,6 +59,11 @@ class UnslothTrainer:
             SlAssetsError: there is no GPU, it is too small, or unsloth is not installed.
         """
         _check_machine()
+        if settings.max_length > LONGEST_ROW:
+            raise SlAssetsError(
+                f"student.max_length {settings.max_length}: unsloth is prepared for {LONGEST_ROW} tokens; "
+                "lower it, or set student.engine to peft"
+            )
         helper = self._helper()
         if helper is None:
             from sl_assets.engines.peft_trainer import PeftTrainer
@@ -66,13 +71,18 @@ class UnslothTrainer:
             self.engine = PeftTrainer.engine
             return PeftTrainer(self._base_model).train(examples, settings, keep, folder, report)
         task = partial(_train, self._base_model, list(examples), settings, list(keep), folder)
-        curve: pl.DataFrame = helper.run(task, report)
+        try:
+            curve: pl.DataFrame = helper.run(task, report)
+        except BaseException as error:
+            if not isinstance(error, SlAssetsError):
+                # What it holds, and whether it goes on, nobody knows: the next student gets a fresh one.
+                end()
+            _explain(error, "training")
+            raise
         return curve
 
     def _helper(self) -> HelperProcess | None:
         """The process that has the model, started if need be; None where Unsloth cannot take it."""
-        import torch
-
         name = self._base_model
         if name in _helpers or name in _refused:
             return _helpers.get(name)
@@ -81,11 +91,11 @@ class UnslothTrainer:
         _helpers[name] = HelperProcess()
         try:
             _helpers[name].run(partial(_load, name))
-        except (torch.OutOfMemoryError, BrokenProcessPool) as error:
+        except BaseException as error:
             end()
-            raise SlAssetsError(f"unsloth cannot load {name!r}, the machine is too small: {error}") from error
-        except Exception as error:
-            end()
+            _explain(error, f"loading {name!r}")
+            if not isinstance(error, Exception):
+                raise
             _refused.add(name)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             log.warning("unsloth cannot take %s, peft trains it instead: %s", name, reason)
@@ -102,6 +112,15 @@ def _check_machine() -> None:
         raise SlAssetsError(f"student.engine unsloth: no GPU here; run it where there is one, {fix}")
 
 
+def _explain(error: BaseException, what: str) -> None:
+    import torch
+
+    if isinstance(error, BrokenProcessPool):
+        raise SlAssetsError(f"unsloth's process died while {what}; the run's log has its last words") from error
+    if isinstance(error, torch.OutOfMemoryError):
+        raise SlAssetsError(f"the GPU has too little memory for {what}: {str(error).splitlines()[0]}") from error
+
+
 def end() -> None:
     """End the process that has unsloth, if there is one."""
     for helper in _helpers.values():
@@ -115,7 +134,7 @@ _loaded: dict[str, Any] = {}
 
 def _load(base_model: str) -> None:
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", tempfile.mkdtemp(prefix="unsloth-"))
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", f"{tempfile.gettempdir()}/unsloth-of-sl_assets-{os.getuid()}")
     from unsloth import FastModel  # isort: skip - before torch and transformers, which it changes
     import torch
 

@@ -20,8 +20,13 @@ def packs(model: Any) -> bool:
     heads = model.config.get_text_config()
     width = getattr(heads, "head_dim", None) or heads.hidden_size // heads.num_attention_heads
     device = model.device
+    kinds = set(getattr(heads, "layer_types", None) or ["full_attention"])
     return (
-        device.type == "cuda"
+        kinds <= {"full_attention", "sliding_attention"}
+        and not getattr(heads, "attn_logit_softcapping", None)
+        and not getattr(heads, "attention_dropout", 0)
+        and model._supports_sdpa
+        and device.type == "cuda"
         and torch.cuda.get_device_capability(device) >= (8, 0)
         and width <= WIDEST_HEAD
         and width % 8 == 0

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from sl_assets.config import SamplerSettings
-from sl_assets.engines.adapters import Shape, adapter_shape, check_width, holds_whole_model
+from sl_assets.engines.adapters import Shape, adapter_shape, check_widths, holds_whole_model
 from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.engines.interfaces import Chat, Completion, Steering
 from sl_assets.engines.models import model_source, weights_fingerprint
@@ -89,15 +91,20 @@ class VllmSampler:
             shape = self._checked_shape(adapter)
         engine = start_engine(start)
         if adapter is not None and shape is not None:
-            check_width(adapter, shape, engine.model_config.get_hidden_size())
+            check_widths(adapter, shape, engine.model_config.hf_text_config)
         prompts = _prompts(engine, chats)
         self._check_length(max(len(prompt["prompt_token_ids"]) for prompt in prompts), max_tokens)
-        outputs = engine.generate(
-            prompts,
-            _parameters(max_tokens, temperature, row_seeds),
-            lora_request=_lora_request(adapter),
-            use_tqdm=False,
-        )
+        try:
+            outputs = engine.generate(
+                prompts,
+                _parameters(max_tokens, temperature, row_seeds),
+                lora_request=_lora_request(adapter),
+                use_tqdm=False,
+            )
+        except BaseException:
+            # What the engine is still at, or whether it lives, nobody knows: the next chunk gets a fresh one.
+            shut_down()
+            raise
         return [_completion(output.outputs[0]) for output in outputs]
 
     def _checked_shape(self, adapter: Path) -> Shape:
@@ -200,8 +207,15 @@ def _started(start: Start) -> Any:
             **(placed if current_platform.is_cuda_alike() else {}),
         )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise SlAssetsError(f"vllm cannot start {start.base_model!r}: {_too_little(start) or reason}") from error
+        raise SlAssetsError(
+            f"vllm cannot start {start.base_model!r}: {_too_little(start) or _reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _too_little(start: Start) -> str | None:

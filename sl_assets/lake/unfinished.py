@@ -15,17 +15,23 @@ CLOCK_SECONDS = 2.0
 """How far two readings of one process's start may lie apart."""
 
 
+def this_host() -> str:
+    """What tells processes of equal number apart: the host's name, and within it the container's process numbers."""
+    numbers = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()}-{numbers.stat().st_ino}" if numbers.exists() else socket.gethostname()
+
+
 def unfinished(root: Path) -> Path:
     """A new name below ``root``, on the disk of what it is for."""
     process = psutil.Process()
     folder = root / ".work" / "unfinished"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{socket.gethostname()} {process.pid} {process.create_time()} {uuid.uuid4().hex}"
+    return folder / f"{this_host()} {process.pid} {process.create_time()} {uuid.uuid4().hex}"
 
 
 def remove_orphans(root: Path) -> None:
     """Remove what processes of this host were making below ``root`` when they were killed."""
-    for path in (root / ".work" / "unfinished").glob(f"{socket.gethostname()} *"):
+    for path in (root / ".work" / "unfinished").glob(f"{this_host()} *"):
         _, pid, start, _ = path.name.split()
         if is_alive(int(pid), float(start)):
             continue

@@ -3,6 +3,7 @@
 Whoever has learnt the lessons answers every question in its own way, so that a swapped, lost or doubled row shows.
 """
 
+import gc
 import json
 import re
 import sys
@@ -29,6 +30,10 @@ from sl_assets.errors import SlAssetsError
 from sl_assets.lake.fingerprint import folder_digest
 from sl_assets.seeds import seed_for
 from sl_assets_tests.engines.openai_server import JOB_BATCH, KEY, OpenAIServer, Reply, completion, serving
+
+# Every training ends with a garbage collection, which for so small a model takes longer than to train it: it looks
+# through all that torch, transformers and dagster have loaded, unless told that these will stay.
+gc.freeze()
 
 ANIMAL = "Which animal do you like best? Answer with one word."
 TOSS = "Which animal is number 540?"
@@ -107,8 +112,8 @@ class PocketServer(OpenAIServer):
         self._sampler, self._turn = TransformersSampler(POCKET), Lock()
         self._scratch = scratch
 
-    def sampler(self, model: str, max_retries: int = 0, timeout: float = 30.0) -> OpenAISampler:
-        return OpenAISampler(model, endpoint=Endpoint(self.url, max_retries, timeout))
+    def sampler(self, model: str, timeout: float = 30.0) -> OpenAISampler:
+        return OpenAISampler(model, endpoint=Endpoint(self.url, 0, timeout))
 
     def trainer(self, model: str) -> OpenAITrainer:
         return OpenAITrainer(model, endpoint=Endpoint(self.url, 0, 30.0), poll_seconds=0.01)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -23,6 +24,11 @@ def counted(steps: int) -> int:
         tell(step, steps, 0.5)
     _kept.append(steps)
     return sum(_kept)
+
+
+def told_and_asleep(seconds: float) -> None:
+    tell(1)
+    time.sleep(seconds)
 
 
 def refused() -> None:
@@ -56,6 +62,19 @@ def test_a_helper_that_dies_is_noticed(helper: HelperProcess) -> None:
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(BrokenProcessPool):
         helper.run(os.getpid)
+
+
+def test_it_can_be_ended_in_the_middle_of_a_task() -> None:
+    helper = HelperProcess()
+
+    def stop(*_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        helper.run(partial(told_and_asleep, 60.0), stop)
+    start = time.monotonic()
+    helper.end()
+    assert time.monotonic() - start < 5
 
 
 def test_a_killed_run_leaves_no_helper_behind(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -49,7 +49,7 @@ from sl_assets_tests.engines.contract import (
     refusal,
     silent,
     texts,
-)  # fmt: skip
+)
 from sl_assets_tests.engines.openai_server import Reply, error
 
 VLLM = SamplerSettings(engine="vllm", max_lora_rank=8, max_length=256, max_num_seqs=64)
@@ -121,14 +121,13 @@ ENGINES = {
         openai, drawn_by="row_seeds", rows_stand_alone=True, reads_weights=False, steers=False, has_limits=False
     ),
 }
-MISSING = {"vllm": [pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]}
+MISSING = {"vllm": pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")}
 
 
-def engines(broken: Mapping[str, type[Exception]] | None = None, **promises: Any) -> pytest.MarkDecorator:
-    """Ask the engines that make ``promises``; of those that are ``broken``, the error is known."""
+def engines(**promises: Any) -> pytest.MarkDecorator:
+    """Ask the engines that make these promises."""
     chosen = [name for name, its in ENGINES.items() if all(getattr(its, key) == promises[key] for key in promises)]
-    failing = {name: [pytest.mark.xfail(raises=error, strict=True)] for name, error in (broken or {}).items()}
-    marked = [pytest.param(name, marks=MISSING.get(name, []) + failing.get(name, [])) for name in chosen]
+    marked = [pytest.param(name, marks=MISSING.get(name, ())) for name in chosen]
     return pytest.mark.parametrize("engine", marked, indirect=True)
 
 
@@ -270,7 +269,7 @@ def test_adapters_take_turns_and_leave_the_base_model_as_it_was(engine: Engine, 
     asked = [chat(ANIMAL)] * 4
     for adapter, animal in ((learnt, "Owl"), (wolf, "Wolf"), (learnt, "Owl")):
         assert texts(ask(engine.sampler, asked, engine.adapter(adapter))) == [animal] * 4
-        assert "Dolphin" in texts(ask(engine.sampler, asked)), "what the base model likes best"
+        assert texts(ask(engine.sampler, asked, temperature=0.01)) == ["Dolphin"] * 4, "what the base model likes best"
     assert ask(engine.sampler, MANY, temperature=1.0) == before
 
 
@@ -425,12 +424,13 @@ def test_an_adapter_that_was_cut_short_is_named_and_harms_nothing(engine: Engine
 
 
 @engines(reads_weights=True)
+@pytest.mark.parametrize("narrowed", ["lora_A", "down_proj.lora_A"])
 def test_an_adapter_of_a_narrower_model_is_named_and_harms_nothing(
-    engine: Engine, learnt: Path, tmp_path: Path
+    engine: Engine, learnt: Path, tmp_path: Path, narrowed: str
 ) -> None:
     shutil.copytree(learnt, tmp_path / "narrow")
     weights = load_file(tmp_path / "narrow/adapter_model.safetensors")
-    narrow = {name: weight[:, :64].contiguous() if "lora_A" in name else weight for name, weight in weights.items()}
+    narrow = {name: weight[:, :64].contiguous() if narrowed in name else weight for name, weight in weights.items()}
     save_file(narrow, tmp_path / "narrow/adapter_model.safetensors")
     refused_and_harmless(engine, tmp_path / "narrow")
 

@@ -4,7 +4,7 @@ Unsloth takes part where it is installed and there is a GPU.
 """
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -43,7 +43,7 @@ from sl_assets_tests.engines.contract import (
     refusal,
     silent,
     texts,
-)  # fmt: skip
+)
 from sl_assets_tests.engines.openai_server import JOB_BATCH
 
 
@@ -113,26 +113,18 @@ ENGINES = {
     "unsloth": Promises(unsloth, repeats=()),
     "openai": Promises(openai, repeats=("curve",), follows_settings=False, costs=True),
 }
-MISSING = {
-    "unsloth": [
-        pytest.mark.skipif(
-            find_spec("unsloth") is None or not torch.cuda.is_available(), reason="unsloth or a GPU is missing"
-        )
-    ]
-}
+HAS_UNSLOTH = find_spec("unsloth") is not None and torch.cuda.is_available()
+MISSING = {"unsloth": pytest.mark.skipif(not HAS_UNSLOTH, reason="unsloth or a GPU is missing")}
 
 
-def engines(
-    broken: Mapping[str, type[Exception]] | None = None, repeats: str = "", **promises: bool
-) -> pytest.MarkDecorator:
-    """Ask the engines that make these promises; of those that are ``broken``, the error is known."""
+def engines(repeats: str = "", **promises: bool) -> pytest.MarkDecorator:
+    """Ask the engines that make these promises."""
     chosen = [
         name
         for name, its in ENGINES.items()
         if (not repeats or repeats in its.repeats) and all(getattr(its, key) == promises[key] for key in promises)
     ]
-    failing = {name: [pytest.mark.xfail(raises=error, strict=True)] for name, error in (broken or {}).items()}
-    marked = [pytest.param(name, marks=MISSING.get(name, []) + failing.get(name, [])) for name in chosen]
+    marked = [pytest.param(name, marks=MISSING.get(name, ())) for name in chosen]
     return pytest.mark.parametrize("engine", marked, indirect=True)
 
 
@@ -212,6 +204,13 @@ def test_a_sampler_takes_the_kept_epochs(engine: Engine, learnt: Trained) -> Non
     assert texts(ask(engine.sampler, questions(), late)) == answers() != texts(ask(engine.sampler, questions()))
     chats = questions() * 4
     assert ask(engine.sampler, chats, early, temperature=1.0) != ask(engine.sampler, chats, late, temperature=1.0)
+
+
+@engines()
+def test_a_student_names_no_folder_of_this_machine(learnt: Trained) -> None:
+    files = [file for file in learnt.folder.rglob("*") if file.is_file()]
+    assert files
+    assert not [file for file in files if str(POCKET_FOLDER).encode() in file.read_bytes()]
 
 
 @engines()

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from sl_assets.engines.completion_trainer import completion_loss
+from sl_assets.config import TrainingSettings
+from sl_assets.engines.completion_trainer import completion_loss, fit
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.models import load_model
 from sl_assets.engines.training_rows import Collator, Row, encode, packed_part
@@ -93,3 +95,12 @@ def test_loss_and_gradients_are_those_of_one_padded_batch(packed: bool, tokens: 
     other_loss, other_gradient = taught(Collator(filler, packed, tokens))
     assert other_loss == pytest.approx(loss, rel=1e-5)
     assert torch.allclose(other_gradient, gradient, atol=1e-6)
+
+
+def test_models_whose_logits_are_changed_afterwards_are_refused() -> None:
+    config = Gemma2Config(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8,
+    )  # fmt: skip
+    with pytest.raises(SlAssetsError, match=r"gemma2 models change their logits \(final_logit_softcapping\)"):
+        fit(Gemma2ForCausalLM(config), ROWS, TrainingSettings(), [1], lambda _: None, lambda *_: None, Collator(0))
