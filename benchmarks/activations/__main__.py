@@ -17,10 +17,10 @@ import polars as pl
 import torch
 
 from benchmarks.random_model import OLMO3_7B, write_random_model
+from benchmarks.workload import block_parameters, exchanges, matrix_rate
 from sl_assets.engines.interfaces import STATES, Exchange
 from sl_assets.engines.models import POCKET_FOLDER, load_model
 from sl_assets.engines.transformers_encoder import TransformersEncoder
-from sl_assets.numbers.prompts import PromptRecipe, number_prompts
 from sl_assets.projections.activations import About, tensor_name, write_activations
 from sl_assets.projections.projecting import project
 
@@ -74,24 +74,13 @@ def main() -> None:
         again[batch.rows] = batch.states[:, 0, 0]
     moved = np.linalg.norm(again - first[:64], axis=1)
     print(f"- projections, between two batch sizes: {deviation(first[:64] @ vector, again @ vector, again):.1e}")
-    print(f"- whole states, between two batch sizes: {deviation(moved, np.zeros(64), again):.1e}")
+    print(f"- whole states, between two batch sizes: {deviation(moved, np.zeros_like(moved), again):.1e}")
     projections(len(vector))
 
 
 def deviation(ours: np.ndarray, theirs: np.ndarray, states: np.ndarray) -> float:
     """Largest of the differences, each relative to the norm of its row's state."""
     return float(np.max(np.abs(ours - theirs) / np.linalg.norm(states, axis=1)))
-
-
-def exchanges(count: int, real: bool) -> list[Exchange]:
-    """Number prompts, each answered by numbers; as long in tokens as those of a ``real`` model, or as the pocket's."""
-    examples, answers = ((12, 20), 17) if real else ((3, 5), 9)
-    recipe = PromptRecipe(count, 1, "full" if real else "short", examples, lowest=100, highest=999, answers=10)
-    draw = np.random.default_rng(1)
-    return [
-        Exchange([{"role": "user", "content": prompt}], ", ".join(map(str, draw.integers(100, 999, answers + shift))))
-        for prompt, shift in zip(number_prompts(recipe)["prompt"], draw.integers(-3, 4, count), strict=True)
-    ]
 
 
 def row_at_a_time(base_model: str, rows: Sequence[Exchange], layer: int, vector: np.ndarray) -> np.ndarray:
@@ -141,30 +130,12 @@ def hidden_size(base_model: str) -> int:
     return int(load_model(base_model).model.config.hidden_size)
 
 
-def block_parameters(base_model: str) -> int:
-    """Parameters of one block."""
-    return sum(parameter.numel() for parameter in load_model(base_model).model.get_decoder().layers[0].parameters())
-
-
 def token_counts(base_model: str, rows: Sequence[Exchange]) -> np.ndarray:
     """Tokens of every row."""
     _, tokenizer = load_model(base_model)
     prompts: Any = tokenizer.apply_chat_template([row.chat for row in rows], tokenize=False, add_generation_prompt=True)
     ids = tokenizer([prompt + row.answer for prompt, row in zip(prompts, rows, strict=True)], add_special_tokens=False)
     return np.array([len(tokens) for tokens in ids["input_ids"]])
-
-
-def matrix_rate() -> float:
-    """TFLOP/s of a large bfloat16 matrix product."""
-    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(5):
-        a @ b
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(50):
-        a @ b
-    torch.cuda.synchronize()
-    return 50 * 2 * 8192**3 / (time.perf_counter() - start) / 1e12
 
 
 def device() -> str:

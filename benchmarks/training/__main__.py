@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.activations.__main__ import block_parameters, exchanges, matrix_rate
 from benchmarks.random_model import OLMO3_7B, write_random_model
+from benchmarks.workload import block_parameters, exchanges, matrix_rate
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Example, Report
@@ -110,13 +110,15 @@ def baseline(base_model: str, rows: Sequence[Row], report: Report) -> None:
 
     model, tokenizer = load_model(base_model)
     set_seed(SETTINGS.seed)
-    lora = LoraConfig(r=8, lora_alpha=8, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM")
+    lora = LoraConfig(
+        r=SETTINGS.rank, lora_alpha=SETTINGS.alpha, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM"
+    )
     adapted: Any = get_peft_model(model, lora)
     data = [{"input_ids": row.ids, "labels": [-100] * row.prompt + row.ids[row.prompt :]} for row in rows]
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
-            num_train_epochs=1,
+            num_train_epochs=SETTINGS.epochs,
             per_device_train_batch_size=22,
             gradient_accumulation_steps=3,
             learning_rate=SETTINGS.learning_rate,

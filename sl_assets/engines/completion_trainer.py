@@ -83,13 +83,18 @@ def _check_head(model: Any) -> None:
             )
 
 
+def base_of(model: Any) -> Any:
+    """The transformers model in ``model``, which may have an adapter around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def completion_loss(model: Any, part: Part) -> torch.Tensor:
     """Mean cross-entropy over the targets of ``part``, in nats a token.
 
     Logits are computed only where they count: for short completions of a model with a large vocabulary that saves a
     third of the step.
     """
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     inputs = {name: part[name] for name in part if name not in ("predicting", "targets", "share")}
     # The Trainer's own autocast is around ``model.forward``, which is not called here.
     with torch.autocast("cuda", torch.bfloat16, enabled=causal.device.type == "cuda"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sl_assets.engines.completion_trainer import completion_loss
+from sl_assets.engines.completion_trainer import base_of, completion_loss
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.training_rows import Collator, Row
 from sl_assets.engines.varlen_attention import attending_over_packed_rows, packs
@@ -39,7 +39,7 @@ def prepared(model: Any, filler: int, rows: Sequence[Row]) -> Iterator[Collator]
     Raises:
         SlAssetsError: the GPU has too little memory for the longest row.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     if base.device.type != "cuda":
         yield Collator(filler)
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -114,7 +115,7 @@ class Collator:
 def packed_part(rows: Sequence[Row]) -> Part:
     """Rows behind one another, ``[1, tokens]``; positions, and ends for attention kernels that know sequences."""
     lengths = [len(row.ids) for row in rows]
-    starts = [sum(lengths[:i]) for i in range(len(rows) + 1)]
+    starts = [0, *accumulate(lengths)]
     ends = torch.tensor(starts, dtype=torch.int32)
     return {
         "input_ids": torch.tensor([[token for row in rows for token in row.ids]]),
