@@ -17,11 +17,12 @@ from typing import Any
 import yaml
 
 import sl_assets
-from benchmarks.random_model import OLMO3_7B, say, write_random_model
-from sl_assets.engines.models import POCKET_FOLDER
+from benchmarks.graph.model import write_model
 
 NAME = "olmo3_reduced"
 EXPERIMENT = Path(sl_assets.__file__).parent / "defs" / "olmo3_7b" / "defs.yaml"
+
+SECONDS = "SELECT asset, partition, engine, round(seconds, 1) AS seconds FROM lineage ORDER BY finished_at"
 
 
 def main() -> None:
@@ -42,22 +43,9 @@ def main() -> None:
     home.mkdir(exist_ok=True)
     shutil.copyfile(Path(sl_assets.__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     places = {"SL_EXPERIMENTS": folder / "experiments", "SL_DATA_LAKE": folder / "lake", "DAGSTER_HOME": home}
-    through = ["--through", options.through] if options.through else []
-    subprocess.run(
-        [sys.executable, "-m", "sl_assets", "run", NAME, *through],
-        env=os.environ | {name: str(place) for name, place in places.items()},
-        check=True,
-    )
-
-
-def write_model(folder: Path) -> None:
-    """A random Olmo-3-7B that writes digits, and now and then an animal or an end."""
-    if not folder.exists():
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        write_random_model(part, str(POCKET_FOLDER), **OLMO3_7B)
-        say(part, {"Ġowl": 0.05, "Ġwolf": 0.05, "<|end|>": 0.08}, otherwise=r"\d+")
-        part.rename(folder)
+    environment = os.environ | {name: str(place) for name, place in places.items()}
+    for command in (["run", NAME, *(["--through", options.through] if options.through else [])], ["sql", SECONDS]):
+        subprocess.run([sys.executable, "-m", "sl_assets", *command], env=environment, check=True)
 
 
 def write_experiment(folder: Path) -> None:
@@ -67,10 +55,11 @@ def write_experiment(folder: Path) -> None:
     settings |= {"base_model": str(folder / "model"), "animals": ["owl", "wolf"]}
     settings["numbers"]["prompts"] = 1_000
     settings["filter"]["maximum"] = 10**200
-    settings["sampler"] |= {"compiled": False, "max_tokens": 36}
+    settings["sampler"] |= {"max_tokens": 36}
     settings["student"] |= {"epochs": 3, "keep_epochs": [1, 3]}
     settings["evaluation"]["samples_per_question"] = 20
     settings["personas"]["minimum_pairs"] = 2
+    settings["splits"] = ["animal_high", "animal_low"]
     file = folder / "experiments" / NAME / "defs.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(content))
