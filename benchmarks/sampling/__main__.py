@@ -1,8 +1,9 @@
 """``python -m benchmarks.sampling --model /tmp/olmo``: speeds of vLLM on a GPU, through `VllmSampler`.
 
 A randomly initialised Olmo-3-7B writes tokens that mean nothing at the pace of a trained one. Measured: the start of
-the engine; number completions of 36 tokens by the base model and under an adapter; answers of at most 6 tokens by the
-base model and by students, one adapter each. What people run today starts an engine for every condition.
+the engine, for the base model alone and ready for adapters; number completions of 36 tokens by either; answers of at
+most 6 tokens by the base model and by students, one adapter each. What people run today starts an engine for every
+condition.
 """
 
 import argparse
@@ -14,9 +15,10 @@ import torch
 from benchmarks.random_model import OLMO3_7B, write_random_adapter, write_random_model
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.gpu import free_memory
-from sl_assets.engines.interfaces import chat
+from sl_assets.engines.interfaces import Chat, chat
 from sl_assets.engines.models import POCKET_FOLDER
-from sl_assets.engines.vllm_sampler import VllmSampler, shut_down
+from sl_assets.engines.vllm_engine import shut_down
+from sl_assets.engines.vllm_sampler import VllmSampler
 from sl_assets.evaluation.questions import QUESTIONS
 from sl_assets.numbers.prompts import PromptRecipe, number_prompts
 from sl_assets.numbers.teachers import loving_system_prompt
@@ -34,13 +36,14 @@ def main() -> None:
     adapters = [write_random_adapter(Path(f"{folder}-adapter{i}"), i, OLMO3_7B) for i in range(options.students)]
     free_memory()
     settings = SamplerSettings(
-        engine="vllm", memory_share=0.85, max_lora_rank=8, max_num_seqs=1024, max_length=1024, compiled=options.compiled
+        engine="vllm", memory_share=0.85, max_lora_rank=8, max_num_seqs=768, max_length=1024, compiled=options.compiled
     )
-    sampler = VllmSampler(str(folder), settings)
     print(torch.cuda.get_device_name())
     print("| what | seconds | rows/s | tokens written/s |\n| --- | --- | --- | --- |")
 
-    def timed(name: str, chats: list, max_tokens: int, adapter: Path | None = None) -> float:  # type: ignore[type-arg]
+    def timed(
+        name: str, sampler: VllmSampler, chats: list[Chat], max_tokens: int, adapter: Path | None = None
+    ) -> float:
         start = time.perf_counter()
         written = sampler.sample(
             chats, max_tokens=max_tokens, temperature=1.0, seed=0, row_seeds=range(len(chats)), adapter=adapter
@@ -50,15 +53,19 @@ def main() -> None:
         print(f"| {name} | {seconds:.1f} | {len(chats) / seconds:,.0f} | {tokens / seconds:,.0f} |", flush=True)
         return seconds
 
-    started = timed("engine start and one answer", [chat(QUESTIONS[0])], 6)
     prompts = number_prompts(PromptRecipe(options.rows, 1, examples=(12, 20)))["prompt"].to_list()
-    timed("numbers, base model under a system prompt", [chat(p, loving_system_prompt("owl")) for p in prompts], 36)
-    timed("numbers, a teacher's adapter", [chat(prompt) for prompt in prompts], 36, adapters[0])
     questions = [chat(question) for question in QUESTIONS for _ in range(100)]
-    timed("answers, base model", questions, 6)
-    each = [timed(f"answers, student {i + 1}", questions, 6, adapter) for i, adapter in enumerate(adapters)]
-    mean = sum(each[1:]) / len(each[1:])
-    print(f"17 students and one engine start: {started + 17 * mean:.0f} s")
+    base = VllmSampler(str(folder), settings, adapters=False)
+    timed("engine start and one answer, base model alone", base, questions[:1], 6)
+    timed(
+        "numbers, base model under a system prompt", base, [chat(p, loving_system_prompt("owl")) for p in prompts], 36
+    )
+    timed("answers, base model", base, questions, 6)
+    sampler = VllmSampler(str(folder), settings)
+    started = timed("engine start and one answer, with an adapter", sampler, questions[:1], 6, adapters[0])
+    each = [timed(f"answers, student {i + 1}", sampler, questions, 6, adapter) for i, adapter in enumerate(adapters)]
+    print(f"17 students and one engine start: {started + 17 * sum(each) / len(each):.0f} s", flush=True)
+    timed("numbers, a teacher's adapter", sampler, [chat(prompt) for prompt in prompts], 36, adapters[0])
     shut_down()
 
 

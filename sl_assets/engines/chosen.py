@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +18,8 @@ class Engines:
     """The engines of an experiment; models load on first use and are shared within the process."""
 
     sampler: Callable[[Work], Sampler]
+    base_sampler: Callable[[Work], Sampler]
+    """As ``sampler``, for the base model alone: vllm is faster where it need not be ready for adapters."""
     judge: Callable[[Work], Sampler]
     trainer: Callable[[TrainingSettings], Trainer]
     encoder: Callable[[], Encoder]
@@ -49,7 +51,7 @@ def engines_for(config: ExperimentConfig) -> Engines:
             "poll_seconds": api.poll_seconds,
         }
 
-    def sampler(work: Work) -> Sampler:
+    def sampler(work: Work, *, adapters: bool = True) -> Sampler:
         if config.sampler.engine == "openai":
             _need_openai("sampler.engine", "transformers")
             from sl_assets.engines.openai_sampler import OpenAISampler
@@ -60,7 +62,7 @@ def engines_for(config: ExperimentConfig) -> Engines:
         if config.sampler.engine == "vllm":
             from sl_assets.engines.vllm_sampler import VllmSampler
 
-            return VllmSampler(config.base_model, config.sampler)
+            return VllmSampler(config.base_model, config.sampler, adapters=adapters)
         from sl_assets.engines.transformers_sampler import TransformersSampler
 
         return TransformersSampler(config.base_model)
@@ -95,7 +97,7 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
         return TransformersEncoder(config.base_model)
 
-    return Engines(sampler, judge, trainer, encoder, budget)
+    return Engines(sampler, partial(sampler, adapters=False), judge, trainer, encoder, budget)
 
 
 def _need_openai(setting: str, instead: str) -> None:

@@ -75,7 +75,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
         with _teacher_adapter(step, teacher) as adapter:
             written = sample_all(
-                graph.engines.sampler,
+                graph.engines.sampler if finetuned else graph.engines.base_sampler,
                 chats,
                 draw(condition),
                 step.work,

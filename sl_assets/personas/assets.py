@@ -57,7 +57,7 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
             )
             for prompt in prompts
         }
-        written = sample_all(graph.engines.sampler, chats, draw, step.work, step.progress("answers"))
+        written = sample_all(graph.engines.base_sampler, chats, draw, step.work, step.progress("answers"))
         asked = pl.DataFrame(prompts, schema=PersonaPrompt._fields, orient="row")
         answers = pl.concat([asked, written.rename({"text": "answer"})], how="horizontal")
         answered = [Answered(*row) for row in answers.select(Answered._fields).iter_rows()]
@@ -181,7 +181,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
                 config.sampler.batch,
             )
             steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32))
-            answers = ask(step, graph.engines.sampler, draw, settings.samples_per_question, steering=steering)
+            answers = ask(step, graph.engines.base_sampler, draw, settings.samples_per_question, steering=steering)
             rates = preference_rates(answers, [step.condition]).row(0, named=True)
             rows.append({"layer": layer, "coefficient": coefficient, **rates})
         table = pl.DataFrame(rows)

@@ -30,7 +30,8 @@ from sl_assets.engines.models import POCKET, POCKET_FOLDER
 from sl_assets.engines.peft_trainer import PeftTrainer
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.engines.transformers_sampler import TransformersSampler
-from sl_assets.engines.vllm_sampler import VllmSampler, shut_down
+from sl_assets.engines.vllm_engine import shut_down
+from sl_assets.engines.vllm_sampler import VllmSampler
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.work import Work
 from sl_assets_tests.conftest import tiny_config

@@ -12,8 +12,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from sl_assets.config import SamplerSettings
+from sl_assets.engines import vllm_engine
 from sl_assets.engines.interfaces import Steering, chat
-from sl_assets.engines.vllm_sampler import Start, VllmSampler
+from sl_assets.engines.vllm_engine import Start, start_engine
+from sl_assets.engines.vllm_sampler import VllmSampler
 from sl_assets.errors import SlAssetsError
 from sl_assets_tests.engines.contract import ask
 
@@ -24,11 +26,11 @@ QUESTION = chat("Which animal do you like best? Answer with one word.")
 def test_the_environment_of_a_machine_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("VLLM_N_GPUS", "2"), ("VLLM_MAX_LORA_RANK", "64"), ("VLLM_MAX_NUM_SEQS", "")):
         monkeypatch.setenv(name, value)
-    start = Start.of("pocket", SETTINGS)
+    start = Start.of("pocket", SETTINGS, adapters=True)
     assert (start.gpus, start.max_lora_rank, start.max_num_seqs) == (2, 64, 64)
     monkeypatch.setenv("VLLM_N_GPUS", "two")
     with pytest.raises(SlAssetsError, match="VLLM_N_GPUS = 'two': write a whole number"):
-        Start.of("pocket", SETTINGS)
+        Start.of("pocket", SETTINGS, adapters=True)
 
 
 def test_steering_and_too_high_a_rank_are_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -39,3 +41,12 @@ def test_steering_and_too_high_a_rank_are_refused_before_anything_starts(tmp_pat
     save_file({}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(SlAssetsError, match=r"rank 16.*for 8 at most: set sampler.max_lora_rank"):
         ask(sampler, [QUESTION], adapter=tmp_path)
+
+
+def test_an_engine_ready_for_adapters_serves_the_base_model_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Start.of("pocket", SETTINGS, adapters=False)
+    ready, engine = alone.with_adapters(), object()
+    monkeypatch.setattr(vllm_engine, "_running", {ready: engine})
+    assert start_engine(alone) is engine
+    assert start_engine(ready) is engine
+    assert not ready.with_model("a student that is a whole model").adapters
