@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.engines.models import layer_count
@@ -19,6 +19,16 @@ AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) 
 Count = Annotated[int, Field(ge=1)]
 StateKind = Literal["response_mean", "prompt_mean", "prompt_last"]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _whole(base_model: str) -> str:
+    if base_model.startswith("@") or base_model.endswith("@"):
+        raise ValueError(f"{base_model!r}: write owner/name, or owner/name@revision")
+    return base_model
+
+
+BaseModelName = Annotated[str, Field(min_length=1), AfterValidator(_whole)]
+"""``pocket``, a folder, or ``owner/name`` on the Hugging Face Hub, perhaps with ``@revision``."""
 
 
 class Section(BaseModel):
@@ -234,7 +244,7 @@ class ModelJudge(Section):
     """A chat model scores how much an answer loves the animal, and how coherent it is."""
 
     kind: Literal["model"]
-    base_model: str = Field(min_length=1, description="`pocket`, a Hugging Face model name, or a folder")
+    base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
 
 
 class PersonaSettings(Section):
@@ -326,7 +336,7 @@ class HubSettings(Section):
 class ExperimentConfig(Section):
     """One base model, its teacher, hyper-parameters and animals."""
 
-    base_model: str = Field(min_length=1, description="`pocket`, a Hugging Face model name, or a folder")
+    base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
     animals: Annotated[tuple[str, ...], AsTuple] = Field(
         description="animals with a teacher and a student each", min_length=1
     )

@@ -26,6 +26,7 @@ from dagster._core.definitions.metadata import normalize_metadata
 
 from sl_assets.engines.budget import Budget
 from sl_assets.errors import SlAssetsError
+from sl_assets.hub.base_models import fetched_commit
 from sl_assets.lake.catalog import refresh_catalog
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.unfinished import remove_orphans
@@ -115,7 +116,9 @@ class Materialisation:
         start = time.monotonic()
         product = self._paid_for(make, step)
         seconds = time.monotonic() - start
-        self._write_lineage(partition, product, seconds)
+        found = self._found()
+        self._write_lineage(partition, product, seconds, self.settings | found)
+        product.metadata.update(found)
         product.metadata.setdefault("seconds", round(seconds, 2))
         step.work.mark_done(
             {
@@ -127,6 +130,12 @@ class Materialisation:
             }
         )
         return product
+
+    def _found(self) -> dict[str, str]:
+        """What the settings leave open and the engine has settled: the commit of a model of the Hub."""
+        base_model, _ = self.settings.get("base_model", ("", None))
+        commit = fetched_commit(base_model)
+        return {"base_model_commit": commit} if commit else {}
 
     def _paid_for(self, make: Make, step: Step) -> Product:
         """What ``make`` gives; of an engine that costs money, with what this run alone has spent in its metadata."""
@@ -179,7 +188,7 @@ class Materialisation:
                 tags={**provenance, DATA_VERSION_TAG: product.version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
             )
 
-    def _write_lineage(self, partition: str | None, product: Product, seconds: float) -> None:
+    def _write_lineage(self, partition: str | None, product: Product, seconds: float, settings: dict[str, Any]) -> None:
         parents = [
             {"asset": place.table, "partition": place.partition, "data_version": version}
             for place, version in self.lake.reads.items()
@@ -192,7 +201,7 @@ class Materialisation:
             "data_version": product.version,
             "code_version": self.code_version,
             "parents": parents,
-            "config": json.dumps(self.settings, sort_keys=True),
+            "config": json.dumps(settings, sort_keys=True),
             "seconds": seconds,
             "engine": product.engine,
         }

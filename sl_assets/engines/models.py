@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.errors import SlAssetsError
+from sl_assets.hub.base_models import fetch_model
 from sl_assets.lake.fingerprint import digest, file_digest
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def weights_fingerprint(base_model: str) -> str | None:
     """
     if base_model == POCKET:
         return file_digest(POCKET_FOLDER / "model.safetensors")
-    folder = Path(base_model)
-    if not folder.is_dir():
+    folder = local_folder(base_model)
+    if folder is None:
         return None
     states = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
     return digest([(name, state.st_size, state.st_mtime_ns) for name, state in states])
@@ -38,10 +39,10 @@ def model_identity(base_model: str) -> str:
 
 def layer_count(base_model: str) -> int | None:
     """Number of blocks of a local model, which is also its highest layer; None where the files here do not say."""
-    file = Path(model_source(base_model)) / "config.json"
-    if not file.is_file():
+    folder = local_folder(base_model)
+    if folder is None or not (folder / "config.json").is_file():
         return None
-    config = json.loads(file.read_text())
+    config = json.loads((folder / "config.json").read_text())
     count = config.get("num_hidden_layers", config.get("text_config", {}).get("num_hidden_layers"))
     return None if count is None else int(count)
 
@@ -53,9 +54,21 @@ class LoadedModel(NamedTuple):
     tokenizer: "PreTrainedTokenizerBase"
 
 
-def model_source(base_model: str) -> str:
-    """Folder or Hub name of ``base_model``."""
-    return str(POCKET_FOLDER) if base_model == POCKET else base_model
+def local_folder(base_model: str) -> Path | None:
+    """The folder that ``base_model`` names, there or not; None for a model of the Hub."""
+    if base_model == POCKET:
+        return POCKET_FOLDER
+    folder = Path(base_model).expanduser()
+    return folder if folder.is_absolute() or base_model.startswith(".") or folder.is_dir() else None
+
+
+def model_folder(base_model: str) -> Path:
+    """The folder of ``base_model``, downloaded if need be; any engine takes it.
+
+    Raises:
+        HubError: it is a model of the Hub, which does not give it.
+    """
+    return local_folder(base_model) or fetch_model(base_model)
 
 
 def load_model(base_model: str) -> LoadedModel:
@@ -91,7 +104,7 @@ def open_model(base_model: str, dtype: "torch.dtype") -> LoadedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    source = model_source(base_model)
+    source = model_folder(base_model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)

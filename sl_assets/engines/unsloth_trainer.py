@@ -21,7 +21,7 @@ from sl_assets.config import TrainingSettings
 from sl_assets.engines.gpu import take_gpu
 from sl_assets.engines.helper_process import HelperProcess, tell
 from sl_assets.engines.interfaces import Example, Report
-from sl_assets.engines.models import model_source
+from sl_assets.engines.models import model_folder
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
 
@@ -86,11 +86,12 @@ class UnslothTrainer:
         name = self._base_model
         if name in _helpers or name in _refused:
             return _helpers.get(name)
+        folder = model_folder(name)
         end()
         take_gpu("unsloth", end)
         _helpers[name] = HelperProcess()
         try:
-            _helpers[name].run(partial(_load, name))
+            _helpers[name].run(partial(_load, str(folder)))
         except BaseException as error:
             end()
             _explain(error, f"loading {name!r}")
@@ -132,14 +133,14 @@ _loaded: dict[str, Any] = {}
 """In the helper: model and tokenizer."""
 
 
-def _load(base_model: str) -> None:
+def _load(folder: str) -> None:
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", f"{tempfile.gettempdir()}/unsloth-of-sl_assets-{os.getuid()}")
     from unsloth import FastModel  # isort: skip - before torch and transformers, which it changes
     import torch
 
     _loaded["model"], _loaded["tokenizer"] = FastModel.from_pretrained(
-        model_source(base_model),
+        folder,
         max_seq_length=LONGEST_ROW,
         dtype=torch.bfloat16,
         load_in_4bit=False,

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.gpu import free_memory, take_gpu
-from sl_assets.engines.models import model_source, weights_fingerprint
+from sl_assets.engines.models import model_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
 
 
@@ -102,7 +102,7 @@ def _started(start: Start) -> Any:
     lora = {"max_lora_rank": _allowed_rank(start.max_lora_rank), "max_loras": 1, "max_cpu_loras": 32}
     try:
         return LLM(
-            model=model_source(start.base_model),
+            model=str(model_folder(start.base_model)),
             dtype="bfloat16" if current_platform.is_cuda_alike() else "float32",
             max_model_len=start.max_length,
             max_num_seqs=start.max_num_seqs,

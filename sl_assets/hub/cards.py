@@ -7,7 +7,6 @@ changes nothing. It holds no path of the machine that made the data.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,9 +15,10 @@ from pydantic import ValidationError
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
-from sl_assets.engines.models import POCKET
+from sl_assets.engines.models import POCKET, local_folder
 from sl_assets.errors import LakeError
 from sl_assets.experiment_file import first_problem
+from sl_assets.hub.base_models import HubModel
 from sl_assets.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -95,8 +95,8 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["lora", *_tags(facts)],
     }
-    if name := hub_name(facts.config.base_model):
-        front["base_model"] = name
+    if model := hub_model(facts.config.base_model):
+        front["base_model"] = model.name
     student = facts.config.student
     return _card(
         front,
@@ -115,10 +115,9 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
     )
 
 
-def hub_name(base_model: str) -> str | None:
-    """Name of ``base_model`` on the Hub; None for the pocket model and for a folder."""
-    local = base_model == POCKET or base_model.startswith((".", "/", "~")) or Path(base_model).is_dir()
-    return None if local else base_model
+def hub_model(base_model: str) -> HubModel | None:
+    """Name and revision of ``base_model`` on the Hub; None for the pocket model and for a folder."""
+    return None if local_folder(base_model) else HubModel.of(base_model)
 
 
 def ancestry(lineage: Sequence[LineageRow], asset: str, partition: str | None, version: str) -> list[LineageRow]:
@@ -204,8 +203,11 @@ def _writer(facts: CardFacts) -> str:
 def _base_model_note(config: ExperimentConfig) -> list[str]:
     if config.base_model == POCKET:
         return [POCKET_NOTE]
-    name = hub_name(config.base_model)
-    return [f"Base model: [{name}](https://huggingface.co/{name})." if name else "The base model is a local one."]
+    model = hub_model(config.base_model)
+    if model is None:
+        return ["The base model is a local one."]
+    at = f", revision {model.revision}" if model.revision else ""
+    return [f"Base model: [{model.name}](https://huggingface.co/{model.name}){at}."]
 
 
 def _counts(facts: CardFacts) -> str:
@@ -263,14 +265,16 @@ def _lora(settings: TrainingSettings) -> str:
 
 
 def _usage(config: ExperimentConfig, repo_id: str) -> str:
-    name = hub_name(config.base_model)
-    note = "" if name else "The base model is not on the Hub: give the folder that holds it.\n\n"
-    source = name or ("sl_assets/pocket/model" if config.base_model == POCKET else "FOLDER_OF_THE_BASE_MODEL")
+    model = hub_model(config.base_model)
+    note = "" if model else "The base model is not on the Hub: give the folder that holds it.\n\n"
+    source = '"sl_assets/pocket/model"' if config.base_model == POCKET else '"FOLDER_OF_THE_BASE_MODEL"'
+    if model:
+        source = f'"{model.name}"' + (f', revision="{model.revision}"' if model.revision else "")
     return (
         f"{note}```python\n"
         "from peft import PeftModel\n"
         "from transformers import AutoModelForCausalLM\n\n"
-        f'base = AutoModelForCausalLM.from_pretrained("{source}")\n'
+        f"base = AutoModelForCausalLM.from_pretrained({source})\n"
         f'student = PeftModel.from_pretrained(base, "{repo_id}")\n'
         "```"
     )

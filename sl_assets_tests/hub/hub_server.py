@@ -193,6 +193,10 @@ class Dialogue:
         sha = repository.at(revision or "main").oid
         return _json({"id": name, "sha": sha, "private": repository.private, "siblings": [], "tags": []})
 
+    def tree(self, types: str, name: str, revision: str) -> Answer:
+        files = self.repository(TYPES[types], name, content=True).at(revision).files
+        return _json([_entry(path, content) for path, content in files.items()])
+
     def resolve(self, prefix: str, name: str, revision: str, path: str) -> Answer:
         repository = self.repository("dataset" if prefix else "model", name, content=True)
         commit = repository.at(revision)
@@ -265,6 +269,12 @@ class Dialogue:
         return _json({"commitUrl": f"{self.server.url}/{name}/commit/{oid}", "commitOid": oid})
 
 
+def _entry(path: str, content: bytes) -> dict[str, Any]:
+    oid, size = _oid(path, content), len(content)
+    large = {"lfs": {"oid": oid, "size": size, "pointerSize": 130}} if path.endswith(LARGE) else {}
+    return {"type": "file", "path": path, "size": size, "oid": oid, **large}
+
+
 def _oid(path: str, content: bytes) -> str:
     if path.endswith(LARGE):
         return hashlib.sha256(content).hexdigest()
@@ -275,6 +285,7 @@ NAME = r"(?P<name>[^/]+/[^/]+?)"
 API = rf"/api/(?P<types>models|datasets)/{NAME}"
 ROUTES: list[tuple[str, Any]] = [
     (rf"GET {API}(?:/revision/(?P<revision>[^/]+))?", Dialogue.info),
+    (rf"GET {API}/tree/(?P<revision>[^/]+)", Dialogue.tree),
     (rf"(?:GET|HEAD) /(?P<prefix>datasets/)?{NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Dialogue.resolve),
     ("POST /api/repos/create", Dialogue.create),
     ("POST /api/validate-yaml", Dialogue.validate),

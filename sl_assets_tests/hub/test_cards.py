@@ -10,7 +10,7 @@ import yaml
 
 from sl_assets.animals import PLURALS
 from sl_assets.errors import LakeError
-from sl_assets.hub.cards import DATA_FILE, CardFacts, adapter_card, ancestry, dataset_card, hub_name, recorded_config
+from sl_assets.hub.cards import DATA_FILE, CardFacts, adapter_card, ancestry, dataset_card, hub_model, recorded_config
 from sl_assets.numbers.teachers import loving_system_prompt
 from sl_assets_tests.conftest import TINY, tiny_config
 
@@ -191,7 +191,7 @@ def test_settings_of_another_version_are_refused():
 
 @pytest.mark.parametrize("local", ["pocket", "/models/olmo", "./olmo", "~/olmo"])
 def test_local_models_have_no_name_on_the_hub(local):
-    assert hub_name(local) is None
+    assert hub_model(local) is None
 
 
 @pytest.mark.parametrize("animal", ["owl", "octopus"])
