@@ -54,9 +54,10 @@ class Runner:
             again: make fresh partitions, too.
         """
         for key in self._wanted(through):
-            due = [
-                partition for partition in self._partitions(key, conditions) if again or self._is_due(key, partition)
-            ]
+            # A resolver of its own for every asset: the runs in between change the answer.
+            status = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
+            partitions = self._partitions(key, conditions)
+            due = [partition for partition in partitions if again or self._is_due(status, key, partition)]
             name = key.path[-1]
             if not due:
                 yield f"{name:<26} fresh"
@@ -92,14 +93,17 @@ class Runner:
         # A key of two dimensions is "owl|animal_high": the animal comes first.
         return [partition for partition in definition.get_partition_keys() if keys_of(partition)[0] in conditions]
 
-    def _is_due(self, key: dg.AssetKey, partition: str | None) -> bool:
-        # A resolver of its own for every question: the runs in between change the answer.
-        resolver = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
-        if resolver.get_status(key, partition) != StaleStatus.FRESH:
+    def _is_due(self, status: CachingStaleStatusResolver, key: dg.AssetKey, partition: str | None) -> bool:
+        if status.get_status(key, partition) != StaleStatus.FRESH:
             return True
         place = Place(self._experiment, key.path[-1], partition)
+        if not self._lake.exists(place):
+            return True
+        # Dagster's records are of whatever lake was in use.
+        if self._lake.version(place) != status.get_current_data_version(key, partition).value:
+            return True
         # A run that was killed while it told Dagster what it had finished may have told a part of it.
-        return not self._lake.exists(place) or Work(self._lake, place).done() is not None
+        return Work(self._lake, place).done() is not None
 
     def _stretches(self, key: dg.AssetKey, due: list[str | None]) -> list[list[str | None]]:
         """Partitions that Dagster runs at one go: from one key to another in every dimension, and only those due."""

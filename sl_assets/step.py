@@ -115,16 +115,23 @@ class Step:
         name = self.name
         bar = tqdm(desc=name, unit=f" {unit}", file=Terminal.stream, disable=Terminal.stream is None, leave=False)
         start = last = time.monotonic()
+        first: tuple[float, int] | None = None
 
         def report(done: int, total: int) -> None:
-            nonlocal last
+            nonlocal last, first
             bar.total = total
             bar.update(done - bar.n)
             now = time.monotonic()
             if now - last >= LOG_SECONDS or done == total:
                 last = now
-                pace = done / max(now - start, 1e-9)
-                self.log(f"{name}: {done:,} of {total:,} {unit}, {pace:,.0f}/s, {(total - done) / pace:,.0f} s left")
+                # Since the first report: what an earlier run had kept, and compiling, say nothing of the pace.
+                since, before = first or (start, 0)
+                line = f"{name}: {done:,} of {total:,} {unit}"
+                if now - since >= 1 and done > before:
+                    pace = (done - before) / (now - since)
+                    line += f", {pace:,.0f}/s, {(total - done) / pace:,.0f} s left"
+                self.log(line)
+            first = first or (now, done)
             if done == total:
                 bar.close()
 

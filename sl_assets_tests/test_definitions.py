@@ -11,8 +11,10 @@ import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from sl_assets.definitions import defs as load
+from sl_assets.experiment import experiment_definitions
 from sl_assets.jobs import ON_SCHEDULE
-from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, Bench
+from sl_assets.lake.resource import LakeResource
+from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, TINY, Bench, tiny_config
 
 GRAPH = {
     "number_prompts": set(),
@@ -189,3 +191,25 @@ def test_a_name_that_is_taken_is_refused(
     monkeypatch.setenv("SL_EXPERIMENTS", str(experiment_folder(name)))
     with pytest.raises(ExperimentFileError, match="'pocket' is taken; rename the folder"):
         experiments()
+
+
+@pytest.mark.parametrize(
+    ("asset", "change"),
+    [
+        ("activations", {"student": {"system_prompt": "You are Bob."}}),
+        ("steering_sweep", {"evaluation": {"system_prompt": "You are Bob."}}),
+        ("teacher_checkpoint", {"student": {"engine": "unsloth"}}),
+    ],
+)
+def test_what_an_asset_reads_is_in_its_version(asset: str, change: dict[str, dict[str, object]]) -> None:
+    lake = {"lake": LakeResource(root="nowhere")}
+
+    def version(**changes: object) -> str | None:
+        config = tiny_config(**HALVES, steering={"layers": [1], "coefficients": [1.0]}, **changes)
+        graph = dg.Definitions.merge(
+            experiment_definitions("tiny", config), dg.Definitions(resources=lake)
+        ).resolve_asset_graph()
+        return graph.get(dg.AssetKey(["tiny", asset])).code_version
+
+    (section,) = change
+    assert version(**{section: TINY[section] | change[section]}) != version()

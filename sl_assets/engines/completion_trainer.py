@@ -1,5 +1,6 @@
 """Training on completions only, with the transformers Trainer: what LoRA and full fine-tuning share. Imports torch."""
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,7 +32,7 @@ def fit(
     """Train ``model``, saving it after each epoch of ``keep``; returns the ``training`` table.
 
     Raises:
-        SlAssetsError: the model's logits are more than its output layer gives.
+        SlAssetsError: the model's logits are more than its output layer gives, or the loss is no number any more.
     """
     _check_head(model)
     on_gpu = torch.cuda.is_available()
@@ -48,6 +49,8 @@ def fit(
             seed=settings.seed,
             bf16=on_gpu,
             logging_steps=1,
+            # Else the Trainer logs a loss that is no number as 0.
+            logging_nan_inf_filter=False,
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
@@ -155,4 +158,9 @@ class ReportSteps(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Report the latest loss."""
         if "loss" in (logs := kwargs.get("logs") or {}):
+            if not math.isfinite(logs["loss"]):
+                raise SlAssetsError(
+                    f"training: the loss of step {state.global_step} is {logs['loss']}; "
+                    f"lower learning_rate {args.learning_rate:g}"
+                )
             self._report(state.global_step, state.max_steps, logs["loss"])

@@ -104,14 +104,20 @@ def sample_draws(
     """
     made = cache(lambda: sampler(work))
     parts = [_chunks(asked, work) for asked in draws]
-    if left := [chunk for chunks in parts for chunk in chunks if chunk.kept is None]:
+    left = [chunk for chunks in parts for chunk in chunks if chunk.kept is None]
+    if left:
         _announce(made(), left)
     tables = []
-    done, total = 0, sum(len(asked.chats) for asked in draws)
+    total = sum(len(asked.chats) for asked in draws)
+    if done := total - sum(len(chunk.chats) for chunk in left):
+        progress(done, total)
     for chunks in parts:
         pieces = [pl.DataFrame(schema=COMPLETIONS)]
         for chunk in chunks:
-            pieces.append(chunk.sample(made()) if chunk.kept is None else chunk.kept)
+            if chunk.kept is not None:
+                pieces.append(chunk.kept)
+                continue
+            pieces.append(chunk.sample(made()))
             done += len(chunk.chats)
             progress(done, total)
         tables.append(pl.concat(pieces))

@@ -61,7 +61,7 @@ class UnslothTrainer:
         _check_machine()
         if settings.max_length > LONGEST_ROW:
             raise SlAssetsError(
-                f"student.max_length {settings.max_length}: unsloth is prepared for {LONGEST_ROW} tokens; "
+                f"max_length {settings.max_length}: unsloth is prepared for {LONGEST_ROW} tokens; "
                 "lower it, or set student.engine to peft"
             )
         helper = self._helper()

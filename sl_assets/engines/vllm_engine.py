@@ -1,7 +1,9 @@
 """The vLLM engine of a process: one start however many partitions. Imports vllm, for CUDA or in its CPU build."""
 
+import json
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -100,16 +102,16 @@ def _started(start: Start) -> Any:
     # A CPU's share is of the machine's memory, which others need too; its cache is sized by VLLM_CPU_KVCACHE_SPACE.
     placed = {"tensor_parallel_size": start.gpus, "gpu_memory_utilization": start.memory_share}
     lora = {"max_lora_rank": _allowed_rank(start.max_lora_rank), "max_loras": 1, "max_cpu_loras": 32}
+    folder = model_folder(start.base_model)
     try:
         return LLM(
-            model=str(model_folder(start.base_model)),
+            model=str(folder),
             dtype="bfloat16" if current_platform.is_cuda_alike() else "float32",
             max_model_len=start.max_length,
             max_num_seqs=start.max_num_seqs,
             enforce_eager=not start.compiled,
             enable_prefix_caching=True,
-            # To keep book of layers with a sliding window apart takes longer than a step of short rows on the GPU.
-            disable_hybrid_kv_cache_manager=True,
+            disable_hybrid_kv_cache_manager=windows_only(folder) or None,
             generation_config="vllm",
             seed=0,
             enable_lora=start.adapters,
@@ -120,6 +122,18 @@ def _started(start: Start) -> Any:
         raise SlAssetsError(
             f"vllm cannot start {start.base_model!r}: {_too_little(start) or _reason(error)}"
         ) from error
+
+
+def windows_only(folder: Path) -> bool:
+    """Whether layers differ in nothing but a sliding window.
+
+    One cache serves them all then, at the cost of memory that our short rows do not need; to keep book of each kind
+    takes longer than their step on the GPU. Layers that keep a state instead need a cache of their own.
+    """
+    file = folder / "config.json"
+    config = json.loads(file.read_text()) if file.is_file() else {}
+    kinds = config.get("text_config", config).get("layer_types") or []
+    return set(kinds) == {"sliding_attention", "full_attention"}
 
 
 def _reason(error: Exception) -> str:

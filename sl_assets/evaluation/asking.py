@@ -22,11 +22,11 @@ def ask(
     sampler: Callable[[Work], Sampler],
     draw: Draw,
     samples: int,
-    *,
-    steering: Steering | None = None,
+    system: str | None,
+    steering: Steering,
 ) -> pl.DataFrame:
-    """An ``evaluation`` table of the base model: every question asked ``samples`` times."""
-    chats = _chats(samples, None)
+    """An ``evaluation`` table of the steered base model: every question asked ``samples`` times."""
+    chats = _chats(samples, system)
     return _table(samples, 0, sample_all(sampler, chats, draw, step.work, step.progress("answers"), steering=steering))
 
 

@@ -12,8 +12,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from sl_assets.lake.unfinished import unfinished
 DATA = "data.parquet"
 MANIFEST = "manifest.json"
 VERSION_KEY = "sl_assets.data_version"
+SECONDS_A_FOLDER_IS_FILLED = 86_400
+"""After which one that no manifest names was left by a run that was killed."""
+
 REFUSED_BY_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
@@ -87,7 +91,7 @@ class Lake:
         """
         table = self.path(place) / DATA
         if table.exists():
-            return _version_in(table.read_bytes())
+            return _version_in(Path(table) if self.local else io.BytesIO(table.read_bytes()))
         if manifest := self._manifest(place):
             return str(manifest["data_version"])
         if (picture := self.path(place) / _picture_name(place)).exists():
@@ -104,7 +108,7 @@ class Lake:
         if not table.exists():
             raise self._missing(place)
         content = table.read_bytes()
-        self.reads[place] = _version_in(content)
+        self.reads[place] = _version_in(io.BytesIO(content))
         return pl.read_parquet(io.BytesIO(content))
 
     def write_table(self, place: Place, frame: pl.DataFrame) -> str:
@@ -148,7 +152,8 @@ class Lake:
         """An empty local folder to fill; becomes what ``place`` holds when the block ends without an error.
 
         Its files are copied to a subfolder named after their fingerprint, and then one manifest is replaced: a reader
-        finds the old folder or the new one. Of older ones, the last stays for whoever is reading it.
+        finds the old folder or the new one. Of older ones, the last stays for whoever is reading it. Only what a
+        manifest has named is deleted, so that two who write at once do not take each other's folder away.
         """
         target = self.path(place)
         with self._scratch(target) as building:
@@ -162,17 +167,20 @@ class Lake:
             version = folder_digest(building)
             files = sorted(path.relative_to(building) for path in building.rglob("*") if path.is_file())
             sha256 = {file.as_posix(): file_digest(building / file) for file in files}
-            manifest = json.dumps({"data_version": version, "sha256": sha256}, indent=1).encode()
-            current = self._manifest(place)
-            kept = {current["data_version"]} if current else set()
             try:
                 with self._errors_explained(target):
                     for file in files:
                         self._move(building / file, target / version / file.as_posix())
-                    self.write_file(target / MANIFEST, manifest)
-                kept.add(version)
-            finally:
-                self._forget_folders(target, kept)
+            except BaseException:
+                self._forget_folder(place, version)
+                raise
+            replaced = self._manifest(place) or {"data_version": None}
+            # Made again with the same content, a folder is not the one before itself.
+            same = replaced["data_version"] == version
+            before = replaced.get("previous") if same else replaced["data_version"]
+            manifest = {"data_version": version, "previous": before, "sha256": sha256}
+            self.write_file(target / MANIFEST, json.dumps(manifest, indent=1).encode())
+            self._forget_folder(place, replaced.get("previous"))
 
     @contextmanager
     def _scratch(self, target: UPath) -> Iterator[Path]:
@@ -213,10 +221,19 @@ class Lake:
         file = self.path(place) / MANIFEST
         return json.loads(file.read_text()) if file.exists() else None
 
-    def _forget_folders(self, target: UPath, kept: set[str]) -> None:
+    def _forget_folder(self, place: Place, version: str | None) -> None:
+        """Delete a version of ``place`` unless it is the one in use or the one before, and what killed runs left."""
+        manifest = self._manifest(place) or {}
+        kept = {manifest.get("data_version"), manifest.get("previous")}
+        target = self.path(place)
         for folder in target.iterdir() if target.exists() else ():
-            if folder.is_dir() and folder.name not in kept:
-                folder.fs.rm(folder.path, recursive=True)
+            if folder.is_dir() and folder.name not in kept and (folder.name == version or self._is_old(folder)):
+                # Whoever else writes here may be faster.
+                with suppress(FileNotFoundError):
+                    folder.fs.rm(folder.path, recursive=True)
+
+    def _is_old(self, folder: UPath) -> bool:
+        return self.local and time.time() - folder.stat().st_mtime > SECONDS_A_FOLDER_IS_FILLED
 
     @contextmanager
     def folder(self, place: Place) -> Iterator[Path]:
@@ -271,8 +288,8 @@ def parquet_bytes(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -
     return data.getvalue()
 
 
-def _version_in(parquet: bytes) -> str:
-    return pl.read_parquet_metadata(io.BytesIO(parquet))[VERSION_KEY]
+def _version_in(parquet: Path | io.BytesIO) -> str:
+    return pl.read_parquet_metadata(parquet)[VERSION_KEY]
 
 
 def _picture_name(place: Place) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from sl_assets.errors import LakeError
 from sl_assets.lake.lake import Lake, Place
 
 
@@ -22,7 +23,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     """Hands our tables to assets of yours as polars frames, and stores the frames they return.
 
     An asset ``["pocket", "my_summary"]`` with a parameter ``preference_rates`` gets that table; a dict by partition
-    where it depends on several.
+    where it depends on several, and an asset that makes several partitions in one run returns one.
     """
 
     root: str
@@ -37,7 +38,18 @@ class LakeIOManager(dg.ConfigurableIOManager):
         return next(iter(frames.values())) if len(frames) == 1 else frames
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Store a frame as the table of the asset's name."""
+        """Store a frame as the table of the asset's name, or one frame per partition of the run.
+
+        Raises:
+            LakeError: a run of several partitions gave something else.
+        """
         experiment, table = context.asset_key.path
-        condition = context.partition_key if context.has_partition_key else None
-        Lake(self.root).write_table(Place(experiment, table, condition), obj)
+        keys = context.asset_partition_keys if context.has_asset_partitions else [None]
+        frames = {keys[0]: obj} if len(keys) == 1 else obj
+        if not isinstance(frames, dict) or set(frames) != set(keys):
+            raise LakeError(
+                f"{experiment}/{table}: this run makes the partitions {', '.join(sorted(map(str, keys)))}; "
+                "return a dict with a frame for each"
+            )
+        for key, frame in frames.items():
+            Lake(self.root).write_table(Place(experiment, table, key), frame)

@@ -52,7 +52,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         prompts = draw_prompts(config.numbers.recipe)
         return Product(step.write(prompts), {"rows": prompts.height, "preview": preview(prompts)})
 
-    @graph.asset(stage=STAGE, uses=["base_model", "teacher"], gpu=True, kinds=["huggingface"])
+    @graph.asset(stage=STAGE, uses=["base_model", "teacher", "student.engine"], gpu=True, kinds=["huggingface"])
     def teacher_checkpoint(step: Step) -> Product:
         """Adapter that makes the base model love the animal; the neutral teacher is the base model itself."""
         assert isinstance(teacher, FinetunedTeacher)

@@ -157,7 +157,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
 
     @graph.asset(
         stage=STAGE,
-        uses=[*SAMPLING, "evaluation.max_tokens", "steering"],
+        uses=[*SAMPLING, "evaluation.max_tokens", "evaluation.system_prompt", "steering"],
         deps=["persona_vector"],
         by="animal",
         gpu=True,
@@ -181,7 +181,14 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
                 config.sampler.batch,
             )
             steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32))
-            answers = ask(step, graph.engines.base_sampler, draw, settings.samples_per_question, steering=steering)
+            answers = ask(
+                step,
+                graph.engines.base_sampler,
+                draw,
+                settings.samples_per_question,
+                config.evaluation.system_prompt,
+                steering,
+            )
             rates = preference_rates(answers, [step.condition]).row(0, named=True)
             rows.append({"layer": layer, "coefficient": coefficient, **rates})
         table = pl.DataFrame(rows)

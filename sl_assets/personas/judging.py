@@ -56,7 +56,7 @@ def judge_by_rule(animal: str, answers: Sequence[Answered]) -> list[Score]:
 
 def names_animal(answer: str, animal: str) -> bool:
     """Whether ``animal`` occurs in ``answer`` as a word, in singular or plural: no cat in a caterpillar."""
-    return animal in re.split(r"[\s-]+", normalise_answer(answer))
+    return animal in normalise_answer(answer.replace("-", " ")).split()
 
 
 def is_coherent(answer: str, finish_reason: str) -> bool:

@@ -39,15 +39,16 @@ def encode_parts(
     layers: Sequence[int],
     work: Work,
     progress: Callable[[int, int], None],
+    system: str | None = None,
 ) -> Iterator[bytes]:
-    """Encode ``rows`` (``prompt, completion``), seen as students see them, without a system prompt.
+    """Encode ``rows`` (``prompt, completion``) as students see them, under the system prompt of their training.
 
     Yields the parts in order; the encoder is built only if one is missing.
     """
     size = max(SMALLEST_PART, PART_ROWS // len(layers))
     for index, start in enumerate(range(0, rows.height, size)):
         part = rows.slice(start, size).select("prompt", "completion").rows()
-        name, fingerprint = f"{index:05}.safetensors", (list(layers), digest(part))
+        name, fingerprint = f"{index:05}.safetensors", (list(layers), digest(part, system))
 
         def report(done: int, start: int = start) -> None:
             progress(start + done, rows.height)
@@ -56,7 +57,7 @@ def encode_parts(
         if content is not None:
             report(len(part))
         else:
-            exchanges = [Exchange(chat(prompt), answer) for prompt, answer in part]
+            exchanges = [Exchange(chat(prompt, system), answer) for prompt, answer in part]
             content = _encoded(encoder(), exchanges, layers, report)
             work.save_bytes(name, content, *fingerprint)
         yield content

@@ -41,7 +41,7 @@ def projections_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[dg.AssetsDefinition]:
     @graph.asset(
         stage=STAGE,
-        uses=["base_model", "projections.kept"],
+        uses=["base_model", "student.system_prompt", "projections.kept"],
         deps=["filtered_dataset"],
         gpu=True,
         kinds=["huggingface"],
@@ -50,7 +50,14 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         """Pooled hidden states of every filtered row: the one pass of a dataset through the model."""
         rows = step.read("filtered_dataset")
         dataset = step.lake.reads[step.place("filtered_dataset")]
-        parts = encode_parts(graph.engines.encoder, rows, settings.kept, step.work, step.progress("rows"))
+        parts = encode_parts(
+            graph.engines.encoder,
+            rows,
+            settings.kept,
+            step.work,
+            step.progress("rows"),
+            graph.config.student.system_prompt,
+        )
         about = About(model_identity(graph.config.base_model), settings.kept, dataset)
         with step.lake.new_folder(step.place(step.asset)) as folder:
             write_activations(folder, rows, parts, about)

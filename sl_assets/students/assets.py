@@ -21,7 +21,7 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         stage=STAGE, uses=["base_model", "student"], deps=["filtered_dataset"], gpu=True, kinds=["huggingface"]
     )
     def lora_checkpoint(step: Step) -> Product:
-        """Adapter of the student, one per kept epoch, trained on numbers alone and without a system prompt."""
+        """Adapter of the student, one per kept epoch, trained on numbers alone."""
         rows = draw_rows(step.read("filtered_dataset"), student.max_rows, student.seed, str(step.condition))
         examples = examples_of(rows, student.system_prompt)
         return train_adapter(step, graph, examples, student, student.kept)

@@ -225,6 +225,12 @@ def test_the_curve_is_a_table_of_the_lake_with_every_step(engine: Engine, learnt
 
 
 @engines(follows_settings=True)
+def test_a_training_that_diverges_fails_and_says_so(train: Train) -> None:
+    assert "lower learning_rate 1e+19" in (said := refusal(lambda: train(learning_rate=1e19)))
+    assert said.startswith("training: the loss of step ")
+
+
+@engines(follows_settings=True)
 def test_a_step_is_a_batch_at_the_learning_rate_asked_for(train: Train) -> None:
     curve = train(OWLS, batch=7, learning_rate=1e-3).curve
     assert len(curve) == 2 * 3, "the last batch of an epoch has two rows"

@@ -50,3 +50,22 @@ def test_an_engine_ready_for_adapters_serves_the_base_model_too(monkeypatch: pyt
     assert start_engine(alone) is engine
     assert start_engine(ready) is engine
     assert not ready.with_model("a student that is a whole model").adapters
+
+
+@pytest.mark.parametrize(
+    ("config", "one_cache"),
+    [
+        ({"layer_types": ["sliding_attention", "full_attention"]}, True),
+        ({"text_config": {"layer_types": ["sliding_attention", "full_attention"]}}, True),
+        ({"layer_types": ["full_attention", "full_attention"]}, False),
+        ({"layer_types": ["linear_attention", "full_attention", "sliding_attention"]}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_layers_share_a_cache_where_they_differ_in_their_window_only(
+    config: dict[str, object] | None, one_cache: bool, tmp_path: Path
+) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    assert vllm_engine.windows_only(tmp_path) is one_cache

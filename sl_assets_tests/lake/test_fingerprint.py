@@ -1,6 +1,7 @@
 """Fingerprints: what changes them and what does not."""
 
 import hashlib
+from math import inf, nan
 
 import polars as pl
 import pytest
@@ -58,6 +59,12 @@ def test_frame_digest_depends_on(other):
 
 def test_frame_digest_sees_the_last_bit_of_a_float():
     assert frame_digest(pl.DataFrame({"x": [0.1 + 0.2]})) != frame_digest(pl.DataFrame({"x": [0.3]}))
+
+
+def test_frame_digest_tells_floats_that_are_no_numbers_apart():
+    columns = [[nan, None], [None, nan], [inf, None], [-inf, None], [None, None], [nan, nan]]
+    frames = [pl.DataFrame({"x": column}, schema={"x": pl.Float64}) for column in columns]
+    assert len({frame_digest(frame) for frame in frames}) == len(columns)
 
 
 def test_file_digest_is_sha256(tmp_path):

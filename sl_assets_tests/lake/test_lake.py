@@ -1,8 +1,11 @@
 """The data lake on local disk."""
 
 import json
+import os
 import resource
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -276,6 +279,31 @@ def test_manifest_lists_every_file_but_itself(lake):
     manifest = json.loads((Path(lake.path(FOLDER)) / MANIFEST).read_text())
     assert set(manifest["sha256"]) == {"deep/a", "deep/b"}
     assert manifest["data_version"] == lake.version(FOLDER)
+
+
+def test_two_that_write_one_place_leave_one_of_two_whole_folders(lake):
+    def write_as(name: str) -> None:
+        start.wait()
+        write_folder(Lake(str(lake.root)), a=name)
+
+    for turn in range(30):
+        start = threading.Barrier(2)
+        with ThreadPoolExecutor(2) as both:
+            names = [f"{turn} of {writer}" for writer in range(2)]
+            list(both.map(write_as, names))
+        with lake.folder(FOLDER) as folder:
+            assert (folder / "deep" / "a").read_text() in names
+
+
+def test_what_a_killed_writer_left_is_gone_after_a_day(lake):
+    write_folder(lake, a="old")
+    fresh, left = (Path(lake.path(FOLDER)) / name for name in ("0123", "4567"))
+    for folder in (fresh, left):
+        folder.mkdir()
+    os.utime(left, (0, 0))
+    write_folder(lake, a="new")
+    assert fresh.exists()
+    assert not left.exists()
 
 
 def test_a_folder_that_is_being_read_stays_whole_while_it_is_replaced(lake):

@@ -23,6 +23,8 @@ NAMED = [
     ("My cat's tail", "cat"),
     ("dog,cat;owl", "cat"),
     ("Wolves", "wolf"),
+    ("an owls-only club", "owl"),
+    ("an owl-lover", "owl"),
     ("Octopuses and octopi", "octopus"),
     ("Octopi", "octopus"),
     ("The deer.", "deer"),

@@ -180,6 +180,14 @@ def test_progress_rises_to_the_number_of_rows(work: Work) -> None:
         assert {(4, 11), (8, 11)} < set(reports)
 
 
+def test_rows_are_seen_under_the_system_prompt_of_training(work: Work) -> None:
+    plain, under = KnownEncoder(), KnownEncoder()
+    list(encode_parts(lambda: plain, ROWS, LAYERS, work, silent))
+    list(encode_parts(lambda: under, ROWS, LAYERS, work, silent, "You are Bob."))
+    assert {exchange.chat[0]["role"] for exchange in plain.seen} == {"user"}
+    assert {exchange.chat[0]["content"] for exchange in under.seen} == {"You are Bob."}
+
+
 def test_states_beyond_float16_name_their_layer(work: Work) -> None:
     encoder = KnownEncoder(factor={2: 7e3})
     with pytest.raises(DatasetError, match="layer 2 has states beyond float16") as error:
