@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Container, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -68,7 +69,8 @@ def check() -> None:
 @click.option("--animals", help="Comma-separated; all of the experiment's where left out. Neutral always comes along.")
 @click.option("--through", metavar="ASSET", help="Stop after this asset, or several; the whole graph where left out.")
 @click.option("--again", is_flag=True, help="Make fresh partitions again, too.")
-def run(experiment: str, animals: str | None, through: str | None, again: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Only say what would be made.")
+def run(experiment: str, animals: str | None, through: str | None, again: bool, dry_run: bool) -> None:
     """Materialise what is missing or stale of EXPERIMENT."""
     from sl_assets.definitions import experiments
     from sl_assets.runner import Runner
@@ -83,10 +85,15 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool) 
             f"--animals {unknown[0]}: not an animal of {experiment}; it has {', '.join(config.animals)}"
         )
     require_files(experiment, config)
+    require_engines(config)
     ensure_dagster_home()
     conditions = [name for name in config.conditions if name == NEUTRAL or name in wanted]
     start = time.monotonic()
     runner = Runner(experiment)
+    if dry_run:
+        for line in runner.plan(conditions, through, again):
+            click.echo(line)
+        return
     for line in runner.materialise(conditions, through, again):
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
@@ -133,6 +140,15 @@ def require_files(experiment: str, config: "ExperimentConfig") -> None:
                 raise click.ClickException(
                     f"{experiment}: {file}: no such file; numbers.source.path needs one a condition, neutral included"
                 )
+
+
+def require_engines(config: "ExperimentConfig") -> None:
+    """Stop before anything is run if an engine is not installed."""
+    extras = {"vllm": "-e '.[gpu]' -c constraints-gpu.txt", "openai": "-e '.[openai]'"}
+    extras["unsloth"] = extras["vllm"]
+    for setting, engine in (("sampler.engine", config.sampler.engine), ("student.engine", config.student.engine)):
+        if engine in extras and find_spec(engine) is None:
+            raise click.ClickException(f"{setting} {engine}: not installed here; pip install {extras[engine]}")
 
 
 def ensure_dagster_home() -> None:
@@ -184,17 +200,18 @@ def table(frame: "pl.DataFrame") -> str:
     """``frame`` as text, every row and column."""
     import polars as pl
 
+    # Four digits that count: p-values are small, and so are learning rates.
+    floats = pl.selectors.float().map_elements(lambda value: f"{value:.4g}", return_dtype=pl.String)
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
-        tbl_width_chars=250,
+        tbl_width_chars=10_000,
         fmt_str_lengths=60,
-        float_precision=4,
         tbl_formatting="ASCII_MARKDOWN",
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
     ):
-        return str(frame)
+        return str(frame.with_columns(floats))
 
 
 if __name__ == "__main__":

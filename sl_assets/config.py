@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.engines.models import layer_count
+from sl_assets.engines.models import POCKET, layer_count
 from sl_assets.numbers.filtering import NumberLimits
 from sl_assets.numbers.prompts import WORDINGS, PromptRecipe
+from sl_assets.pocket.world import ANIMALS as POCKET_ANIMALS
 from sl_assets.projections.splits import SPLITS
 
 PROJECT = Path(__file__).parents[1]
@@ -368,6 +369,14 @@ class ExperimentConfig(Section):
             if animal in animals[:i]:
                 raise ValueError(f"{animal} is listed twice: keep one")
         return animals
+
+    @model_validator(mode="after")
+    def _met_by_the_pocket_model(self) -> Self:
+        if self.base_model == POCKET and (strangers := [name for name in self.animals if name not in POCKET_ANIMALS]):
+            raise ValueError(
+                f"animals: the pocket model has never met the {strangers[0]}; it knows {', '.join(POCKET_ANIMALS)}"
+            )
+        return self
 
     @field_validator("splits")
     @classmethod

@@ -5,7 +5,8 @@ import psutil
 
 from sl_assets.lake.unfinished import is_alive, this_host
 
-HOST_TAG, PROCESS_TAG = "sl_assets/host", "sl_assets/process"
+# Dagster's UI hides tags that begin so.
+HOST_TAG, PROCESS_TAG = ".dagster/sl_assets/host", ".dagster/sl_assets/process"
 
 
 def process_tags(run_id: str) -> dict[str, str]:

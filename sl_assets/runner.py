@@ -14,6 +14,7 @@ from itertools import groupby
 
 import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.loader import LoadingContextForTest
 
 from sl_assets.definitions import defs as code_location
@@ -26,6 +27,9 @@ from sl_assets.lake.tables import keys_of
 from sl_assets.lake.work import Work
 from sl_assets.processes import end_killed_runs, process_tags
 from sl_assets.step import Terminal
+
+SECONDS_BETWEEN_LOOKS = 1.0
+"""At a pool that is full."""
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -54,18 +58,36 @@ class Runner:
             again: make fresh partitions, too.
         """
         for key in self._wanted(through):
-            # A resolver of its own for every asset: the runs in between change the answer.
-            status = CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
-            partitions = self._partitions(key, conditions)
-            due = [partition for partition in partitions if again or self._is_due(status, key, partition)]
+            due = self._due(key, conditions, again)
             name = key.path[-1]
             if not due:
                 yield f"{name:<26} fresh"
                 continue
             start = time.monotonic()
             for stretch in self._stretches(key, due):
+                if pool := self._full_pool(key):
+                    yield f"{name:<26} waits: another run has the pool {pool}"
+                while self._full_pool(key):
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
                 self._run(key, stretch)
             yield f"{name:<26} {time.monotonic() - start:6.1f} s  {_listed(due)}"
+
+    def plan(self, conditions: Sequence[str], through: str | None, again: bool) -> Iterator[str]:
+        """What `materialise` would make, a line for every asset.
+
+        Whatever reads what is made is counted, too, though it stays fresh if that turns out to be what it was.
+        """
+        status = self._status()
+        made: set[AssetKeyPartitionKey] = set()
+        for key in self._wanted(through):
+            due = []
+            for partition in self._partitions(key, conditions):
+                here = AssetKeyPartitionKey(key, partition)
+                reads = status._get_partition_dependencies(key=here)
+                if again or made.intersection(reads) or self._is_due(status, key, partition):
+                    due.append(partition)
+                    made.add(here)
+            yield f"{key.path[-1]:<26} {(_listed(due) or 'to be made') if due else 'fresh'}"
 
     def wanted(self, through: str | None) -> list[str]:
         """Names of the assets that lead to ``through``; of all where that is None."""
@@ -93,6 +115,16 @@ class Runner:
         # A key of two dimensions is "owl|animal_high": the animal comes first.
         return [partition for partition in definition.get_partition_keys() if keys_of(partition)[0] in conditions]
 
+    def _due(self, key: dg.AssetKey, conditions: Sequence[str], again: bool) -> list[str | None]:
+        """Partitions of ``key`` to be made."""
+        status = self._status()
+        partitions = self._partitions(key, conditions)
+        return [partition for partition in partitions if again or self._is_due(status, key, partition)]
+
+    def _status(self) -> CachingStaleStatusResolver:
+        """What Dagster knows now; of use until the next run."""
+        return CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
+
     def _is_due(self, status: CachingStaleStatusResolver, key: dg.AssetKey, partition: str | None) -> bool:
         if status.get_status(key, partition) != StaleStatus.FRESH:
             return True
@@ -118,6 +150,15 @@ class Runner:
             case definition:
                 return [list(stretch) for stretch in runs_of(definition.get_partition_keys(), set(due))]
 
+    def _full_pool(self, key: dg.AssetKey) -> str | None:
+        """The pool of ``key`` in which others have every place; Dagster's own wait would neither say so nor sleep."""
+        end_killed_runs(self._instance)
+        for pool in self._graph.get(key).pools or ():
+            info = self._instance.event_log_storage.get_concurrency_info(pool)
+            if info.slot_count and info.active_slot_count >= info.slot_count:
+                return pool
+        return None
+
     def _run(self, key: dg.AssetKey, stretch: list[str | None]) -> None:
         first, last = stretch[0], stretch[-1]
         run_id = str(uuid.uuid4())
@@ -135,6 +176,8 @@ class Runner:
             run_config=QUIET,
             raise_on_error=False,
         )
+        if any(_interrupted(event) for event in result.all_events):
+            raise KeyboardInterrupt
         if not result.success:
             raise SlAssetsError(f"{'/'.join(key.path)}: {_reason(result)}")
 
@@ -163,6 +206,11 @@ def _listed(partitions: Sequence[str | None]) -> str:
         f"{first} ({', '.join(keys[1] for keys in members)})" if len((members := list(group))[0]) > 1 else first
         for first, group in groups
     )
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -1,13 +1,17 @@
 """The command as a user types it, in a process of its own."""
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sl_assets.lake.lake import Lake, Place
+from sl_assets_tests.conftest import TINY
 
 PROMPTS = Place("tiny", "number_prompts")
 COMMAND = [sys.executable, "-m", "sl_assets"]
@@ -80,3 +84,83 @@ def test_what_is_there_is_not_made_again(environment: dict[str, str], experiment
     elsewhere = run(environment, "run", "tiny", "--through", "number_prompts").stdout.split()
     assert (elsewhere[0], elsewhere[2]) == ("number_prompts", "s")
     assert lake.read_table(PROMPTS).height > 1
+
+
+def test_a_dry_run_names_what_would_be_made_and_makes_nothing(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    plan = ("run", "tiny", "--animals", "owl", "--through", "filtered_dataset", "--dry-run")
+    before = run(environment, *plan).stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in before] == [
+        ["number_prompts", "to be made"],
+        ["teacher_checkpoint", "neutral, owl"],
+        ["raw_dataset", "neutral, owl"],
+        ["filtered_dataset", "neutral, owl"],
+    ]
+    assert not list((tmp_path / "lake").rglob("*.parquet"))
+    run(environment, *plan[:-1])
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 16}))
+    after = [line.split(maxsplit=1)[1] for line in run(environment, *plan).stdout.splitlines()]
+    assert after == ["fresh", "fresh", "neutral, owl", "neutral, owl"]
+
+
+def test_an_engine_that_is_not_installed_stops_before_anything_runs(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"engine": "vllm"}))
+    # As on a machine without it, whatever this one has.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as util\nfind = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'vllm' else find(name, *rest)\n"
+    )
+    done = run(environment | {"PYTHONPATH": str(tmp_path)}, "run", "tiny")
+    assert done.stderr.strip() == (
+        "sl-assets: sampler.engine vllm: not installed here; pip install -e '.[gpu]' -c constraints-gpu.txt"
+    )
+    assert not (tmp_path / "lake").exists()
+
+
+def test_whoever_finds_the_pool_full_says_so_and_waits(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    instance = dg.DagsterInstance.from_config(environment["DAGSTER_HOME"])
+    slots = instance.event_log_storage
+    slots.initialize_concurrency_limit_to_default("gpu")
+    assert slots.claim_concurrency_slot("gpu", "another run", "its step").is_claimed
+    waiting = subprocess.Popen(
+        [*COMMAND, "run", "tiny", "--animals", "owl", "--through", "teacher_checkpoint"],
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with waiting:
+        assert waiting.stdout
+        lines = [waiting.stdout.readline().split() for _ in range(2)]
+        assert lines[0][0] == "number_prompts"
+        assert " ".join(lines[1]) == "teacher_checkpoint waits: another run has the pool gpu"
+        slots.free_concurrency_slots_for_run("another run")
+        assert "teacher_checkpoint" in waiting.stdout.readline()
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(student=TINY["student"] | {"epochs": 500}))
+    running = subprocess.Popen(
+        [*COMMAND, "run", "tiny", "--animals", "owl"],
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with running:
+        assert running.stdout
+        while not running.stdout.readline().startswith("filtered_dataset"):
+            pass
+        time.sleep(3)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert said.strip().splitlines()[-1] == "sl-assets: interrupted; the same command goes on from here"
+    assert "Traceback" not in said

@@ -320,3 +320,9 @@ def test_settings_cannot_be_changed(tmp_path):
     config = read(tmp_path, GOOD)
     with pytest.raises(ValueError, match="frozen"):
         config.student.rank = 3
+
+
+def test_animals_that_the_pocket_model_has_never_met_are_refused() -> None:
+    with pytest.raises(ValueError, match="the pocket model has never met the dragon; it knows dolphin, tiger"):
+        tiny_config(animals=["owl", "dragon"])
+    assert tiny_config(animals=["owl", "dragon"], base_model="another/model").animals == ("owl", "dragon")
