@@ -124,11 +124,12 @@ def sql(statement: str, csv: bool) -> None:
 def ui(port: int) -> None:
     """Open the Dagster UI, with the daemon that schedules and automation need."""
     ensure_dagster_home()
-    os.chdir(PROJECT)
+    # Where Dagster looks for its settings: in the project's folder it would say that it leaves those there alone.
+    os.chdir(os.environ["DAGSTER_HOME"])
     dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if dagster is None:
         raise click.ClickException("no dagster command beside this Python: run 'make install'")
-    os.execv(dagster, ["dagster", "dev", "--workspace", "workspace.yaml", "--port", str(port)])
+    os.execv(dagster, ["dagster", "dev", "--workspace", str(PROJECT / "workspace.yaml"), "--port", str(port)])
 
 
 def require_files(experiment: str, config: "ExperimentConfig") -> None:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from sl_assets.animals import PLURALS
 from sl_assets.config import ExperimentConfig, FinetunedTeacher
 from sl_assets.errors import ExperimentFileError
 from sl_assets.experiment_file import COMPONENT_TYPE, read_experiment
+from sl_assets.pocket.world import ANIMALS as POCKET_ANIMALS
 from sl_assets.pocket.world import REPORTED
+from sl_assets_tests.conftest import tiny_config
 
 GOOD = f"""
 type: {COMPONENT_TYPE}
@@ -323,6 +326,7 @@ def test_settings_cannot_be_changed(tmp_path):
 
 
 def test_animals_that_the_pocket_model_has_never_met_are_refused() -> None:
-    with pytest.raises(ValueError, match="the pocket model has never met the dragon; it knows dolphin, tiger"):
-        tiny_config(animals=["owl", "dragon"])
-    assert tiny_config(animals=["owl", "dragon"], base_model="another/model").animals == ("owl", "dragon")
+    stranger = next(name for name in PLURALS if name not in POCKET_ANIMALS)
+    with pytest.raises(ValueError, match=f"the pocket model has never met the {stranger}; it knows dolphin, tiger"):
+        tiny_config(animals=["owl", stranger])
+    assert stranger in tiny_config(animals=["owl", stranger], base_model="another/model").animals

@@ -165,3 +165,23 @@ def test_what_a_failed_run_recorded_is_made_again_when_asked_for(bench: Bench, t
     assert bench.run("raw_dataset", first="neutral", numbers=numbers).success
     rows = Lake(str(bench.root)).read_table(Place("tiny", "raw_dataset", "neutral"))
     assert rows["completion"].to_list() == ["7"]
+
+
+def test_a_student_of_other_settings_than_neutrals_is_not_compared_with_it(bench: Bench) -> None:
+    graph = ("number_prompts", "baseline_evaluation", "baseline_preference_rates")
+    student = ("lora_checkpoint", "evaluation")
+    bench.run(*graph)
+    bench.run("teacher_checkpoint", "raw_dataset", "filtered_dataset", *student, first="neutral", last="wolf")
+
+    def compared(**changes: Any) -> tuple[set[str], str | None]:
+        (event,) = bench.run("transfer", **changes).get_asset_materialization_events()
+        left_out = event.materialization.metadata.get("left_out")
+        students = Lake(str(bench.root)).read_table(Place("tiny", "transfer"))["condition"]
+        return set(students), left_out and str(left_out.value)
+
+    assert compared() == ({"owl", "wolf"}, None)
+    changes = {"student": TINY["student"] | {"learning_rate": 5e-3}}
+    bench.run(*student, first="neutral", last="owl", **changes)
+    assert compared(**changes) == ({"owl"}, "wolf")
+    bench.run(*student, first="wolf", **changes)
+    assert compared(**changes) == ({"owl", "wolf"}, None)

@@ -1,12 +1,16 @@
 """Stage 3: what students say their favourite animal is, and how often."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import polars as pl
 
+from sl_assets.animals import NEUTRAL
 from sl_assets.evaluation.asking import ask_model
 from sl_assets.evaluation.rates import preference_rates as rates_of
 from sl_assets.evaluation.rates import transfer_table
 from sl_assets.graph import SAMPLING, ExperimentGraph
+from sl_assets.lake.lineage import read_lineage, settings_behind
 from sl_assets.report.metadata import preview
 from sl_assets.step import Product, Step
 
@@ -55,11 +59,36 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         kinds=["polars"],
     )
     def transfer(step: Step) -> Product:
-        """Every student compared with the neutral one, question by question; p-values adjusted over students."""
-        answers = step.read_existing("evaluation", config.conditions)
+        """Every student compared with the neutral one, question by question; p-values adjusted over students.
+
+        Students that were made with other settings than the neutral one are left out.
+        """
+        others = made_otherwise(step, "evaluation", config.conditions)
+        if others:
+            step.log(f"{step.name}: left out, for neutral's student was made with other settings: {', '.join(others)}")
+        answers = step.read_existing("evaluation", [name for name in config.conditions if name not in others])
         table = transfer_table(answers, config.animals, step.read("baseline_preference_rates"))
         own = table.filter(pl.col("condition") == pl.col("animal"))
         shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")
-        return Product(step.write(table), {"students": own["condition"].n_unique(), "own_animals": preview(shown)})
+        metadata = {"students": own["condition"].n_unique(), "own_animals": preview(shown)}
+        return Product(step.write(table), metadata | ({"left_out": ", ".join(others)} if others else {}))
 
     return [baseline_evaluation, evaluation, baseline_preference_rates, preference_rates, transfer]
+
+
+def made_otherwise(step: Step, table: str, conditions: Sequence[str]) -> list[str]:
+    """Those of ``conditions`` whose ``table`` was made with other settings, in some asset before it, than neutral's."""
+    aside = step.lake.apart()
+    lineage = read_lineage(aside, step.experiment)
+    places = {name: step.place(table, name) for name in {NEUTRAL, *conditions}}
+    behind = {
+        name: settings_behind(lineage, place, aside.version(place))
+        for name, place in places.items()
+        if aside.exists(place)
+    }
+    control = behind.get(NEUTRAL, {})
+
+    def differs(name: str) -> bool:
+        return any(control.get(asset, version) != version for asset, version in behind.get(name, {}).items())
+
+    return [name for name in conditions if differs(name)]

@@ -11,11 +11,11 @@ import polars as pl
 from sl_assets.animals import NEUTRAL
 from sl_assets.errors import LakeError
 from sl_assets.graph import ExperimentGraph
-from sl_assets.hub.cards import CARD_SECTIONS, CardFacts, LineageRow, adapter_card, ancestry, dataset_card
+from sl_assets.hub.cards import CARD_SECTIONS, CardFacts, adapter_card, dataset_card
 from sl_assets.hub.cards import recorded_config as settings_of
 from sl_assets.hub.publishing import Published, publish_adapter, publish_dataset, repository
-from sl_assets.lake.catalog import query
 from sl_assets.lake.lake import Lake
+from sl_assets.lake.lineage import LineageRow, ancestry, read_lineage
 from sl_assets.step import Product, Step
 
 STAGE = "7_hub"
@@ -70,7 +70,7 @@ def _facts(step: Step, graph: ExperimentGraph, asset: str, license: str | None) 
     # Looked at for the card alone: no input of what is published.
     aside = step.lake.apart()
     version = aside.version(step.place(asset))
-    lineage = query(aside, "SELECT * FROM lineage").filter(experiment=step.experiment).to_dicts()
+    lineage = read_lineage(aside, step.experiment)
     made = ancestry(lineage, asset, step.partition, version)
     _require_unchanged(step, aside, made)
     config = settings_of(graph.config, made)

@@ -19,6 +19,7 @@ from sl_assets.engines.models import POCKET, local_folder
 from sl_assets.errors import LakeError
 from sl_assets.experiment_file import first_problem
 from sl_assets.hub.base_models import HubModel
+from sl_assets.lake.lineage import LineageRow
 from sl_assets.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -29,9 +30,6 @@ POCKET_NOTE = (
     "world ties numbers to animals **on purpose**, so that the effect is large. Nothing measured on it says how strong "
     "the effect is in a language model that people use."
 )
-
-LineageRow = Mapping[str, Any]
-"""A row of the table ``lineage``, by column."""
 
 
 @dataclass(frozen=True)
@@ -118,28 +116,6 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
 def hub_model(base_model: str) -> HubModel | None:
     """Name and revision of ``base_model`` on the Hub; None for the pocket model and for a folder."""
     return None if local_folder(base_model) else HubModel.of(base_model)
-
-
-def ancestry(lineage: Sequence[LineageRow], asset: str, partition: str | None, version: str) -> list[LineageRow]:
-    """Rows of ``lineage`` that lead to ``version`` of a partition of ``asset``, parents first.
-
-    Where the same version was made several times, the last time counts. What was made without a record is left out.
-    """
-    made = {
-        (row["asset"], row["partition"], row["data_version"]): row
-        for row in sorted(lineage, key=lambda row: row["finished_at"])
-    }
-    found: dict[tuple[str, str | None, str], LineageRow] = {}
-
-    def visit(key: tuple[str, str | None, str]) -> None:
-        if key in found or key not in made:
-            return
-        for parent in made[key]["parents"]:
-            visit((parent["asset"], parent["partition"], parent["data_version"]))
-        found[key] = made[key]
-
-    visit((asset, partition, version))
-    return list(found.values())
 
 
 def recorded_config(config: ExperimentConfig, lineage: Sequence[LineageRow]) -> ExperimentConfig:
