@@ -85,7 +85,6 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool, 
             f"--animals {unknown[0]}: not an animal of {experiment}; it has {', '.join(config.animals)}"
         )
     require_files(experiment, config)
-    require_engines(config)
     ensure_dagster_home()
     conditions = [name for name in config.conditions if name == NEUTRAL or name in wanted]
     start = time.monotonic()
@@ -94,6 +93,8 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool, 
         for line in runner.plan(conditions, through, again):
             click.echo(line)
         return
+    if missing_engine(config) and runner.needs_models(conditions, through, again):
+        raise click.ClickException(missing_engine(config))
     for line in runner.materialise(conditions, through, again):
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
@@ -143,13 +144,17 @@ def require_files(experiment: str, config: "ExperimentConfig") -> None:
                 )
 
 
-def require_engines(config: "ExperimentConfig") -> None:
-    """Stop before anything is run if an engine is not installed."""
+def missing_engine(config: "ExperimentConfig") -> str:
+    """Which engine of the file is not installed, with the fix; empty where all are."""
     extras = {"vllm": "-e '.[gpu]' -c constraints-gpu.txt", "openai": "-e '.[openai]'"}
     extras["unsloth"] = extras["vllm"]
-    for setting, engine in (("sampler.engine", config.sampler.engine), ("student.engine", config.student.engine)):
+    for setting, engine, other in (
+        ("sampler.engine", config.sampler.engine, "transformers"),
+        ("student.engine", config.student.engine, "peft"),
+    ):
         if engine in extras and find_spec(engine) is None:
-            raise click.ClickException(f"{setting} {engine}: not installed here; pip install {extras[engine]}")
+            return f"{setting} {engine}: not installed here; pip install {extras[engine]}, or set {setting} to {other}"
+    return ""
 
 
 def ensure_dagster_home() -> None:

@@ -73,7 +73,18 @@ class Runner:
             yield f"{name:<26} {time.monotonic() - start:6.1f} s  {_listed(due)}"
 
     def plan(self, conditions: Sequence[str], through: str | None, again: bool) -> Iterator[str]:
-        """What `materialise` would make, a line for every asset.
+        """What `materialise` would make, a line for every asset."""
+        for key, due in self._planned(conditions, through, again):
+            yield f"{key.path[-1]:<26} {(_listed(due) or 'to be made') if due else 'fresh'}"
+
+    def needs_models(self, conditions: Sequence[str], through: str | None, again: bool) -> bool:
+        """Whether `materialise` would make what runs a model; tables and charts do not."""
+        return any(due and self._graph.get(key).pools for key, due in self._planned(conditions, through, again))
+
+    def _planned(
+        self, conditions: Sequence[str], through: str | None, again: bool
+    ) -> Iterator[tuple[dg.AssetKey, list[str | None]]]:
+        """Assets with the partitions to be made.
 
         Whatever reads what is made is counted, too, though it stays fresh if that turns out to be what it was.
         """
@@ -87,7 +98,7 @@ class Runner:
                 if again or made.intersection(reads) or self._is_due(status, key, partition):
                     due.append(partition)
                     made.add(here)
-            yield f"{key.path[-1]:<26} {(_listed(due) or 'to be made') if due else 'fresh'}"
+            yield key, due
 
     def wanted(self, through: str | None) -> list[str]:
         """Names of the assets that lead to ``through``; of all where that is None."""

@@ -114,11 +114,16 @@ def test_an_engine_that_is_not_installed_stops_before_anything_runs(
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name == 'vllm' else find(name, *rest)\n"
     )
-    done = run(environment | {"PYTHONPATH": str(tmp_path)}, "run", "tiny")
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = run(environment, "run", "tiny")
     assert done.stderr.strip() == (
-        "sl-assets: sampler.engine vllm: not installed here; pip install -e '.[gpu]' -c constraints-gpu.txt"
+        "sl-assets: sampler.engine vllm: not installed here; pip install -e '.[gpu]' -c constraints-gpu.txt, "
+        "or set sampler.engine to transformers"
     )
-    assert not (tmp_path / "lake").exists()
+    assert not list((tmp_path / "lake").rglob("*.parquet"))
+    # What runs no model can be made, and looked at, anywhere.
+    assert run(environment, "run", "tiny", "--dry-run").returncode == 0
+    assert run(environment, "run", "tiny", "--through", "number_prompts").returncode == 0
 
 
 def test_whoever_finds_the_pool_full_says_so_and_waits(
