@@ -13,6 +13,23 @@ from sl_assets.errors import ExperimentFileError
 COMPONENT_TYPE = "sl_assets.SubliminalExperiment"
 
 
+SECTIONS = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
+"""What Dagster allows a component's file to have."""
+
+
+class _OnceOnly(yaml.SafeLoader):
+    """YAML in which a section that stands there twice is an error; else the last would count, and nobody would know."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: list[Any] = []
+        for key, _ in node.value:
+            names.append(self.construct_object(key, deep=True))
+            if names[-1] in names[:-1]:
+                problem = f"{names[-1]} stands there twice"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_experiment(file: Path) -> ExperimentConfig:
     """The experiment that ``file`` describes.
 
@@ -20,7 +37,7 @@ def read_experiment(file: Path) -> ExperimentConfig:
         ExperimentFileError: names the file, the field, its value and the fix, in one line.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _OnceOnly)
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentFileError(f"{file}: cannot be read ({getattr(error, 'strerror', error)})") from None
     except yaml.YAMLError as error:
@@ -30,6 +47,8 @@ def read_experiment(file: Path) -> ExperimentConfig:
         raise ExperimentFileError(f"{file}:{line} not YAML ({problem})") from None
     if not isinstance(content, dict) or content.get("type") != COMPONENT_TYPE:
         raise ExperimentFileError(f"{file}: begin with 'type: {COMPONENT_TYPE}'")
+    if unknown := [name for name in content if name not in SECTIONS]:
+        raise ExperimentFileError(f"{file}: {unknown[0]}: unknown beside type; settings stand under attributes")
     try:
         return ExperimentConfig.model_validate(content.get("attributes") or {})
     except ValidationError as error:

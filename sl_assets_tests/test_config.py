@@ -330,3 +330,22 @@ def test_animals_that_the_pocket_model_has_never_met_are_refused() -> None:
     with pytest.raises(ValueError, match=f"the pocket model has never met the {stranger}; it knows dolphin, tiger"):
         tiny_config(animals=["owl", stranger])
     assert stranger in tiny_config(animals=["owl", stranger], base_model="another/model").animals
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            GOOD + "  evaluation: {seed: 1}\n  evaluation: {seed: 2}\n",
+            "line 8: not YAML (evaluation stands there twice)",
+        ),
+        (GOOD + "  evaluation: {seed: 1, seed: 2}\n", "line 7: not YAML (seed stands there twice)"),
+        (GOOD + "foo: 1\n", "foo: unknown beside type; settings stand under attributes"),
+        (GOOD.replace("attributes", "atributes"), "atributes: unknown beside type; settings stand under attributes"),
+    ],
+)
+def test_what_would_be_passed_over_in_silence_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "defs.yaml").write_text(text)
+    with pytest.raises(ExperimentFileError) as caught:
+        read_experiment(tmp_path / "defs.yaml")
+    assert str(caught.value) == f"{tmp_path / 'defs.yaml'}: {said}"
