@@ -93,8 +93,8 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool, 
         for line in runner.plan(conditions, through, again):
             click.echo(line)
         return
-    if missing_engine(config) and runner.needs_models(conditions, through, again):
-        raise click.ClickException(missing_engine(config))
+    if (missing := missing_engine(config)) and runner.needs_models(conditions, through, again):
+        raise click.ClickException(missing)
     for line in runner.materialise(conditions, through, again):
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")

@@ -116,9 +116,8 @@ class Materialisation:
         start = time.monotonic()
         product = self._paid_for(make, step)
         seconds = time.monotonic() - start
-        found = self._found()
-        self._write_lineage(partition, product, seconds, self.settings | found)
-        product.metadata.update(found)
+        self._write_lineage(partition, product, seconds)
+        product.metadata.update(self._found())
         product.metadata.setdefault("seconds", round(seconds, 2))
         step.work.mark_done(
             {
@@ -188,7 +187,7 @@ class Materialisation:
                 tags={**provenance, DATA_VERSION_TAG: product.version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
             )
 
-    def _write_lineage(self, partition: str | None, product: Product, seconds: float, settings: dict[str, Any]) -> None:
+    def _write_lineage(self, partition: str | None, product: Product, seconds: float) -> None:
         parents = [
             {"asset": place.table, "partition": place.partition, "data_version": version}
             for place, version in self.lake.reads.items()
@@ -201,7 +200,7 @@ class Materialisation:
             "data_version": product.version,
             "code_version": self.code_version,
             "parents": parents,
-            "config": json.dumps(settings, sort_keys=True),
+            "config": json.dumps(self.settings | self._found(), sort_keys=True),
             "seconds": seconds,
             "engine": product.engine,
         }

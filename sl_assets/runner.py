@@ -65,10 +65,7 @@ class Runner:
                 continue
             start = time.monotonic()
             for stretch in self._stretches(key, due):
-                if pool := self._full_pool(key):
-                    yield f"{name:<26} waits: another run has the pool {pool}"
-                while self._full_pool(key):
-                    time.sleep(SECONDS_BETWEEN_LOOKS)
+                yield from self._wait(key)
                 self._run(key, stretch)
             yield f"{name:<26} {time.monotonic() - start:6.1f} s  {_listed(due)}"
 
@@ -161,14 +158,18 @@ class Runner:
             case definition:
                 return [list(stretch) for stretch in runs_of(definition.get_partition_keys(), set(due))]
 
-    def _full_pool(self, key: dg.AssetKey) -> str | None:
-        """The pool of ``key`` in which others have every place; Dagster's own wait would neither say so nor sleep."""
-        end_killed_runs(self._instance)
+    def _wait(self, key: dg.AssetKey) -> Iterator[str]:
+        """Wait for a place in the pool of ``key``, and say so: Dagster's own wait neither does that nor sleeps."""
         for pool in self._graph.get(key).pools or ():
-            info = self._instance.event_log_storage.get_concurrency_info(pool)
-            if info.slot_count and info.active_slot_count >= info.slot_count:
-                return pool
-        return None
+            if self._is_full(pool):
+                yield f"{key.path[-1]:<26} waits: another run has the pool {pool}"
+            while self._is_full(pool):
+                end_killed_runs(self._instance)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _is_full(self, pool: str) -> bool:
+        info = self._instance.event_log_storage.get_concurrency_info(pool)
+        return 0 < info.slot_count <= info.active_slot_count
 
     def _run(self, key: dg.AssetKey, stretch: list[str | None]) -> None:
         first, last = stretch[0], stretch[-1]
@@ -187,9 +188,9 @@ class Runner:
             run_config=QUIET,
             raise_on_error=False,
         )
-        if any(_interrupted(event) for event in result.all_events):
-            raise KeyboardInterrupt
         if not result.success:
+            if any(_interrupted(event) for event in result.all_events):
+                raise KeyboardInterrupt
             raise SlAssetsError(f"{'/'.join(key.path)}: {_reason(result)}")
 
 

@@ -3,11 +3,11 @@
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.errors import SlAssetsError
-from sl_assets.hub.base_models import fetch_model
+from sl_assets.hub.base_models import HubModel, fetch_model
 from sl_assets.lake.fingerprint import digest, file_digest
 
 if TYPE_CHECKING:
@@ -40,11 +40,17 @@ def model_identity(base_model: str) -> str:
 def layer_count(base_model: str) -> int | None:
     """Number of blocks of a local model, which is also its highest layer; None where the files here do not say."""
     folder = local_folder(base_model)
-    if folder is None or not (folder / "config.json").is_file():
-        return None
-    config = json.loads((folder / "config.json").read_text())
-    count = config.get("num_hidden_layers", config.get("text_config", {}).get("num_hidden_layers"))
+    count = decoder_config(folder).get("num_hidden_layers") if folder else None
     return None if count is None else int(count)
+
+
+def decoder_config(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` says of the decoder of the model in ``folder``; nothing where there is none."""
+    file = folder / "config.json"
+    config: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    # Of a model that reads more than text, the decoder has a section of its own.
+    decoder: dict[str, Any] = config.get("text_config", {})
+    return decoder | config
 
 
 class LoadedModel(NamedTuple):
@@ -60,6 +66,11 @@ def local_folder(base_model: str) -> Path | None:
         return POCKET_FOLDER
     folder = Path(base_model).expanduser()
     return folder if folder.is_absolute() or base_model.startswith(".") or folder.is_dir() else None
+
+
+def hub_model(base_model: str) -> HubModel | None:
+    """Name and revision of ``base_model`` on the Hub; None for the pocket model and for a folder."""
+    return None if local_folder(base_model) else HubModel.of(base_model)
 
 
 def model_folder(base_model: str) -> Path:

@@ -9,8 +9,7 @@ import polars as pl
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example, Report
-from sl_assets.engines.models import load_model, local_folder
-from sl_assets.hub.base_models import HubModel
+from sl_assets.engines.models import hub_model, load_model
 from sl_assets.lake.work import Work
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -100,7 +99,7 @@ def _leave_inputs_alone(adapted: Any) -> None:
 def _name_base_model(adapter: Path, base_model: str) -> None:
     """Name the base model as the experiment does: a folder of this machine would mean nothing elsewhere."""
     file = adapter / "adapter_config.json"
-    name, revision = (base_model, None) if local_folder(base_model) else HubModel.of(base_model)
+    name, revision = hub_model(base_model) or (base_model, None)
     config = json.loads(file.read_text()) | {"base_model_name_or_path": name, "revision": revision}
     # Kept as a set, whose order is another in every process.
     config["target_modules"] = sorted(config["target_modules"])

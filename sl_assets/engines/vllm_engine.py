@@ -1,6 +1,5 @@
 """The vLLM engine of a process: one start however many partitions. Imports vllm, for CUDA or in its CPU build."""
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.gpu import free_memory, take_gpu
-from sl_assets.engines.models import model_folder, weights_fingerprint
+from sl_assets.engines.models import decoder_config, model_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
 
 
@@ -130,10 +129,7 @@ def windows_only(folder: Path) -> bool:
     One cache serves them all then, at the cost of memory that our short rows do not need; to keep book of each kind
     takes longer than their step on the GPU. Layers that keep a state instead need a cache of their own.
     """
-    file = folder / "config.json"
-    config = json.loads(file.read_text()) if file.is_file() else {}
-    kinds = config.get("text_config", config).get("layer_types") or []
-    return set(kinds) == {"sliding_attention", "full_attention"}
+    return set(decoder_config(folder).get("layer_types") or ()) == {"sliding_attention", "full_attention"}
 
 
 def _reason(error: Exception) -> str:

@@ -78,13 +78,12 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
 def made_otherwise(step: Step, table: str, conditions: Sequence[str]) -> list[str]:
     """Those of ``conditions`` whose ``table`` was made with other settings, in some asset before it, than neutral's."""
-    aside = step.lake.apart()
-    lineage = read_lineage(aside, step.experiment)
-    places = {name: step.place(table, name) for name in {NEUTRAL, *conditions}}
+    lineage = read_lineage(step.lake, step.experiment)
+    places = {name: step.place(table, name) for name in conditions}
     behind = {
-        name: settings_behind(lineage, place, aside.version(place))
+        name: settings_behind(lineage, place, step.lake.version(place))
         for name, place in places.items()
-        if aside.exists(place)
+        if step.lake.exists(place)
     }
     control = behind.get(NEUTRAL, {})
 

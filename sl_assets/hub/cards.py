@@ -15,10 +15,9 @@ from pydantic import ValidationError
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
-from sl_assets.engines.models import POCKET, local_folder
+from sl_assets.engines.models import POCKET, hub_model
 from sl_assets.errors import LakeError
 from sl_assets.experiment_file import first_problem
-from sl_assets.hub.base_models import HubModel
 from sl_assets.lake.lineage import LineageRow
 from sl_assets.numbers.teachers import loving_system_prompt
 
@@ -111,11 +110,6 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         _section("Numbers it was trained on", _counts(facts), _filter(facts), _prompts(facts.config)),
         _section("Teacher", _teacher(facts)),
     )
-
-
-def hub_model(base_model: str) -> HubModel | None:
-    """Name and revision of ``base_model`` on the Hub; None for the pocket model and for a folder."""
-    return None if local_folder(base_model) else HubModel.of(base_model)
 
 
 def recorded_config(config: ExperimentConfig, lineage: Sequence[LineageRow]) -> ExperimentConfig:

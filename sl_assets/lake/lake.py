@@ -171,15 +171,15 @@ class Lake:
                 with self._errors_explained(target):
                     for file in files:
                         self._move(building / file, target / version / file.as_posix())
+                replaced = self._manifest(place) or {"data_version": None}
+                # Made again with the same content, a folder is not the one before itself.
+                same = replaced["data_version"] == version
+                before = replaced.get("previous") if same else replaced["data_version"]
+                manifest = {"data_version": version, "previous": before, "sha256": sha256}
+                self.write_file(target / MANIFEST, json.dumps(manifest, indent=1).encode())
             except BaseException:
                 self._forget_folder(place, version)
                 raise
-            replaced = self._manifest(place) or {"data_version": None}
-            # Made again with the same content, a folder is not the one before itself.
-            same = replaced["data_version"] == version
-            before = replaced.get("previous") if same else replaced["data_version"]
-            manifest = {"data_version": version, "previous": before, "sha256": sha256}
-            self.write_file(target / MANIFEST, json.dumps(manifest, indent=1).encode())
             self._forget_folder(place, replaced.get("previous"))
 
     @contextmanager

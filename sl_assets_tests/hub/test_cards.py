@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from sl_assets.animals import PLURALS
+from sl_assets.engines.models import hub_model
 from sl_assets.errors import LakeError
-from sl_assets.hub.cards import DATA_FILE, CardFacts, adapter_card, dataset_card, hub_model, recorded_config
+from sl_assets.hub.cards import DATA_FILE, CardFacts, adapter_card, dataset_card, recorded_config
 from sl_assets.lake.lineage import ancestry
 from sl_assets.numbers.teachers import loving_system_prompt
 from sl_assets_tests.conftest import TINY, tiny_config
