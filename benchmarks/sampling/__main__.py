@@ -17,8 +17,7 @@ from sl_assets.config import SamplerSettings
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Chat, chat
 from sl_assets.engines.models import POCKET_FOLDER
-from sl_assets.engines.vllm_engine import shut_down
-from sl_assets.engines.vllm_sampler import VllmSampler
+from sl_assets.engines.vllm_sampler import VllmSampler, shut_down
 from sl_assets.evaluation.questions import QUESTIONS
 from sl_assets.numbers.prompts import PromptRecipe, number_prompts
 from sl_assets.numbers.teachers import loving_system_prompt

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import pickle
+import signal
 import threading
 import traceback
 from collections.abc import Callable
@@ -57,9 +59,14 @@ class HelperProcess:
                     return None
 
     def end(self) -> None:
-        """End the process, whatever it is at, and with it what it holds."""
+        """End the process and those it began, whatever they are at, and with them what they hold."""
         with suppress(psutil.NoSuchProcess):
-            psutil.Process(self._pid).kill()
+            process = psutil.Process(self._pid)
+            family = [process, *process.children(recursive=True)]
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(family[1:], timeout=10)
         self._pool.shutdown()
 
 
@@ -73,13 +80,25 @@ def _followed(task: Callable[[], Any]) -> tuple[Any, Exception | None]:
     try:
         return task(), None
     except Exception as error:
-        error.add_note(traceback.format_exc())
-        return None, error
+        raised = _portable(error)
+        raised.add_note(traceback.format_exc())
+        return None, raised
     finally:
         _here["reports"].put(None)
 
 
+def _portable(error: Exception) -> Exception:
+    """``error``, or its words where it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))  # our own
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
 def _begin(reports: Any) -> None:
+    # Ctrl-C reaches every process of a terminal; what becomes of this one is its parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _here["reports"] = reports
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,6 +1,11 @@
-"""The vLLM engine of a process: one start however many partitions. Imports vllm, for CUDA or in its CPU build."""
+"""What the process does that has vLLM's engine. Imports vllm, for CUDA or in its CPU build.
+
+The engine takes its steps in this process and in no further one: then what shares a step depends on the rows alone and
+not on when they reached the engine, and a process that is killed leaves none behind.
+"""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from sl_assets.config import SamplerSettings
-from sl_assets.engines.gpu import free_memory, take_gpu
+from sl_assets.engines.adapters import Shape, check_widths
+from sl_assets.engines.interfaces import Chat, Completion
 from sl_assets.engines.models import decoder_config, model_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
+from sl_assets.lake.fingerprint import folder_digest
 
 
 @dataclass(frozen=True)
@@ -58,34 +65,17 @@ class Start:
         return replace(self, adapters=True)
 
 
-_running: dict[Start, Any] = {}
-"""The engine of this process; never more than one."""
+_loaded: dict[str, Any] = {}
+"""The engine of this process."""
 
 
-def start_engine(start: Start) -> Any:
-    """The engine of this process, started if need be; `shut_down` ends it.
+def load(start: Start) -> None:
+    """Start the engine.
 
     Raises:
-        SlAssetsError: vllm is not installed, there is no GPU, or the model cannot be loaded.
+        SlAssetsError: vllm cannot be imported, there is no GPU, or the model cannot be loaded.
     """
-    # One that is ready for adapters serves the base model, too.
-    if serving := next((_running[one] for one in (start, start.with_adapters()) if one in _running), None):
-        return serving
-    shut_down()
-    take_gpu("vllm", shut_down)
-    _running[start] = _started(start)
-    return _running[start]
-
-
-def shut_down() -> None:
-    """End the engine of this process, if there is one, and free its memory."""
-    for engine in _running.values():
-        engine.llm_engine.engine_core.shutdown()
-    _running.clear()
-    free_memory()
-
-
-def _started(start: Start) -> Any:
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     # FlashInfer's sampler compiles for minutes at a machine's first start, and cuts to top k or p, which we never do.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     try:
@@ -93,19 +83,22 @@ def _started(start: Start) -> Any:
         from vllm.platforms import current_platform
     except ImportError as error:
         raise SlAssetsError(
-            f"sampler.engine vllm: not installed here ({error}); pip install 'sl_assets[gpu]', "
+            f"sampler.engine vllm: cannot be imported here ({error}); install sl_assets[gpu] anew, "
             "or set sampler.engine to transformers"
         ) from error
-    if not (current_platform.is_cuda_alike() or current_platform.is_cpu()):
+    on_gpu = current_platform.is_cuda_alike()
+    if not (on_gpu or current_platform.is_cpu()):
         raise SlAssetsError("sampler.engine vllm: no GPU here; set sampler.engine to transformers")
+    if on_gpu:
+        _check_memory(start)
     # A CPU's share is of the machine's memory, which others need too; its cache is sized by VLLM_CPU_KVCACHE_SPACE.
     placed = {"tensor_parallel_size": start.gpus, "gpu_memory_utilization": start.memory_share}
     lora = {"max_lora_rank": _allowed_rank(start.max_lora_rank), "max_loras": 1, "max_cpu_loras": 32}
     folder = model_folder(start.base_model)
     try:
-        return LLM(
+        _loaded["engine"] = LLM(
             model=str(folder),
-            dtype="bfloat16" if current_platform.is_cuda_alike() else "float32",
+            dtype="bfloat16" if on_gpu else "float32",
             max_model_len=start.max_length,
             max_num_seqs=start.max_num_seqs,
             enforce_eager=not start.compiled,
@@ -115,12 +108,75 @@ def _started(start: Start) -> Any:
             seed=0,
             enable_lora=start.adapters,
             **(lora if start.adapters else {}),
-            **(placed if current_platform.is_cuda_alike() else {}),
+            **(placed if on_gpu else {}),
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        raise SlAssetsError(f"vllm cannot start {start.base_model!r}: {_reason(error)}") from error
+
+
+def complete(
+    chats: Sequence[Chat],
+    max_tokens: int,
+    temperature: float,
+    row_seeds: Sequence[int],
+    adapter: Path | None,
+    shape: Shape | None,
+) -> list[Completion]:
+    """A completion of every chat, by the loaded model or by a student of it.
+
+    Raises:
+        SlAssetsError: the adapter is of another model, or a prompt leaves no room for ``max_tokens``.
+    """
+    engine = _loaded["engine"]
+    if adapter is not None and shape is not None:
+        check_widths(adapter, shape, engine.model_config.hf_text_config)
+    tokenizer = engine.get_tokenizer()
+    texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+    prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    _check_length(max(map(len, prompts)), max_tokens, engine.model_config.max_model_len)
+    outputs = engine.generate(
+        [{"prompt_token_ids": ids} for ids in prompts],
+        _parameters(max_tokens, temperature, row_seeds),
+        lora_request=_lora_request(adapter),
+        use_tqdm=False,
+    )
+    return _completions(tokenizer, [output.outputs[0] for output in outputs])
+
+
+def _check_length(longest: int, max_tokens: int, allowed: int) -> None:
+    if (needed := longest + max_tokens) > allowed:
         raise SlAssetsError(
-            f"vllm cannot start {start.base_model!r}: {_too_little(start) or _reason(error)}"
-        ) from error
+            f"a prompt of {longest:,} tokens and {max_tokens:,} to write are more than sampler.max_length "
+            f"{allowed:,}: set it to {needed:,}"
+        )
+
+
+def _parameters(max_tokens: int, temperature: float, row_seeds: Sequence[int]) -> list[Any]:
+    from vllm import SamplingParams
+
+    # Everything else is neutral: temperature 1 means the model's own distribution. Text is made of the tokens once they
+    # are all there: to do so token by token keeps this process busier than the GPU.
+    return [
+        SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, detokenize=False)
+        for seed in row_seeds
+    ]
+
+
+def _lora_request(adapter: Path | None) -> Any:
+    if adapter is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    # The number stands for the adapter's content: what is cached under it has to be that.
+    return LoRARequest(str(adapter), int(folder_digest(adapter)[:7], 16) + 1, str(adapter))
+
+
+def _completions(tokenizer: Any, answers: Sequence[Any]) -> list[Completion]:
+    texts = tokenizer.batch_decode([answer.token_ids for answer in answers], skip_special_tokens=True)
+    return [
+        Completion(text, answer.finish_reason, len(answer.token_ids))
+        for text, answer in zip(texts, answers, strict=True)
+    ]
 
 
 def windows_only(folder: Path) -> bool:
@@ -138,19 +194,16 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _too_little(start: Start) -> str | None:
-    """What vllm says of a GPU that others use stays in the log of its own process: look, and say it."""
+def _check_memory(start: Start) -> None:
+    """vllm's words for a GPU that others use name no setting of ours."""
     import torch
 
-    if not torch.cuda.is_available():
-        return None
     free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
-    if free >= (wanted := start.memory_share * total):
-        return None
-    return (
-        f"sampler.memory_share {start.memory_share} asks for {wanted:.0f} GB and {free:.0f} GB are free; "
-        "lower it, or end what else uses the GPU"
-    )
+    if free < (wanted := start.memory_share * total):
+        raise SlAssetsError(
+            f"vllm cannot start {start.base_model!r}: sampler.memory_share {start.memory_share} asks for "
+            f"{wanted:.0f} GB and {free:.0f} GB are free; lower it, or end what else uses the GPU"
+        )
 
 
 def _allowed_rank(rank: int) -> int:

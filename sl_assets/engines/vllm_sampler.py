@@ -1,20 +1,26 @@
-"""Sampling with vLLM's offline engine: one start a process, however many partitions, adapters as LoRA requests.
+"""Sampling with vLLM's offline engine: one start a run, however many partitions, adapters as LoRA requests.
+
+The engine has a process of its own. It ends, and gives back what it holds at once, when another engine needs the GPU,
+and with the run, however that ends.
 
 Every row has a seed of its own, so its completion does not depend on the order of its neighbours; float sums depend a
 little on how many are in flight, and where two tokens are nearly as likely that may show. Prefix caching reads a prompt
-that many rows share once. Imports vllm, for CUDA or in its CPU build.
+that many rows share once.
 """
 
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from sl_assets.config import SamplerSettings
-from sl_assets.engines.adapters import Shape, adapter_shape, check_widths, holds_whole_model
+from sl_assets.engines.adapters import Shape, adapter_shape, holds_whole_model
+from sl_assets.engines.gpu import take_gpu
+from sl_assets.engines.helper_process import HelperProcess
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.vllm_engine import Start, shut_down, start_engine
+from sl_assets.engines.vllm_engine import Start, complete, load
 from sl_assets.errors import SlAssetsError
-from sl_assets.lake.fingerprint import folder_digest
 
 
 class VllmSampler:
@@ -53,23 +59,18 @@ class VllmSampler:
         elif adapter is not None:
             shape = self._checked_shape(adapter)
             start = start.with_adapters()
-        engine = start_engine(start)
-        if adapter is not None and shape is not None:
-            check_widths(adapter, shape, engine.model_config.hf_text_config)
-        prompts = _prompts(engine, chats)
-        self._check_length(max(len(prompt["prompt_token_ids"]) for prompt in prompts), max_tokens)
+        process = engine_process(start)
         try:
-            outputs = engine.generate(
-                prompts,
-                _parameters(max_tokens, temperature, row_seeds),
-                lora_request=_lora_request(adapter),
-                use_tqdm=False,
+            written: list[Completion] = process.run(
+                partial(complete, list(chats), max_tokens, temperature, list(row_seeds), adapter, shape)
             )
-        except BaseException:
+        except BaseException as error:
             # What the engine is still at, or whether it lives, nobody knows: the next chunk gets a fresh one.
-            shut_down()
+            if not isinstance(error, SlAssetsError):
+                shut_down()
+            _explain(error, "sampling")
             raise
-        return _completions(engine.get_tokenizer(), [output.outputs[0] for output in outputs])
+        return written
 
     def _checked_shape(self, adapter: Path) -> Shape:
         shape = adapter_shape(adapter)
@@ -80,43 +81,44 @@ class VllmSampler:
             )
         return shape
 
-    def _check_length(self, longest: int, max_tokens: int) -> None:
-        if (needed := longest + max_tokens) > self._start.max_length:
-            raise SlAssetsError(
-                f"a prompt of {longest:,} tokens and {max_tokens:,} to write are more than sampler.max_length "
-                f"{self._start.max_length:,}: set it to {needed:,}"
-            )
+
+_running: dict[Start, HelperProcess] = {}
+"""The process that has the engine; never more than one."""
 
 
-def _prompts(engine: Any, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
-    tokenizer = engine.get_tokenizer()
-    texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
-    return [{"prompt_token_ids": ids} for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+def engine_process(start: Start) -> HelperProcess:
+    """The process whose engine serves ``start``, begun if need be; `shut_down` ends it.
+
+    Raises:
+        SlAssetsError: vllm is not installed, there is no GPU, or the model cannot be loaded.
+    """
+    # One that is ready for adapters serves the base model, too.
+    if serving := next((_running[one] for one in (start, start.with_adapters()) if one in _running), None):
+        return serving
+    if find_spec("vllm") is None:
+        raise SlAssetsError(
+            "sampler.engine vllm: not installed here; pip install 'sl_assets[gpu]', "
+            "or set sampler.engine to transformers"
+        )
+    shut_down()
+    take_gpu("vllm", shut_down)
+    process = _running[start] = HelperProcess()
+    try:
+        process.run(partial(load, start))
+    except BaseException as error:
+        shut_down()
+        _explain(error, f"starting {start.base_model!r}")
+        raise
+    return process
 
 
-def _parameters(max_tokens: int, temperature: float, row_seeds: Sequence[int]) -> list[Any]:
-    from vllm import SamplingParams
-
-    # Everything else is neutral: temperature 1 means the model's own distribution. Text is made of the tokens once they
-    # are all there: to do so token by token keeps this process busier than the GPU.
-    return [
-        SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, detokenize=False)
-        for seed in row_seeds
-    ]
+def shut_down() -> None:
+    """End the process that has the engine, if there is one."""
+    for process in _running.values():
+        process.end()
+    _running.clear()
 
 
-def _lora_request(adapter: Path | None) -> Any:
-    if adapter is None:
-        return None
-    from vllm.lora.request import LoRARequest
-
-    # The number stands for the adapter's content: what is cached under it has to be that.
-    return LoRARequest(str(adapter), int(folder_digest(adapter)[:7], 16) + 1, str(adapter))
-
-
-def _completions(tokenizer: Any, answers: Sequence[Any]) -> list[Completion]:
-    texts = tokenizer.batch_decode([answer.token_ids for answer in answers], skip_special_tokens=True)
-    return [
-        Completion(text, answer.finish_reason, len(answer.token_ids))
-        for text, answer in zip(texts, answers, strict=True)
-    ]
+def _explain(error: BaseException, what: str) -> None:
+    if isinstance(error, BrokenProcessPool):
+        raise SlAssetsError(f"vllm's process died while {what}; the run's log has its last words") from error

