@@ -1,7 +1,7 @@
 """What the process does that has vLLM's engine. Imports vllm, for CUDA or in its CPU build.
 
-The engine takes its steps in this process and in no further one: then what shares a step depends on the rows alone and
-not on when they reached the engine, and a process that is killed leaves none behind.
+The engine takes its steps in this process, and on further GPUs in its children, not in one that it talks to: then what
+shares a step depends on the rows alone and not on when they arrived.
 """
 
 import os
