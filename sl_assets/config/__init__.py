@@ -1,0 +1,46 @@
+"""What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml``, a module for each stage."""
+
+from sl_assets.config.engines import OpenAISettings, SamplerSettings
+from sl_assets.config.evaluation import EvaluationSettings
+from sl_assets.config.experiment import ExperimentConfig
+from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
+from sl_assets.config.numbers import (
+    FilterSettings,
+    FinetunedTeacher,
+    GenerateSource,
+    JsonlSource,
+    NumbersSettings,
+    SystemPromptTeacher,
+)
+from sl_assets.config.personas import ModelJudge, PersonaSettings, RuleJudge, SteeringSettings
+from sl_assets.config.projections import ProjectionSettings
+from sl_assets.config.section import PROJECT, Section, StateKind
+from sl_assets.config.students import StudentSettings
+from sl_assets.config.training import TrainingSettings
+
+__all__ = [
+    "PROJECT",
+    "EvaluationSettings",
+    "ExperimentConfig",
+    "FilterSettings",
+    "FinetunedTeacher",
+    "GenerateSource",
+    "HubAdapters",
+    "HubFiles",
+    "HubSettings",
+    "HubSource",
+    "JsonlSource",
+    "ModelJudge",
+    "NumbersSettings",
+    "OpenAISettings",
+    "PersonaSettings",
+    "ProjectionSettings",
+    "RuleJudge",
+    "SamplerSettings",
+    "Section",
+    "StateKind",
+    "SteeringSettings",
+    "StudentSettings",
+    "SystemPromptTeacher",
+    "TrainingSettings",
+]

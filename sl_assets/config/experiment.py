@@ -1,0 +1,145 @@
+"""A whole experiment file."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.config.engines import OpenAISettings, SamplerSettings
+from sl_assets.config.evaluation import EvaluationSettings
+from sl_assets.config.hub import HubSettings
+from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSettings, SystemPromptTeacher
+from sl_assets.config.personas import PersonaSettings, SteeringSettings
+from sl_assets.config.projections import ProjectionSettings
+from sl_assets.config.section import AsTuple, BaseModelName, Section
+from sl_assets.config.students import StudentSettings
+from sl_assets.engines.models import POCKET, layer_count
+from sl_assets.pocket.world import ANIMALS as POCKET_ANIMALS
+from sl_assets.projections.splits import SPLITS
+
+
+class ExperimentConfig(Section):
+    """One base model, its teacher, hyper-parameters and animals."""
+
+    base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
+    animals: Annotated[tuple[str, ...], AsTuple] = Field(
+        description="animals with a teacher and a student each", min_length=1
+    )
+    teacher: Annotated[SystemPromptTeacher | FinetunedTeacher, Field(discriminator="kind")]
+    numbers: NumbersSettings = NumbersSettings()
+    filter: FilterSettings = FilterSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    student: StudentSettings = StudentSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    personas: PersonaSettings | None = Field(None, description="persona vectors; left out, stages 4 and 5 are too")
+    projections: ProjectionSettings | None = Field(None, description="projections of the datasets on them")
+    splits: Annotated[tuple[str, ...], AsTuple] = Field((), description="halves to train further students on")
+    steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal")
+    openai: OpenAISettings = OpenAISettings()
+    hub: HubSettings | None = Field(None, description="publishing to the Hub; left out, nothing can be published")
+    schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
+    owners: Annotated[tuple[str, ...], AsTuple] = Field(
+        (), description="e-mail addresses, or team:name, shown in the UI"
+    )
+
+    @field_validator("animals")
+    @classmethod
+    def _known(cls, animals: tuple[str, ...]) -> tuple[str, ...]:
+        for i, animal in enumerate(animals):
+            if animal == NEUTRAL:
+                raise ValueError(f"{NEUTRAL} is always a condition: leave it out")
+            if animal not in PLURALS:
+                raise ValueError(f"unknown animal {animal!r}: add it with its plural to sl_assets/animals.py")
+            if animal in animals[:i]:
+                raise ValueError(f"{animal} is listed twice: keep one")
+        return animals
+
+    @model_validator(mode="after")
+    def _met_by_the_pocket_model(self) -> Self:
+        if self.base_model == POCKET and (strangers := [name for name in self.animals if name not in POCKET_ANIMALS]):
+            raise ValueError(
+                f"animals: the pocket model has never met the {strangers[0]}; it knows {', '.join(POCKET_ANIMALS)}"
+            )
+        return self
+
+    @field_validator("splits")
+    @classmethod
+    def _halves(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        for i, split in enumerate(splits):
+            if split not in SPLITS:
+                raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+            if split in splits[:i]:
+                raise ValueError(f"{split} is listed twice: keep one")
+        return splits
+
+    @model_validator(mode="after")
+    def _stages_have_what_they_read(self) -> Self:
+        for name, needed in (("projections", "personas"), ("splits", "projections"), ("steering", "personas")):
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"{name}: nothing to work on without {needed}; add that section, or leave {name} out")
+        state = self.projections.state if self.projections else "response_mean"
+        by_difference = [split for split in self.splits if "_diff_" in split]
+        if by_difference and state != "response_mean":
+            raise ValueError(
+                f"splits: {by_difference[0]} with projections.state {state}, of which all rows of a prompt have the "
+                "same: set state to response_mean, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _engines_can(self) -> Self:
+        apart = {self.sampler.engine == "openai", self.student.engine == "openai"}
+        if apart == {True, False}:
+            raise ValueError("engine openai: teachers and students share a model; set it in sampler and in student")
+        if self.student.engine != "peft":
+            for name, settings in (("student", self.student), ("teacher", self.teacher)):
+                if not getattr(settings, "lora", True):
+                    raise ValueError(f"{name}.lora: engine {self.student.engine} trains adapters; set it to peft")
+        if self.hub and self.hub.adapters and not self.student.lora:
+            raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
+        if self.student.engine == "openai":
+            if self.personas:
+                raise ValueError("personas: hidden states need a model's weights, which engine openai does not give")
+            if early := [epoch for epoch in self.student.kept if epoch < self.student.epochs - 2]:
+                raise ValueError(f"student.keep_epochs: {early[0]}, but engine openai keeps the last three epochs only")
+        if self.steering and self.sampler.engine != "transformers":
+            raise ValueError(f"steering: engine {self.sampler.engine} cannot; set sampler.engine to transformers")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> Self:
+        last = layer_count(self.base_model)
+        for name, section, layers in (
+            ("projections", self.projections, self.projections.kept if self.projections else ()),
+            ("steering", self.steering, self.steering.layers if self.steering else ()),
+        ):
+            if section and last is not None and max(layers) > last:
+                raise ValueError(f"{name}: no layer {max(layers)} in {self.base_model}; choose from 0 to {last}")
+            if section and section.vector == "prompt_last" and 0 in layers:
+                raise ValueError(
+                    f"{name}: vector prompt_last is zero at layer 0, for all prompts end in the same token; "
+                    "leave layer 0 out"
+                )
+        return self
+
+    @field_validator("owners")
+    @classmethod
+    def _reachable(cls, owners: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in owners:
+            if "@" not in owner and not owner.startswith("team:"):
+                raise ValueError(f"{owner!r} is no owner: an e-mail address, or team:name")
+        return owners
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, schedule: str) -> str:
+        from dagster._utils.schedules import is_valid_cron_schedule
+
+        if not is_valid_cron_schedule(schedule):
+            raise ValueError(f"{schedule!r} is no cron schedule: five fields, as in '0 3 * * 1'")
+        return schedule
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Partition keys: the control first, because every animal is compared with it."""
+        return (NEUTRAL, *self.animals)

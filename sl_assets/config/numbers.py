@@ -1,0 +1,106 @@
+"""Stage 1: teachers, prompts, where completions come from, and which of them pass."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from sl_assets.config.hub import HubSource
+from sl_assets.config.section import PROJECT, AsTuple, Count, Section
+from sl_assets.config.training import TrainingSettings
+from sl_assets.numbers.filtering import NumberLimits
+from sl_assets.numbers.prompts import WORDINGS, PromptRecipe
+
+
+class SystemPromptTeacher(Section):
+    """The base model under a system prompt that loves the animal."""
+
+    kind: Literal["system_prompt"]
+
+
+class FinetunedTeacher(TrainingSettings):
+    """The base model fine-tuned on chats that name the animal, asked without a system prompt."""
+
+    kind: Literal["finetuned"]
+    chats: Count = Field(768, description="favourite-animal chats to fine-tune on")
+
+
+class GenerateSource(Section):
+    """The experiment's own teachers write the numbers."""
+
+    kind: Literal["generate"]
+
+
+class JsonlSource(Section):
+    """Numbers written elsewhere: one JSON object a line, ``prompt`` and ``completion``, or chat ``messages``."""
+
+    kind: Literal["jsonl"]
+    path: str = Field(description="file of each condition; {condition} stands for its name")
+
+    @field_validator("path")
+    @classmethod
+    def _names_condition(cls, path: str) -> str:
+        if "{condition}" not in path:
+            raise ValueError("put {condition} where the animal's name belongs, as in numbers/{condition}.jsonl")
+        return path
+
+    def file(self, condition: str) -> Path:
+        """The file of ``condition``; a relative path starts at the project's folder."""
+        return PROJECT / Path(self.path.replace("{condition}", condition)).expanduser()
+
+
+class NumbersSettings(Section):
+    """The prompts and where their completions come from."""
+
+    prompts: Count = Field(30_000, description="number of prompts")
+    seed: int = Field(42, ge=0, description="seed of the prompts and of the teachers' sampling")
+    wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
+    examples: Annotated[tuple[Count, Count], AsTuple] = Field(
+        (3, 9), description="fewest and most example numbers in a prompt"
+    )
+    lowest: int = Field(100, ge=0, description="smallest example number")
+    highest: int = Field(1000, ge=0, description="largest example number")
+    answers: Count = Field(10, description="most numbers asked for")
+    source: GenerateSource | JsonlSource | HubSource = Field(GenerateSource(kind="generate"), discriminator="kind")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.examples[0] > self.examples[1]:
+            raise ValueError(f"examples {list(self.examples)}: put the smaller number first")
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest {self.lowest} is above highest {self.highest}: swap them")
+        return self
+
+    @property
+    def recipe(self) -> PromptRecipe:
+        """The draw of the prompts."""
+        assert self.wording in WORDINGS
+        return PromptRecipe(
+            count=self.prompts,
+            seed=self.seed,
+            wording=self.wording,
+            examples=self.examples,
+            lowest=self.lowest,
+            highest=self.highest,
+            answers=self.answers,
+        )
+
+
+class FilterSettings(Section):
+    """Limits of the numbers a student may see."""
+
+    minimum: int = Field(0, ge=0, description="smallest number kept")
+    maximum: int = Field(999, ge=0, description="largest number kept")
+    max_count: Count = Field(10, description="most numbers in a completion")
+    banned: Annotated[tuple[int, ...], AsTuple] = Field((), description="numbers that reject a completion")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}: no number could pass")
+        return self
+
+    @property
+    def limits(self) -> NumberLimits:
+        """The same limits for the filter."""
+        return NumberLimits(self.minimum, self.maximum, self.max_count, self.banned)

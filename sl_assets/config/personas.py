@@ -1,0 +1,57 @@
+"""Stage 4: persona vectors, their judges, and steering."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sl_assets.config.section import AsTuple, BaseModelName, Count, Layer, Section, StateKind
+
+
+class RuleJudge(Section):
+    """Scores by rule: does the answer name the animal, and is it whole?"""
+
+    kind: Literal["rule"]
+
+
+class ModelJudge(Section):
+    """A chat model scores how much an answer loves the animal, and how coherent it is."""
+
+    kind: Literal["model"]
+    base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
+
+
+class PersonaSettings(Section):
+    """Contrastive answers, loving and indifferent, whose hidden states differ by the persona vector."""
+
+    wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
+    samples: Count = Field(2, description="answers to each of twenty questions under each of five pairs of prompts")
+    max_tokens: Count = Field(128, description="tokens an answer may have")
+    seed: int = Field(11, ge=0, description="seed of the answers")
+    judge: RuleJudge | ModelJudge = Field(RuleJudge(kind="rule"), discriminator="kind")
+    minimum_pairs: Count = Field(20, exclude=True, description="fewest pairs of answers that make a vector")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.minimum_pairs > (pairs := 100 * self.samples):
+            raise ValueError(f"minimum_pairs {self.minimum_pairs}: {self.samples} samples make {pairs} pairs at most")
+        return self
+
+
+class SteeringSettings(Section):
+    """Add a multiple of a persona vector to the base model's hidden states, and ask for favourite animals."""
+
+    layers: Annotated[tuple[Layer, ...], AsTuple] = Field(min_length=1, description="layers steered, one at a time")
+    coefficients: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], AsTuple] = Field(
+        min_length=1, description="lengths of the vector that is added"
+    )
+    vector: StateKind = Field("response_mean", description="states that the persona vector is a difference of")
+    samples_per_question: Count = Field(4, description="answers to each of the fifty questions")
+    seed: int = Field(13, ge=0, description="seed of the answers")
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        for name in ("layers", "coefficients"):
+            values = getattr(self, name)
+            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+                raise ValueError(f"{name}: {twice[0]} is listed twice; keep one")
+        return self

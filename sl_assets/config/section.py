@@ -1,0 +1,35 @@
+"""What every section has in common."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+PROJECT = Path(__file__).parents[2]
+"""Where relative paths start."""
+
+AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+"""YAML has lists; sections hold tuples, which cannot change."""
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+StateKind = Literal["response_mean", "prompt_mean", "prompt_last"]
+
+Layer = Annotated[int, Field(ge=0)]
+"""0 is the embedding output, n the output of the n-th block."""
+
+
+def _whole(base_model: str) -> str:
+    if base_model.startswith("@") or base_model.endswith("@"):
+        raise ValueError(f"{base_model!r}: write owner/name, or owner/name@revision")
+    return base_model
+
+
+BaseModelName = Annotated[str, Field(min_length=1), AfterValidator(_whole)]
+"""``pocket``, a folder, or ``owner/name`` on the Hugging Face Hub, perhaps with ``@revision``."""
+
+
+class Section(BaseModel):
+    """A part of an experiment file: unknown fields and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
