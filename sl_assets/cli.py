@@ -9,7 +9,6 @@ import shutil
 import sys
 import time
 from collections.abc import Container, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,6 +17,7 @@ from dotenv import load_dotenv
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import PROJECT, JsonlSource
+from sl_assets.engines.installed import missing
 from sl_assets.errors import SlAssetsError
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool, 
         for line in runner.plan(conditions, through, again):
             click.echo(line)
         return
-    if (missing := missing_engine(config)) and runner.needs_models(conditions, through, again):
-        raise click.ClickException(missing)
+    if (absent := missing_engine(config)) and runner.needs_models(conditions, through, again):
+        raise click.ClickException(absent)
     for line in runner.materialise(conditions, through, again):
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
@@ -146,15 +146,7 @@ def require_files(experiment: str, config: "ExperimentConfig") -> None:
 
 def missing_engine(config: "ExperimentConfig") -> str:
     """Which engine of the file is not installed, with the fix; empty where all are."""
-    extras = {"vllm": "-e '.[gpu]' -c constraints-gpu.txt", "openai": "-e '.[openai]'"}
-    extras["unsloth"] = extras["vllm"]
-    for setting, engine, other in (
-        ("sampler.engine", config.sampler.engine, "transformers"),
-        ("student.engine", config.student.engine, "peft"),
-    ):
-        if engine in extras and find_spec(engine) is None:
-            return f"{setting} {engine}: not installed here; pip install {extras[engine]}, or set {setting} to {other}"
-    return ""
+    return missing("sampler.engine", config.sampler.engine) or missing("student.engine", config.student.engine)
 
 
 def ensure_dagster_home() -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import import_module
 from typing import Any
 
 from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
 from sl_assets.engines.budget import Budget
+from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Encoder, Sampler, Trainer
-from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
 
 
@@ -53,7 +52,7 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
     def sampler(work: Work, *, adapters: bool = True) -> Sampler:
         if config.sampler.engine == "openai":
-            _need_openai("sampler.engine", "transformers")
+            require("sampler.engine", "openai")
             from sl_assets.engines.openai_sampler import OpenAISampler
 
             return OpenAISampler(
@@ -84,7 +83,7 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
             return UnslothTrainer(config.base_model)
         if config.student.engine == "openai":
-            _need_openai("student.engine", "peft")
+            require("student.engine", "openai")
             from sl_assets.engines.openai_trainer import OpenAITrainer
 
             return OpenAITrainer(config.base_model, **openai_api())
@@ -98,12 +97,3 @@ def engines_for(config: ExperimentConfig) -> Engines:
         return TransformersEncoder(config.base_model)
 
     return Engines(sampler, partial(sampler, adapters=False), judge, trainer, encoder, budget)
-
-
-def _need_openai(setting: str, instead: str) -> None:
-    try:
-        import_module("openai")
-    except ImportError as error:
-        raise SlAssetsError(
-            f"{setting} openai: not installed here; pip install 'sl_assets[openai]', or set {setting} to {instead}"
-        ) from error

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import polars as pl
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.gpu import take_gpu
 from sl_assets.engines.helper_process import HelperProcess, tell
+from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.models import model_folder
 from sl_assets.errors import SlAssetsError
@@ -106,11 +106,11 @@ class UnslothTrainer:
 def _check_machine() -> None:
     import torch
 
-    fix = "or set student.engine to peft"
-    if find_spec("unsloth") is None:
-        raise SlAssetsError(f"student.engine unsloth: not installed here; pip install 'sl_assets[gpu]', {fix}")
+    require("student.engine", "unsloth")
     if not torch.cuda.is_available():
-        raise SlAssetsError(f"student.engine unsloth: no GPU here; run it where there is one, {fix}")
+        raise SlAssetsError(
+            "student.engine unsloth: no GPU here; run it where there is one, or set student.engine to peft"
+        )
 
 
 def _explain(error: BaseException, what: str) -> None:

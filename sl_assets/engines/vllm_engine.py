@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.adapters import Shape, check_widths
+from sl_assets.engines.installed import GPU
 from sl_assets.engines.interfaces import Chat, Completion
 from sl_assets.engines.models import decoder_config, model_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
@@ -83,7 +84,7 @@ def load(start: Start) -> None:
         from vllm.platforms import current_platform
     except ImportError as error:
         raise SlAssetsError(
-            f"sampler.engine vllm: cannot be imported here ({error}); install sl_assets[gpu] anew, "
+            f"sampler.engine vllm: cannot be imported here ({error}); pip install {GPU}, "
             "or set sampler.engine to transformers"
         ) from error
     on_gpu = current_platform.is_cuda_alike()

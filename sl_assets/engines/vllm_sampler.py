@@ -11,13 +11,13 @@ that many rows share once.
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.adapters import Shape, adapter_shape, holds_whole_model
 from sl_assets.engines.gpu import take_gpu
 from sl_assets.engines.helper_process import HelperProcess
+from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Chat, Completion, Steering
 from sl_assets.engines.vllm_engine import Start, complete, load
 from sl_assets.errors import SlAssetsError
@@ -95,11 +95,7 @@ def engine_process(start: Start) -> HelperProcess:
     # One that is ready for adapters serves the base model, too.
     if serving := next((_running[one] for one in (start, start.with_adapters()) if one in _running), None):
         return serving
-    if find_spec("vllm") is None:
-        raise SlAssetsError(
-            "sampler.engine vllm: not installed here; pip install 'sl_assets[gpu]', "
-            "or set sampler.engine to transformers"
-        )
+    require("sampler.engine", "vllm")
     shut_down()
     take_gpu("vllm", shut_down)
     process = _running[start] = HelperProcess()

@@ -19,6 +19,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sl_assets.config import PROJECT, TrainingSettings
+from sl_assets.engines import installed
 from sl_assets.engines.interfaces import Chat, Completion, Example, Sampler, chat
 from sl_assets.engines.models import POCKET, POCKET_FOLDER
 from sl_assets.engines.openai_client import Endpoint
@@ -89,13 +90,14 @@ def refusal(do: Callable[[], object]) -> str:
 
 def packages_installed_by(line: str) -> set[str]:
     """What comes with the extra that the ``pip install`` in ``line`` names."""
-    extra = line.partition("pip install 'sl_assets[")[2].partition("]'")[0]
+    extra = line.partition("pip install -e '.[")[2].partition("]'")[0]
     extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     return {re.split(r"[^\w-]", needed)[0] for needed in extras[extra]}
 
 
 def hide_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this process know nothing of the package."""
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "openai", None)
     for module in ("openai_client", "openai_sampler", "openai_trainer"):
         monkeypatch.delitem(sys.modules, f"sl_assets.engines.{module}")

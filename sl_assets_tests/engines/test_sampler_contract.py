@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sl_assets.config import SamplerSettings
-from sl_assets.engines import vllm_sampler
+from sl_assets.engines import installed
 from sl_assets.engines.chosen import engines_for
 from sl_assets.engines.full_trainer import FullTrainer
 from sl_assets.engines.interfaces import Adapter, Chat, Completion, Example, Sampler, Steering, chat
@@ -467,7 +467,7 @@ def start(work: Work, **file: Any) -> None:
 
 
 def test_vllm_that_is_not_installed_is_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_sampler, "find_spec", lambda _: None)
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
     said = refusal(lambda: start(work, sampler={"engine": "vllm"}))
     assert said.startswith("sampler.engine vllm: not installed here")
     assert said.endswith("or set sampler.engine to transformers")

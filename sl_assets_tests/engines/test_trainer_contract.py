@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sl_assets.config import TrainingSettings
-from sl_assets.engines import unsloth_trainer
+from sl_assets.engines import installed, unsloth_trainer
 from sl_assets.engines.chosen import engines_for
 from sl_assets.engines.full_trainer import FullTrainer
 from sl_assets.engines.interfaces import Example, Report, Sampler, Trainer
@@ -367,7 +367,7 @@ def start(student: dict[str, Any], tmp_path: Path, **file: Any) -> None:
 
 
 def test_unsloth_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unsloth_trainer, "find_spec", lambda _: None)
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
     said = refusal(lambda: start({"engine": "unsloth"}, tmp_path))
     assert said.startswith("student.engine unsloth: not installed here")
     assert "set student.engine to peft" in said
@@ -375,7 +375,7 @@ def test_unsloth_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_gpu_that_unsloth_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unsloth_trainer, "find_spec", lambda _: object())
+    monkeypatch.setattr(installed, "find_spec", lambda _: object())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     said = refusal(lambda: start({"engine": "unsloth"}, tmp_path))
     assert said.startswith("student.engine unsloth: no GPU here")
