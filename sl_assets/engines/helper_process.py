@@ -7,100 +7,134 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
-from queue import Empty
-from typing import Any
+from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
+from typing import Any, NamedTuple
 
 import psutil
 
-_here: dict[str, Any] = {}
-"""In the helper: the queue of its reports."""
+from sl_assets.errors import SlAssetsError
+
+_here: dict[str, Connection] = {}
+"""In the helper: its line to the parent."""
+
+
+class _Told(NamedTuple):
+    """What a task reports."""
+
+    values: tuple[Any, ...]
+
+
+class _Done(NamedTuple):
+    """How a task ended."""
+
+    result: Any
+    error: Exception | None
 
 
 class HelperProcess:
     """Runs tasks, one at a time, in a fresh interpreter that keeps what they leave in modules.
 
-    Tasks and their results are pickled, so a task is a function of a module, or a ``partial`` of one.
+    Tasks and their results are pickled, so a task is a function of a module, or a ``partial`` of one. A script that
+    starts one needs the guard ``if __name__ == "__main__"``.
+
+    Attributes:
+        ended: whether it can run nothing more; so it is after any trouble that leaves unknown what it is at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         # Spawned: a fork would inherit a CUDA context that it cannot use.
         spawn = multiprocessing.get_context("spawn")
-        self._reports = spawn.Queue()
-        self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(self._reports,))
-        self._pid: int = self._pool.submit(os.getpid).result()
+        self._name = name
+        self._line, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(theirs,))
+        self._process.start()
+        # The line is cut when the helper's own end is the last one and goes.
+        theirs.close()
+        self._known = psutil.Process(self._process.pid)
+        self.ended = False
+        # A process that ends waits for its children, and this one waits for tasks: end it first.
+        self._at_exit = Finalize(None, self.end, exitpriority=100)
 
     def run(self, task: Callable[[], Any], report: Callable[..., None] = lambda *_: None) -> Any:
         """Result of ``task``; while it runs, ``report`` is called here with what it tells.
 
-        Where ``report`` raises, or this is interrupted, the task goes on: `end` the process.
-
         Raises:
-            BrokenProcessPool: the process died.
-            Exception: whatever the task raised.
+            SlAssetsError: the process died, or the task raised it. Only after the latter can it be asked again.
+            Exception: whatever else the task raised.
         """
-        future: Future[tuple[Any, Exception | None]] = self._pool.submit(_followed, task)
-        while (told := self._next_report(future)) is not None:
-            report(*told)
-        result, error = future.result()
-        if error:
-            raise error
-        return result
+        try:
+            self._send(task)
+            while isinstance(answer := self._receive(), _Told):
+                report(*answer.values)
+            if answer.error and not isinstance(answer.error, SlAssetsError):
+                raise answer.error
+        except BaseException:
+            self.end()
+            raise
+        if answer.error:
+            raise answer.error
+        return answer.result
 
-    def _next_report(self, future: "Future[Any]") -> tuple[Any, ...] | None:
-        """What the task tells next; None when it has told everything, or cannot any more."""
-        while True:
-            try:
-                told: tuple[Any, ...] | None = self._reports.get(timeout=0.1)
-                return told
-            except Empty:
-                if future.done() and future.exception():
-                    return None
+    def _send(self, task: Callable[[], Any]) -> None:
+        try:
+            self._line.send(task)
+        except OSError as error:
+            raise self._death() from error
+
+    def _receive(self) -> _Told | _Done:
+        try:
+            answer: _Told | _Done = self._line.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        return answer
+
+    def _death(self) -> SlAssetsError:
+        return SlAssetsError(f"{self._name}'s process died; the run's log has its last words")
 
     def end(self) -> None:
         """End the process and those it began, whatever they are at, and with them what they hold."""
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self._pid)
-            family = [process, *process.children(recursive=True)]
-            for member in family:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-            psutil.wait_procs(family[1:], timeout=10)
-        self._pool.shutdown()
+        if self.ended:
+            return
+        self.ended = True
+        self._at_exit.cancel()
+        _kill_with_children(self._known)
+        self._process.join()
+        self._line.close()
 
 
 def tell(*values: Any) -> None:
     """In a helper: have ``values`` reported."""
-    _here["reports"].put(values)
+    _here["line"].send(_Told(values))
 
 
-def _followed(task: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """Result of ``task``, or its error; whichever, the reports end with None, which comes after all others."""
-    try:
-        return task(), None
-    except Exception as error:
-        raised = _portable(error)
-        raised.add_note(traceback.format_exc())
-        return None, raised
-    finally:
-        _here["reports"].put(None)
-
-
-def _portable(error: Exception) -> Exception:
-    """``error``, or its words where it cannot be pickled."""
-    try:
-        pickle.loads(pickle.dumps(error))  # our own
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
-
-
-def _begin(reports: Any) -> None:
+def _serve(line: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; what becomes of this one is its parent's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _here["reports"] = reports
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _here["line"] = line
+    with suppress(EOFError):
+        while True:
+            line.send(_outcome(line.recv()))
+
+
+def _outcome(task: Callable[[], Any]) -> _Done:
+    try:
+        return _Done(task(), None)
+    except BaseException as error:
+        raised = _portable(error)
+        raised.add_note(traceback.format_exc())
+        return _Done(None, raised)
+
+
+def _portable(error: BaseException) -> Exception:
+    """``error``, or its words where it cannot be pickled or would end the parent."""
+    if isinstance(error, Exception):
+        with suppress(Exception):
+            pickle.loads(pickle.dumps(error))
+            return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def _end_with_parent() -> None:
@@ -108,4 +142,16 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent
     parent.join()
-    os._exit(1)
+    _kill_with_children(psutil.Process())
+
+
+def _kill_with_children(process: psutil.Process) -> None:
+    """Kill ``process`` last if it is this one, else first, so that it cannot take notice of its children's end."""
+    children: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        children = process.children(recursive=True)
+    here = process.pid == os.getpid()
+    for one in [*children, process] if here else [process, *children]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(children, timeout=10)

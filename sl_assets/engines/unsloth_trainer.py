@@ -9,7 +9,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,10 +72,7 @@ class UnslothTrainer:
         task = partial(_train, self._base_model, list(examples), settings, list(keep), folder)
         try:
             curve: pl.DataFrame = helper.run(task, report)
-        except BaseException as error:
-            if not isinstance(error, SlAssetsError):
-                # What it holds, and whether it goes on, nobody knows: the next student gets a fresh one.
-                end()
+        except RuntimeError as error:
             _explain(error, "training")
             raise
         return curve
@@ -84,23 +80,26 @@ class UnslothTrainer:
     def _helper(self) -> HelperProcess | None:
         """The process that has the model, started if need be; None where Unsloth cannot take it."""
         name = self._base_model
-        if name in _helpers or name in _refused:
-            return _helpers.get(name)
+        if name in _refused:
+            return None
+        if name in _helpers and not _helpers[name].ended:
+            return _helpers[name]
         folder = model_folder(name)
         end()
         take_gpu("unsloth", end)
-        _helpers[name] = HelperProcess()
+        helper = HelperProcess("unsloth")
         try:
-            _helpers[name].run(partial(_load, str(folder)))
-        except BaseException as error:
-            end()
+            helper.run(partial(_load, str(folder)))
+        except SlAssetsError:
+            raise
+        except Exception as error:
             _explain(error, f"loading {name!r}")
-            if not isinstance(error, Exception):
-                raise
             _refused.add(name)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             log.warning("unsloth cannot take %s, peft trains it instead: %s", name, reason)
-        return _helpers.get(name)
+            return None
+        _helpers[name] = helper
+        return helper
 
 
 def _check_machine() -> None:
@@ -113,11 +112,9 @@ def _check_machine() -> None:
         )
 
 
-def _explain(error: BaseException, what: str) -> None:
+def _explain(error: Exception, what: str) -> None:
     import torch
 
-    if isinstance(error, BrokenProcessPool):
-        raise SlAssetsError(f"unsloth's process died while {what}; the run's log has its last words") from error
     if isinstance(error, torch.OutOfMemoryError):
         raise SlAssetsError(f"the GPU has too little memory for {what}: {str(error).splitlines()[0]}") from error
 

@@ -76,13 +76,15 @@ def load(start: Start) -> None:
     Raises:
         SlAssetsError: vllm cannot be imported, there is no GPU, or the model cannot be loaded.
     """
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    # CUDA is looked at before the engine starts; a fork would inherit it.
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     # FlashInfer's sampler compiles for minutes at a machine's first start, and cuts to top k or p, which we never do.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     try:
         from vllm import LLM
         from vllm.platforms import current_platform
-    except ImportError as error:
+    except Exception as error:
         raise SlAssetsError(
             f"sampler.engine vllm: cannot be imported here ({error}); pip install {GPU}, "
             "or set sampler.engine to transformers"
@@ -199,12 +201,13 @@ def _check_memory(start: Start) -> None:
     """vllm's words for a GPU that others use name no setting of ours."""
     import torch
 
-    free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
-    if free < (wanted := start.memory_share * total):
-        raise SlAssetsError(
-            f"vllm cannot start {start.base_model!r}: sampler.memory_share {start.memory_share} asks for "
-            f"{wanted:.0f} GB and {free:.0f} GB are free; lower it, or end what else uses the GPU"
-        )
+    for gpu in range(min(start.gpus, torch.cuda.device_count())):
+        free, total = (size / 1e9 for size in torch.cuda.mem_get_info(gpu))
+        if free < (wanted := start.memory_share * total):
+            raise SlAssetsError(
+                f"vllm cannot start {start.base_model!r}: sampler.memory_share {start.memory_share} asks for "
+                f"{wanted:.0f} GB and {free:.0f} GB are free; lower it, or end what else uses the GPU"
+            )
 
 
 def _allowed_rank(rank: int) -> int:

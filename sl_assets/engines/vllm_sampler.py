@@ -9,7 +9,6 @@ that many rows share once.
 """
 
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -59,17 +58,8 @@ class VllmSampler:
         elif adapter is not None:
             shape = self._checked_shape(adapter)
             start = start.with_adapters()
-        process = engine_process(start)
-        try:
-            written: list[Completion] = process.run(
-                partial(complete, list(chats), max_tokens, temperature, list(row_seeds), adapter, shape)
-            )
-        except BaseException as error:
-            # What the engine is still at, or whether it lives, nobody knows: the next chunk gets a fresh one.
-            if not isinstance(error, SlAssetsError):
-                shut_down()
-            _explain(error, "sampling")
-            raise
+        task = partial(complete, list(chats), max_tokens, temperature, list(row_seeds), adapter, shape)
+        written: list[Completion] = engine_process(start).run(task)
         return written
 
     def _checked_shape(self, adapter: Path) -> Shape:
@@ -93,18 +83,19 @@ def engine_process(start: Start) -> HelperProcess:
         SlAssetsError: vllm is not installed, there is no GPU, or the model cannot be loaded.
     """
     # One that is ready for adapters serves the base model, too.
-    if serving := next((_running[one] for one in (start, start.with_adapters()) if one in _running), None):
-        return serving
+    for serving in (start, start.with_adapters()):
+        if serving in _running and not _running[serving].ended:
+            return _running[serving]
     require("sampler.engine", "vllm")
     shut_down()
     take_gpu("vllm", shut_down)
-    process = _running[start] = HelperProcess()
+    process = HelperProcess("vllm")
     try:
         process.run(partial(load, start))
-    except BaseException as error:
-        shut_down()
-        _explain(error, f"starting {start.base_model!r}")
+    except SlAssetsError:
+        process.end()
         raise
+    _running[start] = process
     return process
 
 
@@ -113,8 +104,3 @@ def shut_down() -> None:
     for process in _running.values():
         process.end()
     _running.clear()
-
-
-def _explain(error: BaseException, what: str) -> None:
-    if isinstance(error, BrokenProcessPool):
-        raise SlAssetsError(f"vllm's process died while {what}; the run's log has its last words") from error

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -61,7 +62,7 @@ def test_steering_and_too_high_a_rank_are_refused_before_anything_starts(tmp_pat
 
 def test_an_engine_ready_for_adapters_serves_the_base_model_too(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Start.of("pocket", SETTINGS, adapters=False)
-    ready, process = alone.with_adapters(), object()
+    ready, process = alone.with_adapters(), SimpleNamespace(ended=False)
     monkeypatch.setattr(vllm_sampler, "_running", {ready: process})
     assert engine_process(alone) is process
     assert engine_process(ready) is process
