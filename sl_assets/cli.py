@@ -125,12 +125,23 @@ def sql(statement: str, csv: bool) -> None:
 def ui(port: int) -> None:
     """Open the Dagster UI, with the daemon that schedules and automation need."""
     ensure_dagster_home()
+    free_killed_runs()
     # Where Dagster looks for its settings: in the project's folder it would say that it leaves those there alone.
     os.chdir(os.environ["DAGSTER_HOME"])
     dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if dagster is None:
         raise click.ClickException("no dagster command beside this Python: run 'make install'")
     os.execv(dagster, ["dagster", "dev", "--workspace", str(PROJECT / "workspace.yaml"), "--port", str(port)])
+
+
+def free_killed_runs() -> None:
+    """Record runs that were killed as failed: Dagster does not look for them, and those of its UI would wait behind."""
+    import dagster as dg
+
+    from sl_assets.processes import end_killed_runs
+
+    with dg.DagsterInstance.get() as instance:
+        end_killed_runs(instance)
 
 
 def require_files(experiment: str, config: "ExperimentConfig") -> None:

@@ -26,7 +26,9 @@ import dagster as dg
 import psutil
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from sl_assets.cli import cli
 from sl_assets.config import PROJECT
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake, Place
@@ -521,3 +523,22 @@ def test_a_killed_process_has_ended_though_nobody_has_asked_how(bench: Bench, mo
         end_killed_runs(bench.instance)
     states = {run.run_id: run.status for run in bench.instance.get_runs()}
     assert states == {alive.run_id: dg.DagsterRunStatus.STARTED, killed.run_id: dg.DagsterRunStatus.FAILURE}
+
+
+def test_the_ui_frees_what_a_killed_run_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run = dg.DagsterRun("job", status=dg.DagsterRunStatus.STARTED)
+    with subprocess.Popen(["sleep", "600"]) as process, dg.DagsterInstance.get() as instance:
+        instance.add_run(run)
+        with monkeypatch.context() as patch:
+            patch.setattr(psutil, "Process", partial(psutil.Process, process.pid))
+            note_process(instance, run.run_id)
+        process.kill()
+        process.wait()
+        started: list[str] = []
+        monkeypatch.setattr(os, "execv", lambda path, _: started.append(Path(path).name))
+        assert CliRunner().invoke(cli, ["ui"], catch_exceptions=False).exit_code == 0
+        assert started == ["dagster"]
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
