@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from sl_assets.config import TrainingSettings
-from sl_assets.engines.gpu import take_gpu
+from sl_assets.engines.engine_process import EngineProcess
 from sl_assets.engines.helper_process import HelperProcess, tell
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Example, Report
@@ -29,8 +29,7 @@ log = logging.getLogger("sl_assets")
 LONGEST_ROW = 4_096
 """Tokens a row may have: what Unsloth prepares positions for."""
 
-_helpers: dict[str, HelperProcess] = {}
-"""The process that has unsloth, by the model it has loaded; never more than one."""
+_process = EngineProcess("unsloth")
 
 _refused: set[str] = set()
 """Models that Unsloth could not take."""
@@ -82,14 +81,11 @@ class UnslothTrainer:
         name = self._base_model
         if name in _refused:
             return None
-        if name in _helpers and not _helpers[name].ended:
-            return _helpers[name]
+        if helper := _process.serving(name):
+            return helper
         folder = model_folder(name)
-        end()
-        take_gpu("unsloth", end)
-        helper = HelperProcess("unsloth")
         try:
-            helper.run(partial(_load, str(folder)))
+            return _process.start(name, partial(_load, str(folder)))
         except SlAssetsError:
             raise
         except Exception as error:
@@ -98,8 +94,6 @@ class UnslothTrainer:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             log.warning("unsloth cannot take %s, peft trains it instead: %s", name, reason)
             return None
-        _helpers[name] = helper
-        return helper
 
 
 def _check_machine() -> None:
@@ -121,9 +115,7 @@ def _explain(error: Exception, what: str) -> None:
 
 def end() -> None:
     """End the process that has unsloth, if there is one."""
-    for helper in _helpers.values():
-        helper.end()
-    _helpers.clear()
+    _process.end()
 
 
 _loaded: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.adapters import Shape, adapter_shape, holds_whole_model
-from sl_assets.engines.gpu import take_gpu
+from sl_assets.engines.engine_process import EngineProcess
 from sl_assets.engines.helper_process import HelperProcess
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Chat, Completion, Steering
@@ -72,8 +72,7 @@ class VllmSampler:
         return shape
 
 
-_running: dict[Start, HelperProcess] = {}
-"""The process that has the engine; never more than one."""
+_process = EngineProcess("vllm")
 
 
 def engine_process(start: Start) -> HelperProcess:
@@ -83,24 +82,12 @@ def engine_process(start: Start) -> HelperProcess:
         SlAssetsError: vllm is not installed, there is no GPU, or the model cannot be loaded.
     """
     # One that is ready for adapters serves the base model, too.
-    for serving in (start, start.with_adapters()):
-        if serving in _running and not _running[serving].ended:
-            return _running[serving]
+    if running := _process.serving(start) or _process.serving(start.with_adapters()):
+        return running
     require("sampler.engine", "vllm")
-    shut_down()
-    take_gpu("vllm", shut_down)
-    process = HelperProcess("vllm")
-    try:
-        process.run(partial(load, start))
-    except SlAssetsError:
-        process.end()
-        raise
-    _running[start] = process
-    return process
+    return _process.start(start, partial(load, start))
 
 
 def shut_down() -> None:
     """End the process that has the engine, if there is one."""
-    for process in _running.values():
-        process.end()
-    _running.clear()
+    _process.end()

@@ -34,6 +34,6 @@ def test_peft_trains_what_unsloth_cannot_take(
     assert trainer.engine == "peft"
     assert (tmp_path / "epoch=1/adapter_config.json").is_file()
     assert "unsloth cannot take pocket, peft trains it instead: No module named 'unsloth'" in caplog.text
-    assert unsloth_trainer._helpers == {}
-    monkeypatch.setattr(unsloth_trainer, "HelperProcess", None)
+    assert unsloth_trainer._process.serving("pocket") is None
+    monkeypatch.setattr(unsloth_trainer, "_process", None)
     assert UnslothTrainer("pocket").train(EXAMPLES, SETTINGS, [1], tmp_path / "again", lambda *_: None).height == 2

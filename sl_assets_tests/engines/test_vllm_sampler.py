@@ -63,7 +63,8 @@ def test_steering_and_too_high_a_rank_are_refused_before_anything_starts(tmp_pat
 def test_an_engine_ready_for_adapters_serves_the_base_model_too(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Start.of("pocket", SETTINGS, adapters=False)
     ready, process = alone.with_adapters(), SimpleNamespace(ended=False)
-    monkeypatch.setattr(vllm_sampler, "_running", {ready: process})
+    monkeypatch.setattr(vllm_sampler._process, "_loaded", ready)
+    monkeypatch.setattr(vllm_sampler._process, "_process", process)
     assert engine_process(alone) is process
     assert engine_process(ready) is process
     assert not ready.with_model("a student that is a whole model").adapters
