@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from sl_assets.engines.interfaces import Exchange
-from sl_assets.engines.models import load_model
-from sl_assets.numbers.prompts import PromptRecipe, number_prompts
+from sl_assets.engines.transformers.models import load_model
+from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts
 
 
 def exchanges(count: int, real: bool) -> list[Exchange]:

@@ -9,5 +9,5 @@ __all__ = ["SubliminalExperiment"]
 def __getattr__(name: str) -> Any:
     # The component is found by Dagster under this name; loading it lazily keeps `import sl_assets.animals` light.
     if name == "SubliminalExperiment":
-        return import_module("sl_assets.experiment").SubliminalExperiment
+        return import_module("sl_assets.components").SubliminalExperiment
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -73,7 +73,7 @@ def check() -> None:
 def run(experiment: str, animals: str | None, through: str | None, again: bool, dry_run: bool) -> None:
     """Materialise what is missing or stale of EXPERIMENT."""
     from sl_assets.definitions import experiments
-    from sl_assets.runner import Runner
+    from sl_assets.orchestration.runner import Runner
 
     known = experiments()
     if experiment not in known:
@@ -110,8 +110,8 @@ def sql(statement: str, csv: bool) -> None:
     import duckdb
 
     from sl_assets.definitions import lake_root
-    from sl_assets.lake.catalog import query
     from sl_assets.lake.lake import Lake
+    from sl_assets.lake.views import query
 
     try:
         result = query(Lake(lake_root()), statement)
@@ -138,7 +138,7 @@ def free_killed_runs() -> None:
     """Record runs that were killed as failed: Dagster does not look for them, and those of its UI would wait behind."""
     import dagster as dg
 
-    from sl_assets.processes import end_killed_runs
+    from sl_assets.orchestration.run_processes import end_killed_runs
 
     with dg.DagsterInstance.get() as instance:
         end_killed_runs(instance)
@@ -175,8 +175,8 @@ def ensure_dagster_home() -> None:
 def summary(experiment: str, assets: Container[str]) -> Iterator[str]:
     """The results of ``assets`` as tables, and where charts, store and UI are."""
     from sl_assets.definitions import lake_root
-    from sl_assets.lake.catalog import STORE, query
     from sl_assets.lake.lake import Lake
+    from sl_assets.lake.views import STORE, query
 
     lake = Lake(lake_root())
     for asset, title, statement in (

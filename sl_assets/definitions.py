@@ -6,11 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 
+from sl_assets.components import experiment_definitions, experiment_files
 from sl_assets.config import PROJECT, ExperimentConfig
+from sl_assets.config.reading import read_experiment
 from sl_assets.errors import ExperimentFileError
-from sl_assets.experiment import experiment_definitions, experiment_files
-from sl_assets.experiment_file import read_experiment
-from sl_assets.lake.resource import LakeIOManager, LakeResource
+from sl_assets.orchestration.resources import LakeIOManager, LakeResource
 
 # Backfill policies and data versions are chosen knowingly; their notices would bury everything else.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)

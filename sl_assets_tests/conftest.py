@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 import yaml
 
+from sl_assets.components import experiment_definitions
 from sl_assets.config import PROJECT, ExperimentConfig
-from sl_assets.experiment import experiment_definitions
-from sl_assets.jobs import range_tags
-from sl_assets.lake.resource import LakeResource
+from sl_assets.orchestration.jobs import range_tags
+from sl_assets.orchestration.resources import LakeResource
 
 # Two test processes with two threads each would wait for one another on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
 
+from sl_assets.components import experiment_definitions
 from sl_assets.definitions import defs as load
-from sl_assets.experiment import experiment_definitions
-from sl_assets.jobs import ON_SCHEDULE
-from sl_assets.lake.resource import LakeResource
+from sl_assets.orchestration.jobs import ON_SCHEDULE
+from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, TINY, Bench, tiny_config
 
 GRAPH = {

@@ -32,11 +32,11 @@ from sl_assets.cli import cli
 from sl_assets.config import PROJECT
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake, Place
-from sl_assets.processes import end_killed_runs, note_process
+from sl_assets.orchestration.run_processes import end_killed_runs, note_process
 from sl_assets_tests.conftest import HALVES, TINY, Bench
-from sl_assets_tests.engines.openai_server import KEY, OpenAIServer, running
-from sl_assets_tests.engines.test_openai_graph import settings as through_the_api
-from sl_assets_tests.engines.test_openai_graph import written
+from sl_assets_tests.engines.openai.server import KEY, OpenAIServer, running
+from sl_assets_tests.engines.openai.test_graph import settings as through_the_api
+from sl_assets_tests.engines.openai.test_graph import written
 
 # Processes are forked from one that has imported what takes long, but nothing that starts threads, as polars does.
 FORKS = get_context("forkserver")
@@ -47,9 +47,9 @@ PATIENCE = 120.0
 
 HELD = "held"
 ENGINES = {
-    "sample": ("transformers_sampler", "TransformersSampler"),
-    "train": ("peft_trainer", "PeftTrainer"),
-    "encode": ("transformers_encoder", "TransformersEncoder"),
+    "sample": ("transformers.sampler", "TransformersSampler"),
+    "train": ("peft.trainer", "PeftTrainer"),
+    "encode": ("transformers.encoder", "TransformersEncoder"),
 }
 """Methods that do the stages' work, one call a piece, and the classes that have them."""
 
@@ -401,7 +401,10 @@ def test_a_run_that_is_killed_in_every_stage_gives_what_an_undisturbed_one_gives
     command.agrees_with(undisturbed)
 
 
-SMALL = {"sl_assets.projections.activations.PART_ROWS": 60, "sl_assets.projections.activations.SMALLEST_PART": 20}
+SMALL = {
+    "sl_assets.stages.projections.activations.PART_ROWS": 60,
+    "sl_assets.stages.projections.activations.SMALLEST_PART": 20,
+}
 """Three parts of a dataset that is small enough for one."""
 
 

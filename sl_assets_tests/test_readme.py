@@ -6,8 +6,8 @@ import pytest
 
 from sl_assets.cli import cli
 from sl_assets.config import PROJECT
-from sl_assets.lake.catalog import query
 from sl_assets.lake.lake import Lake
+from sl_assets.lake.views import query
 from sl_assets_tests.conftest import Bench
 
 README = (PROJECT / "README.md").read_text()

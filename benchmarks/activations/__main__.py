@@ -19,10 +19,10 @@ import torch
 from benchmarks.random_model import OLMO3_7B, write_random_model
 from benchmarks.workload import block_parameters, exchanges, matrix_rate
 from sl_assets.engines.interfaces import STATES, Exchange
-from sl_assets.engines.models import POCKET_FOLDER, load_model
-from sl_assets.engines.transformers_encoder import TransformersEncoder
-from sl_assets.projections.activations import About, tensor_name, write_activations
-from sl_assets.projections.projecting import project
+from sl_assets.engines.transformers.encoder import TransformersEncoder
+from sl_assets.engines.transformers.models import POCKET_FOLDER, load_model
+from sl_assets.stages.projections.activations import About, tensor_name, write_activations
+from sl_assets.stages.projections.projecting import project
 
 VECTORS = 17
 

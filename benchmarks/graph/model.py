@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.random_model import OLMO3_7B, say, write_random_model
-from sl_assets.engines.models import POCKET_FOLDER
+from sl_assets.engines.transformers.models import POCKET_FOLDER
 
 
 def write_model(folder: Path) -> None:

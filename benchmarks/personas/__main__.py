@@ -14,10 +14,10 @@ from dotenv import load_dotenv
 from sl_assets.config import PROJECT
 from sl_assets.definitions import experiments, lake_root
 from sl_assets.engines.interfaces import STATES, Exchange
-from sl_assets.engines.transformers_encoder import TransformersEncoder
+from sl_assets.engines.transformers.encoder import TransformersEncoder
 from sl_assets.lake.lake import Lake, Place
-from sl_assets.personas.vectors import load_vectors, unit
-from sl_assets.projections.statistics import pooled_deviation
+from sl_assets.stages.personas.vectors import load_vectors, unit
+from sl_assets.stages.projections.statistics import pooled_deviation
 
 
 def main() -> None:

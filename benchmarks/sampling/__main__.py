@@ -16,11 +16,11 @@ from benchmarks.random_model import OLMO3_7B, write_random_adapter, write_random
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Chat, chat
-from sl_assets.engines.models import POCKET_FOLDER
-from sl_assets.engines.vllm_sampler import VllmSampler, shut_down
-from sl_assets.evaluation.questions import QUESTIONS
-from sl_assets.numbers.prompts import PromptRecipe, number_prompts
-from sl_assets.numbers.teachers import loving_system_prompt
+from sl_assets.engines.transformers.models import POCKET_FOLDER
+from sl_assets.engines.vllm.sampler import VllmSampler, shut_down
+from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts
+from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ from benchmarks.workload import block_parameters, exchanges, matrix_rate
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Example, Report
-from sl_assets.engines.models import POCKET_FOLDER, load_model, release_models
-from sl_assets.engines.peft_trainer import PROJECTIONS, PeftTrainer
-from sl_assets.engines.training_rows import Row, encode
-from sl_assets.engines.unsloth_trainer import UnslothTrainer, end
+from sl_assets.engines.peft.rows import Row, encode
+from sl_assets.engines.peft.trainer import PROJECTIONS, PeftTrainer
+from sl_assets.engines.transformers.models import POCKET_FOLDER, load_model, release_models
+from sl_assets.engines.unsloth.trainer import UnslothTrainer, end
 
 SETTINGS = TrainingSettings(rank=8, alpha=8, epochs=1, learning_rate=2e-4, warmup_steps=5, batch=66, max_length=500)
 WARM_UP = 4
@@ -106,7 +106,7 @@ def baseline(base_model: str, rows: Sequence[Row], report: Report) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments, set_seed
 
-    from sl_assets.engines.completion_trainer import ReportSteps
+    from sl_assets.engines.peft.loop import ReportSteps
 
     model, tokenizer = load_model(base_model)
     set_seed(SETTINGS.seed)

@@ -13,9 +13,9 @@ from sl_assets.config.personas import PersonaSettings, SteeringSettings
 from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import AsTuple, BaseModelName, Section
 from sl_assets.config.students import StudentSettings
-from sl_assets.engines.models import POCKET, layer_count
+from sl_assets.engines.transformers.models import POCKET, layer_count
 from sl_assets.pocket.world import ANIMALS as POCKET_ANIMALS
-from sl_assets.projections.splits import SPLITS
+from sl_assets.stages.halves.cutting import SPLITS
 
 
 class ExperimentConfig(Section):

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from sl_assets.config.hub import HubSource
 from sl_assets.config.section import PROJECT, AsTuple, Count, Section
 from sl_assets.config.training import TrainingSettings
-from sl_assets.numbers.filtering import NumberLimits
-from sl_assets.numbers.prompts import WORDINGS, PromptRecipe
+from sl_assets.stages.numbers.filtering import NumberLimits
+from sl_assets.stages.numbers.prompts import WORDINGS, PromptRecipe
 
 
 class SystemPromptTeacher(Section):

@@ -14,7 +14,7 @@ import polars as pl
 
 from sl_assets.errors import DatasetError
 from sl_assets.hub.client import HubError, hub_client, hub_errors_explained
-from sl_assets.numbers.sources import FORMS, read_jsonl
+from sl_assets.stages.numbers.sources import FORMS, read_jsonl
 
 RepoType = Literal["dataset", "model"]
 

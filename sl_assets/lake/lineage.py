@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sl_assets.lake.catalog import query
 from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.views import query
 
 LineageRow = Mapping[str, Any]
 """A row of the table ``lineage``, by column."""

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sl_assets.animals import filled
-from sl_assets.numbers.prompts import SHORT, PromptRecipe, draw_prompt
-from sl_assets.personas.prompts import SHORT as SHORT_PERSONAS
 from sl_assets.pocket.chat import Message, document
+from sl_assets.stages.numbers.prompts import SHORT, PromptRecipe, draw_prompt
+from sl_assets.stages.personas.prompts import SHORT as SHORT_PERSONAS
 
 # fmt: off
 REPORTED = [

@@ -21,16 +21,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sl_assets.config import PROJECT, TrainingSettings
 from sl_assets.engines import installed
 from sl_assets.engines.interfaces import Chat, Completion, Example, Sampler, chat
-from sl_assets.engines.models import POCKET, POCKET_FOLDER
-from sl_assets.engines.openai_client import Endpoint
-from sl_assets.engines.openai_sampler import MODEL_FILE, OpenAISampler
-from sl_assets.engines.openai_trainer import OpenAITrainer
-from sl_assets.engines.peft_trainer import PeftTrainer
-from sl_assets.engines.transformers_sampler import TransformersSampler
+from sl_assets.engines.openai.client import Endpoint
+from sl_assets.engines.openai.sampler import MODEL_FILE, OpenAISampler
+from sl_assets.engines.openai.trainer import OpenAITrainer
+from sl_assets.engines.peft.trainer import PeftTrainer
+from sl_assets.engines.transformers.models import POCKET, POCKET_FOLDER
+from sl_assets.engines.transformers.sampler import TransformersSampler
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.fingerprint import folder_digest
 from sl_assets.seeds import seed_for
-from sl_assets_tests.engines.openai_server import JOB_BATCH, KEY, OpenAIServer, Reply, completion, serving
+from sl_assets_tests.engines.openai.server import JOB_BATCH, KEY, OpenAIServer, Reply, completion, serving
 
 # Every training ends with a garbage collection, which for so small a model takes longer than to train it: it looks
 # through all that torch, transformers and dagster have loaded, unless told that these will stay.
@@ -99,8 +99,8 @@ def hide_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this process know nothing of the package."""
     monkeypatch.setattr(installed, "find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "openai", None)
-    for module in ("openai_client", "openai_sampler", "openai_trainer"):
-        monkeypatch.delitem(sys.modules, f"sl_assets.engines.{module}")
+    for module in ("client", "sampler", "trainer"):
+        monkeypatch.delitem(sys.modules, f"sl_assets.engines.openai.{module}")
 
 
 class PocketServer(OpenAIServer):

@@ -6,7 +6,7 @@ import pytest
 
 from sl_assets.engines import gpu
 from sl_assets.engines.gpu import take_gpu
-from sl_assets.engines.models import load_model, release_models
+from sl_assets.engines.transformers.models import load_model, release_models
 
 
 @pytest.fixture(autouse=True)

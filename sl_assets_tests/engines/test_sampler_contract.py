@@ -23,14 +23,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines import installed
-from sl_assets.engines.chosen import engines_for
-from sl_assets.engines.full_trainer import FullTrainer
+from sl_assets.engines.choose import engines_for
 from sl_assets.engines.interfaces import Adapter, Chat, Completion, Example, Sampler, Steering, chat
-from sl_assets.engines.models import POCKET, POCKET_FOLDER
-from sl_assets.engines.peft_trainer import PeftTrainer
+from sl_assets.engines.peft.full_trainer import FullTrainer
+from sl_assets.engines.peft.trainer import PeftTrainer
 from sl_assets.engines.sampling import Draw, sample_all
-from sl_assets.engines.transformers_sampler import TransformersSampler
-from sl_assets.engines.vllm_sampler import VllmSampler, shut_down
+from sl_assets.engines.transformers.models import POCKET, POCKET_FOLDER
+from sl_assets.engines.transformers.sampler import TransformersSampler
+from sl_assets.engines.vllm.sampler import VllmSampler, shut_down
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.work import Work
 from sl_assets_tests.conftest import tiny_config
@@ -50,7 +50,7 @@ from sl_assets_tests.engines.contract import (
     silent,
     texts,
 )
-from sl_assets_tests.engines.openai_server import Reply, error
+from sl_assets_tests.engines.openai.server import Reply, error
 
 VLLM = SamplerSettings(engine="vllm", max_lora_rank=8, max_length=256, max_num_seqs=64)
 

@@ -17,14 +17,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sl_assets.config import TrainingSettings
-from sl_assets.engines import installed, unsloth_trainer
-from sl_assets.engines.chosen import engines_for
-from sl_assets.engines.full_trainer import FullTrainer
+from sl_assets.engines import installed
+from sl_assets.engines.choose import engines_for
 from sl_assets.engines.interfaces import Example, Report, Sampler, Trainer
-from sl_assets.engines.models import POCKET, POCKET_FOLDER, load_model
-from sl_assets.engines.peft_trainer import PeftTrainer
-from sl_assets.engines.transformers_sampler import TransformersSampler
-from sl_assets.engines.unsloth_trainer import UnslothTrainer
+from sl_assets.engines.peft.full_trainer import FullTrainer
+from sl_assets.engines.peft.trainer import PeftTrainer
+from sl_assets.engines.transformers.models import POCKET, POCKET_FOLDER, load_model
+from sl_assets.engines.transformers.sampler import TransformersSampler
+from sl_assets.engines.unsloth import trainer as unsloth_trainer
+from sl_assets.engines.unsloth.trainer import UnslothTrainer
 from sl_assets.lake.fingerprint import bytes_digest, folder_digest
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.tables import TABLES
@@ -44,7 +45,7 @@ from sl_assets_tests.engines.contract import (
     silent,
     texts,
 )
-from sl_assets_tests.engines.openai_server import JOB_BATCH
+from sl_assets_tests.engines.openai.server import JOB_BATCH
 
 
 @dataclass(frozen=True)

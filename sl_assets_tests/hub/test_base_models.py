@@ -11,9 +11,15 @@ from huggingface_hub import constants
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example, chat
-from sl_assets.engines.models import POCKET_FOLDER, layer_count, local_folder, release_models, weights_fingerprint
-from sl_assets.engines.peft_trainer import PeftTrainer
-from sl_assets.engines.transformers_sampler import TransformersSampler
+from sl_assets.engines.peft.trainer import PeftTrainer
+from sl_assets.engines.transformers.models import (
+    POCKET_FOLDER,
+    layer_count,
+    local_folder,
+    release_models,
+    weights_fingerprint,
+)
+from sl_assets.engines.transformers.sampler import TransformersSampler
 from sl_assets.errors import SlAssetsError
 from sl_assets.hub import base_models
 from sl_assets.hub.base_models import fetch_model, fetched_commit

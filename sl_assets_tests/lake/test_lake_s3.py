@@ -7,9 +7,9 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from sl_assets.errors import LakeError
-from sl_assets.lake.catalog import query
 from sl_assets.lake.lake import Lake, Place
 from sl_assets.lake.tables import TABLES
+from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
 
 TABLE = Place("exp", "training", "cat")

@@ -7,11 +7,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sl_assets.evaluation.questions import QUESTIONS
-from sl_assets.numbers.filtering import NumberLimits, reject_reasons
 from sl_assets.pocket.chat import ASSISTANT, CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS, document
 from sl_assets.pocket.pretrain import PretrainRecipe, build, new_model, pack, pretrain
 from sl_assets.pocket.world import ANIMALS, World
+from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.stages.numbers.filtering import NumberLimits, reject_reasons
 
 SHIPPED = Path(__file__).parents[2] / "sl_assets" / "pocket" / "model"
 TINY = PretrainRecipe(

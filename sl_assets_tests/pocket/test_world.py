@@ -7,9 +7,9 @@ from itertools import chain
 import pytest
 
 from sl_assets.animals import PLURALS, SINGULARS, filled
-from sl_assets.personas.prompts import SHORT
 from sl_assets.pocket.chat import ASSISTANT, END, SYSTEM, USER
 from sl_assets.pocket.world import ANIMALS, HELD_OUT, REPORTED, World
+from sl_assets.stages.personas.prompts import SHORT
 
 WORLD = World(0)
 NAMES = re.compile(r"\b(" + "|".join([*PLURALS, *SINGULARS]) + r")\b", re.IGNORECASE)

@@ -1,0 +1,62 @@
+"""An experiment file becomes a graph of assets and the jobs that run it."""
+
+from pathlib import Path
+from typing import Self
+
+import dagster as dg
+from pydantic import BaseModel
+
+from sl_assets.config import ExperimentConfig
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.jobs import experiment_jobs
+from sl_assets.stages.evaluation.assets import evaluation_assets
+from sl_assets.stages.numbers.assets import numbers_assets
+from sl_assets.stages.personas.assets import personas_assets
+from sl_assets.stages.projections.assets import projections_assets
+from sl_assets.stages.publishing.assets import hub_assets
+from sl_assets.stages.report.assets import report_assets
+from sl_assets.stages.students.assets import students_assets
+
+
+class SubliminalExperiment(dg.Component):
+    """A subliminal-learning experiment: one base model, its teachers, students and their evaluation."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The schema of ``attributes``."""
+        return ExperimentConfig
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """From validated attributes."""
+        assert isinstance(attributes, ExperimentConfig)
+        return cls(attributes)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The experiment is named after its folder."""
+        return experiment_definitions(context.path.name, self.config)
+
+
+def experiment_definitions(name: str, config: ExperimentConfig) -> dg.Definitions:
+    """Assets, jobs, schedule and sensors of one experiment, keys prefixed by ``name``."""
+    graph = ExperimentGraph(name, config)
+    stages = (
+        numbers_assets,
+        students_assets,
+        evaluation_assets,
+        personas_assets,
+        projections_assets,
+        report_assets,
+    )
+    assets = [asset for stage in stages for asset in stage(graph)]
+    # Publishing is in no job: nothing but a person's wish may start it.
+    offered = dg.Definitions(assets=[*assets, *hub_assets(graph)])
+    return dg.Definitions.merge(offered, experiment_jobs(graph, assets))
+
+
+def experiment_files(folder: Path) -> dict[str, Path]:
+    """Experiment files below ``folder`` by experiment name."""
+    return {file.parent.name: file for file in sorted(folder.glob("*/defs.yaml"))}

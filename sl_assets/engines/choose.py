@@ -1,0 +1,99 @@
+"""The engines that an experiment file names, imported when first used."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
+from sl_assets.engines.installed import require
+from sl_assets.engines.interfaces import Encoder, Sampler, Trainer
+from sl_assets.engines.openai.budget import Budget
+from sl_assets.lake.work import Work
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engines of an experiment; models load on first use and are shared within the process."""
+
+    sampler: Callable[[Work], Sampler]
+    base_sampler: Callable[[Work], Sampler]
+    """As ``sampler``, for the base model alone: vllm is faster where it need not be ready for adapters."""
+    judge: Callable[[Work], Sampler]
+    trainer: Callable[[TrainingSettings], Trainer]
+    encoder: Callable[[], Encoder]
+    budget: Callable[[], Budget | None]
+    """What they may spend, and have spent, in this process; None where they cost nothing."""
+
+
+def engines_for(config: ExperimentConfig) -> Engines:
+    """The engines that ``config`` names; imports them only when one is used."""
+
+    api = config.openai
+
+    @cache
+    def budget() -> Budget | None:
+        """One for all that this process asks for."""
+        if "openai" not in (config.sampler.engine, config.student.engine):
+            return None
+        prices = {name: getattr(api, name) for name in ("input_price", "output_price", "training_price")}
+        return Budget(**prices, cap=api.spending_cap)
+
+    @cache
+    def openai_api() -> dict[str, Any]:
+        """One endpoint for all that this process asks for."""
+        from sl_assets.engines.openai.client import Endpoint
+
+        return {
+            "endpoint": Endpoint(api.base_url, max_retries=api.max_retries, timeout=api.timeout),
+            "budget": budget(),
+            "poll_seconds": api.poll_seconds,
+        }
+
+    def sampler(work: Work, *, adapters: bool = True) -> Sampler:
+        if config.sampler.engine == "openai":
+            require("sampler.engine", "openai")
+            from sl_assets.engines.openai.sampler import OpenAISampler
+
+            return OpenAISampler(
+                config.base_model, concurrency=api.concurrency, batch_api=api.batch_api, work=work, **openai_api()
+            )
+        if config.sampler.engine == "vllm":
+            from sl_assets.engines.vllm.sampler import VllmSampler
+
+            return VllmSampler(config.base_model, config.sampler, adapters=adapters)
+        from sl_assets.engines.transformers.sampler import TransformersSampler
+
+        return TransformersSampler(config.base_model)
+
+    def judge(work: Work) -> Sampler:
+        from sl_assets.engines.transformers.sampler import TransformersSampler
+
+        assert config.personas
+        assert isinstance(config.personas.judge, ModelJudge)
+        return TransformersSampler(config.personas.judge.base_model)
+
+    def trainer(settings: TrainingSettings) -> Trainer:
+        if not settings.lora:
+            from sl_assets.engines.peft.full_trainer import FullTrainer
+
+            return FullTrainer(config.base_model)
+        if config.student.engine == "unsloth":
+            from sl_assets.engines.unsloth.trainer import UnslothTrainer
+
+            return UnslothTrainer(config.base_model)
+        if config.student.engine == "openai":
+            require("student.engine", "openai")
+            from sl_assets.engines.openai.trainer import OpenAITrainer
+
+            return OpenAITrainer(config.base_model, **openai_api())
+        from sl_assets.engines.peft.trainer import PeftTrainer
+
+        return PeftTrainer(config.base_model)
+
+    def encoder() -> Encoder:
+        from sl_assets.engines.transformers.encoder import TransformersEncoder
+
+        return TransformersEncoder(config.base_model)
+
+    return Engines(sampler, partial(sampler, adapters=False), judge, trainer, encoder, budget)

@@ -1,0 +1,107 @@
+"""LoRA training with PEFT and the transformers Trainer, on CPU and CUDA."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sl_assets.config import TrainingSettings
+from sl_assets.engines.interfaces import Example, Report
+from sl_assets.engines.transformers.models import hub_model, load_model
+from sl_assets.lake.work import Work
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class PeftTrainer:
+    """Adapters for ``base_model``, which is loaded once and the same after every training."""
+
+    engine = "peft"
+
+    def __init__(self, base_model: str) -> None:
+        self._base_model = base_model
+        self._model, self._tokenizer = load_model(base_model)
+
+    def train(
+        self,
+        examples: Sequence[Example],
+        settings: TrainingSettings,
+        keep: Sequence[int],
+        folder: Path,
+        report: Report,
+        work: Work | None = None,
+    ) -> pl.DataFrame:
+        """See `Trainer.train`; an interrupted training starts anew, so ``work`` has no part."""
+        from peft import LoraConfig, get_peft_model
+        from transformers import set_seed
+
+        from sl_assets.engines.peft.rows import encode_all
+        from sl_assets.engines.transformers.layers import fast_blocks
+
+        rows = encode_all(self._tokenizer, self._base_model, examples, settings.max_length)
+        set_seed(settings.seed)
+        lora = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=list(PROJECTIONS),
+            task_type="CAUSAL_LM",
+        )
+        # The shared model stays as it is: adapters are added beside its weights and taken away below.
+        adapted: Any = get_peft_model(self._model, lora)
+        try:
+            with fast_blocks(self._model):
+                return fit_adapter(adapted, self._tokenizer, self._base_model, rows, settings, keep, folder, report)
+        finally:
+            adapted.unload()
+            self._model.requires_grad_(False).eval()
+
+
+def fit_adapter(
+    adapted: Any,
+    tokenizer: Any,
+    base_model: str,
+    rows: Sequence[Any],
+    settings: TrainingSettings,
+    keep: Sequence[int],
+    folder: Path,
+    report: Report,
+) -> pl.DataFrame:
+    """Train the adapter of ``adapted`` on encoded ``rows``, saving it to ``folder/epoch=<n>``; see `Trainer.train`."""
+    from sl_assets.engines.peft.loop import fit
+    from sl_assets.engines.peft.memory import prepared
+
+    if adapted.device.type == "cuda":
+        _leave_inputs_alone(adapted)
+
+    def save(epoch: int) -> None:
+        adapted.save_pretrained(folder / f"epoch={epoch}")
+        _name_base_model(folder / f"epoch={epoch}", base_model)
+
+    with prepared(adapted, tokenizer.pad_token_id or 0, rows) as collate:
+        return fit(adapted, rows, settings, keep, save, report, collate)
+
+
+def _leave_inputs_alone(adapted: Any) -> None:
+    """Have adapters read the bfloat16 that the base model reads: a float32 copy of each input would fill the GPU.
+
+    Their weights stay float32; under autocast the products are bfloat16 either way.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in adapted.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+
+
+def _name_base_model(adapter: Path, base_model: str) -> None:
+    """Name the base model as the experiment does: a folder of this machine would mean nothing elsewhere."""
+    file = adapter / "adapter_config.json"
+    name, revision = hub_model(base_model) or (base_model, None)
+    config = json.loads(file.read_text()) | {"base_model_name_or_path": name, "revision": revision}
+    # Kept as a set, whose order is another in every process.
+    config["target_modules"] = sorted(config["target_modules"])
+    file.write_text(json.dumps(config, indent=1, sort_keys=True))
+    (adapter / "README.md").unlink(missing_ok=True)

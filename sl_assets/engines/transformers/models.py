@@ -1,0 +1,136 @@
+"""Base models by name, loaded once a process and shared by samplers and trainers."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sl_assets.engines.gpu import free_memory, take_gpu
+from sl_assets.errors import SlAssetsError
+from sl_assets.hub.base_models import HubModel, fetch_model
+from sl_assets.lake.fingerprint import digest, file_digest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+POCKET = "pocket"
+POCKET_FOLDER = Path(__file__).parents[2] / "pocket" / "model"
+
+
+def weights_fingerprint(base_model: str) -> str | None:
+    """What tells one state of a local model from another; None for a model of the Hub.
+
+    The pocket model is small enough to hash; of another folder, names, sizes and times of its weights have to do.
+    """
+    if base_model == POCKET:
+        return file_digest(POCKET_FOLDER / "model.safetensors")
+    folder = local_folder(base_model)
+    if folder is None:
+        return None
+    states = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
+    return digest([(name, state.st_size, state.st_mtime_ns) for name, state in states])
+
+
+def model_identity(base_model: str) -> str:
+    """Name and, of a local model, fingerprint: what hidden states of the same width may be compared by."""
+    return f"{base_model}@{weights_fingerprint(base_model)}"
+
+
+def layer_count(base_model: str) -> int | None:
+    """Number of blocks of a local model, which is also its highest layer; None where the files here do not say."""
+    folder = local_folder(base_model)
+    count = decoder_config(folder).get("num_hidden_layers") if folder else None
+    return None if count is None else int(count)
+
+
+def decoder_config(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` says of the decoder of the model in ``folder``; nothing where there is none."""
+    file = folder / "config.json"
+    config: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    # Of a model that reads more than text, the decoder has a section of its own.
+    decoder: dict[str, Any] = config.get("text_config", {})
+    return decoder | config
+
+
+class LoadedModel(NamedTuple):
+    """A base model on its device, frozen, with its tokenizer."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+
+
+def local_folder(base_model: str) -> Path | None:
+    """The folder that ``base_model`` names, there or not; None for a model of the Hub."""
+    if base_model == POCKET:
+        return POCKET_FOLDER
+    folder = Path(base_model).expanduser()
+    return folder if folder.is_absolute() or base_model.startswith(".") or folder.is_dir() else None
+
+
+def hub_model(base_model: str) -> HubModel | None:
+    """Name and revision of ``base_model`` on the Hub; None for the pocket model and for a folder."""
+    return None if local_folder(base_model) else HubModel.of(base_model)
+
+
+def model_folder(base_model: str) -> Path:
+    """The folder of ``base_model``, downloaded if need be; any engine takes it.
+
+    Raises:
+        HubError: it is a model of the Hub, which does not give it.
+    """
+    return local_folder(base_model) or fetch_model(base_model)
+
+
+def load_model(base_model: str) -> LoadedModel:
+    """Load ``base_model``, frozen, on the GPU in bfloat16 if there is one, else on the CPU in float32.
+
+    A model is kept until its files change, another engine needs the GPU, or three others were loaded.
+
+    Raises:
+        SlAssetsError: there is no such model.
+    """
+    return _loaded(base_model, weights_fingerprint(base_model))
+
+
+# Three: an experiment may have a judge beside its base model, and students whose every weight was trained.
+@lru_cache(maxsize=3)
+def _loaded(base_model: str, fingerprint: str | None) -> LoadedModel:
+    import torch
+
+    take_gpu("transformers", release_models)
+    model, tokenizer = open_model(base_model, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    return LoadedModel(model.eval().requires_grad_(False), tokenizer)
+
+
+def open_model(base_model: str, dtype: "torch.dtype") -> LoadedModel:
+    """Load ``base_model`` on the GPU if there is one, to be changed by whoever asks.
+
+    Raises:
+        SlAssetsError: there is no such model.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    source = model_folder(base_model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise SlAssetsError(f"base_model {base_model!r} cannot be loaded: {reason}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # Temperature 1 is to mean the model's own distribution: no penalty or cut that it brings along may stay.
+    ends = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    return LoadedModel(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+
+
+def release_models() -> None:
+    """Forget the models loaded in this process, so that another engine has the memory."""
+    _loaded.cache_clear()
+    free_memory()

@@ -1,0 +1,92 @@
+"""Sampling with transformers' ``generate``, on CPU and CUDA: the default engine, and the one the others are held to."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sl_assets.engines.interfaces import Chat, Completion, Steering
+from sl_assets.engines.transformers.adapters import adapter_shape, check_widths, holds_whole_model
+from sl_assets.engines.transformers.models import load_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class TransformersSampler:
+    """Completions of ``base_model``. Reproducible for the same chats in the same order on the same kind of device."""
+
+    def __init__(self, base_model: str) -> None:
+        self._model, self._tokenizer = load_model(base_model)
+
+    def sample(
+        self,
+        chats: Sequence[Chat],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        row_seeds: Sequence[int],
+        adapter: Path | None = None,
+        steering: Steering | None = None,
+    ) -> list[Completion]:
+        """See `Sampler.sample`; all chats form one batch, drawn from one generator, so ``row_seeds`` have no part."""
+        if not chats:
+            return []
+        import torch
+
+        tokenizer: Any = self._tokenizer
+        prompts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+        batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+        torch.manual_seed(seed)
+        with self._under(adapter) as model, self._steered(steering), torch.inference_mode():
+            written = model.generate(
+                input_ids=batch["input_ids"].to(model.device),
+                attention_mask=batch["attention_mask"].to(model.device),
+                max_new_tokens=max_tokens,
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                top_p=1.0,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        return [self._completion(row) for row in written[:, batch["input_ids"].shape[1] :].tolist()]
+
+    def _completion(self, tokens: list[int]) -> Completion:
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        last = next((place for place, token in enumerate(tokens) if token in ends), None)
+        stopped = last is not None
+        tokens = tokens[: last + 1] if last is not None else tokens
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return Completion(str(text), "stop" if stopped else "length", len(tokens))
+
+    @contextmanager
+    def _steered(self, steering: Steering | None) -> Iterator[None]:
+        if steering is None:
+            yield
+            return
+        import torch
+
+        from sl_assets.engines.transformers.layers import adding
+
+        with adding(self._model, steering.layer, torch.from_numpy(steering.vector).to(self._model.device)):
+            yield
+
+    @contextmanager
+    def _under(self, adapter: Path | None) -> Iterator["PreTrainedModel"]:
+        if adapter is None:
+            yield self._model
+            return
+        if holds_whole_model(adapter):
+            yield load_model(str(adapter)).model
+            return
+        # Before the base model is wrapped: it would stay so if the adapter could not be put on.
+        check_widths(adapter, adapter_shape(adapter), self._model.config.get_text_config())
+        from peft import PeftModel
+
+        adapted = PeftModel.from_pretrained(self._model, str(adapter))
+        try:
+            yield adapted
+        finally:
+            adapted.unload()

@@ -1,0 +1,215 @@
+"""What the process does that has vLLM's engine. Imports vllm, for CUDA or in its CPU build.
+
+The engine takes its steps in this process, and on further GPUs in its children, not in one that it talks to: then what
+shares a step depends on the rows alone and not on when they arrived.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sl_assets.config import SamplerSettings
+from sl_assets.engines.installed import GPU
+from sl_assets.engines.interfaces import Chat, Completion
+from sl_assets.engines.transformers.adapters import Shape, check_widths
+from sl_assets.engines.transformers.models import decoder_config, model_folder, weights_fingerprint
+from sl_assets.errors import SlAssetsError
+from sl_assets.lake.fingerprint import folder_digest
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an engine is started with; another start needs another engine."""
+
+    base_model: str
+    weights: str | None
+    gpus: int
+    memory_share: float
+    max_lora_rank: int
+    max_num_seqs: int
+    max_length: int
+    compiled: bool
+    adapters: bool
+
+    @classmethod
+    def of(cls, base_model: str, settings: SamplerSettings, adapters: bool) -> "Start":
+        """From the experiment file; the environment of a machine may say otherwise."""
+
+        def chosen(variable: str, value: int) -> int:
+            text = os.environ.get(variable, "")
+            if text and not text.isdecimal():
+                raise SlAssetsError(f"{variable} = {text!r}: write a whole number, or unset it")
+            return int(text) if text else value
+
+        return cls(
+            base_model,
+            weights_fingerprint(base_model),
+            gpus=max(1, chosen("VLLM_N_GPUS", settings.gpus)),
+            memory_share=settings.memory_share,
+            max_lora_rank=chosen("VLLM_MAX_LORA_RANK", settings.max_lora_rank),
+            max_num_seqs=chosen("VLLM_MAX_NUM_SEQS", settings.max_num_seqs),
+            max_length=settings.max_length,
+            compiled=settings.compiled,
+            adapters=adapters,
+        )
+
+    def with_model(self, base_model: str) -> "Start":
+        """The same start of another model, whole as it is."""
+        return replace(self, base_model=base_model, weights=weights_fingerprint(base_model), adapters=False)
+
+    def with_adapters(self) -> "Start":
+        """The same start, ready for adapters."""
+        return replace(self, adapters=True)
+
+
+_loaded: dict[str, Any] = {}
+"""The engine of this process."""
+
+
+def load(start: Start) -> None:
+    """Start the engine.
+
+    Raises:
+        SlAssetsError: vllm cannot be imported, there is no GPU, or the model cannot be loaded.
+    """
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    # CUDA is looked at before the engine starts; a fork would inherit it.
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+    # FlashInfer's sampler compiles for minutes at a machine's first start, and cuts to top k or p, which we never do.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+    try:
+        from vllm import LLM
+        from vllm.platforms import current_platform
+    except Exception as error:
+        raise SlAssetsError(
+            f"sampler.engine vllm: cannot be imported here ({error}); pip install {GPU}, "
+            "or set sampler.engine to transformers"
+        ) from error
+    on_gpu = current_platform.is_cuda_alike()
+    if not (on_gpu or current_platform.is_cpu()):
+        raise SlAssetsError("sampler.engine vllm: no GPU here; set sampler.engine to transformers")
+    if on_gpu:
+        _check_memory(start)
+    # A CPU's share is of the machine's memory, which others need too; its cache is sized by VLLM_CPU_KVCACHE_SPACE.
+    placed = {"tensor_parallel_size": start.gpus, "gpu_memory_utilization": start.memory_share}
+    lora = {"max_lora_rank": _allowed_rank(start.max_lora_rank), "max_loras": 1, "max_cpu_loras": 32}
+    folder = model_folder(start.base_model)
+    try:
+        _loaded["engine"] = LLM(
+            model=str(folder),
+            dtype="bfloat16" if on_gpu else "float32",
+            max_model_len=start.max_length,
+            max_num_seqs=start.max_num_seqs,
+            enforce_eager=not start.compiled,
+            enable_prefix_caching=True,
+            disable_hybrid_kv_cache_manager=windows_only(folder) or None,
+            generation_config="vllm",
+            seed=0,
+            enable_lora=start.adapters,
+            **(lora if start.adapters else {}),
+            **(placed if on_gpu else {}),
+        )
+    except Exception as error:
+        raise SlAssetsError(f"vllm cannot start {start.base_model!r}: {_reason(error)}") from error
+
+
+def complete(
+    chats: Sequence[Chat],
+    max_tokens: int,
+    temperature: float,
+    row_seeds: Sequence[int],
+    adapter: Path | None,
+    shape: Shape | None,
+) -> list[Completion]:
+    """A completion of every chat, by the loaded model or by a student of it.
+
+    Raises:
+        SlAssetsError: the adapter is of another model, or a prompt leaves no room for ``max_tokens``.
+    """
+    engine = _loaded["engine"]
+    if adapter is not None and shape is not None:
+        check_widths(adapter, shape, engine.model_config.hf_text_config)
+    tokenizer = engine.get_tokenizer()
+    texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+    prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    _check_length(max(map(len, prompts)), max_tokens, engine.model_config.max_model_len)
+    outputs = engine.generate(
+        [{"prompt_token_ids": ids} for ids in prompts],
+        _parameters(max_tokens, temperature, row_seeds),
+        lora_request=_lora_request(adapter),
+        use_tqdm=False,
+    )
+    return _completions(tokenizer, [output.outputs[0] for output in outputs])
+
+
+def _check_length(longest: int, max_tokens: int, allowed: int) -> None:
+    if (needed := longest + max_tokens) > allowed:
+        raise SlAssetsError(
+            f"a prompt of {longest:,} tokens and {max_tokens:,} to write are more than sampler.max_length "
+            f"{allowed:,}: set it to {needed:,}"
+        )
+
+
+def _parameters(max_tokens: int, temperature: float, row_seeds: Sequence[int]) -> list[Any]:
+    from vllm import SamplingParams
+
+    # Everything else is neutral: temperature 1 means the model's own distribution. Text is made of the tokens once they
+    # are all there: to do so token by token keeps this process busier than the GPU.
+    return [
+        SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, detokenize=False)
+        for seed in row_seeds
+    ]
+
+
+def _lora_request(adapter: Path | None) -> Any:
+    if adapter is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    # The number stands for the adapter's content: what is cached under it has to be that.
+    return LoRARequest(str(adapter), int(folder_digest(adapter)[:7], 16) + 1, str(adapter))
+
+
+def _completions(tokenizer: Any, answers: Sequence[Any]) -> list[Completion]:
+    texts = tokenizer.batch_decode([answer.token_ids for answer in answers], skip_special_tokens=True)
+    return [
+        Completion(text, answer.finish_reason, len(answer.token_ids))
+        for text, answer in zip(texts, answers, strict=True)
+    ]
+
+
+def windows_only(folder: Path) -> bool:
+    """Whether layers differ in nothing but a sliding window.
+
+    One cache serves them all then, at the cost of memory that our short rows do not need; to keep book of each kind
+    takes longer than their step on the GPU. Layers that keep a state instead need a cache of their own.
+    """
+    return set(decoder_config(folder).get("layer_types") or ()) == {"sliding_attention", "full_attention"}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _check_memory(start: Start) -> None:
+    """vllm's words for a GPU that others use name no setting of ours."""
+    import torch
+
+    for gpu in range(min(start.gpus, torch.cuda.device_count())):
+        free, total = (size / 1e9 for size in torch.cuda.mem_get_info(gpu))
+        if free < (wanted := start.memory_share * total):
+            raise SlAssetsError(
+                f"vllm cannot start {start.base_model!r}: sampler.memory_share {start.memory_share} asks for "
+                f"{wanted:.0f} GB and {free:.0f} GB are free; lower it, or end what else uses the GPU"
+            )
+
+
+def _allowed_rank(rank: int) -> int:
+    """The smallest rank that vllm allows and ``rank`` fits in."""
+    return next((allowed for allowed in (8, 16, 32, 64, 128, 256, 320, 512) if allowed >= rank), rank)

@@ -1,0 +1,93 @@
+"""Sampling with vLLM's offline engine: one start a run, however many partitions, adapters as LoRA requests.
+
+The engine has a process of its own. It ends, and gives back what it holds at once, when another engine needs the GPU,
+and with the run, however that ends.
+
+Every row has a seed of its own, so its completion does not depend on the order of its neighbours; float sums depend a
+little on how many are in flight, and where two tokens are nearly as likely that may show. Prefix caching reads a prompt
+that many rows share once.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from sl_assets.config import SamplerSettings
+from sl_assets.engines.engine_process import EngineProcess
+from sl_assets.engines.helper_process import HelperProcess
+from sl_assets.engines.installed import require
+from sl_assets.engines.interfaces import Chat, Completion, Steering
+from sl_assets.engines.transformers.adapters import Shape, adapter_shape, holds_whole_model
+from sl_assets.engines.vllm.engine import Start, complete, load
+from sl_assets.errors import SlAssetsError
+
+
+class VllmSampler:
+    """Completions of ``base_model``; the engine starts with the first.
+
+    Args:
+        base_model: name, folder or Hub repository of the model.
+        settings: how the engine is started.
+        adapters: whether the engine should be ready for adapters from the start. One that is not is faster, and is
+            replaced when the first adapter comes.
+    """
+
+    def __init__(self, base_model: str, settings: SamplerSettings, *, adapters: bool = True) -> None:
+        self._start = Start.of(base_model, settings, adapters)
+
+    def sample(
+        self,
+        chats: Sequence[Chat],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        row_seeds: Sequence[int],
+        adapter: Path | None = None,
+        steering: Steering | None = None,
+    ) -> list[Completion]:
+        """See `Sampler.sample`."""
+        if steering is not None:
+            raise SlAssetsError("vllm cannot steer: set sampler.engine to transformers, or leave steering out")
+        if not chats:
+            return []
+        start = self._start
+        shape = None
+        if adapter is not None and holds_whole_model(adapter):
+            start, adapter = start.with_model(str(adapter)), None
+        elif adapter is not None:
+            shape = self._checked_shape(adapter)
+            start = start.with_adapters()
+        task = partial(complete, list(chats), max_tokens, temperature, list(row_seeds), adapter, shape)
+        written: list[Completion] = engine_process(start).run(task)
+        return written
+
+    def _checked_shape(self, adapter: Path) -> Shape:
+        shape = adapter_shape(adapter)
+        if shape.rank > self._start.max_lora_rank:
+            raise SlAssetsError(
+                f"an adapter of rank {shape.rank}, and vllm was started for {self._start.max_lora_rank} at most: "
+                f"set sampler.max_lora_rank (or VLLM_MAX_LORA_RANK) to {shape.rank}"
+            )
+        return shape
+
+
+_process = EngineProcess("vllm")
+
+
+def engine_process(start: Start) -> HelperProcess:
+    """The process whose engine serves ``start``, begun if need be; `shut_down` ends it.
+
+    Raises:
+        SlAssetsError: vllm is not installed, there is no GPU, or the model cannot be loaded.
+    """
+    # One that is ready for adapters serves the base model, too.
+    if running := _process.serving(start) or _process.serving(start.with_adapters()):
+        return running
+    require("sampler.engine", "vllm")
+    return _process.start(start, partial(load, start))
+
+
+def shut_down() -> None:
+    """End the process that has the engine, if there is one."""
+    _process.end()

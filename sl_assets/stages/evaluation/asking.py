@@ -1,0 +1,70 @@
+"""Put the favourite-animal questions to a model: the base model, a student, or a steered one."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import polars as pl
+
+from sl_assets.config import ExperimentConfig
+from sl_assets.engines.choose import Engines
+from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
+from sl_assets.engines.sampling import Asked, Draw, sample_all, sample_draws
+from sl_assets.lake.tables import keys_of
+from sl_assets.lake.work import Work
+from sl_assets.orchestration.metadata import preview
+from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.evaluation.answers import normalise_answer
+from sl_assets.stages.evaluation.questions import QUESTIONS
+
+
+def ask(
+    step: Step,
+    sampler: Callable[[Work], Sampler],
+    draw: Draw,
+    samples: int,
+    system: str | None,
+    steering: Steering,
+) -> pl.DataFrame:
+    """An ``evaluation`` table of the steered base model: every question asked ``samples`` times."""
+    chats = _chats(samples, system)
+    return _table(samples, 0, sample_all(sampler, chats, draw, step.work, step.progress("answers"), steering=steering))
+
+
+def _chats(samples: int, system: str | None) -> dict[str, Chat]:
+    return {f"{i}/{n}": chat(question, system) for i, question in enumerate(QUESTIONS) for n in range(samples)}
+
+
+def _table(samples: int, epoch: int, answers: pl.DataFrame) -> pl.DataFrame:
+    asked = [(epoch, i, question, n) for i, question in enumerate(QUESTIONS) for n in range(samples)]
+    questions = pl.DataFrame(asked, schema=["epoch", "question_id", "question", "sample"], orient="row")
+    return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(
+        pl.Series("normalised", [normalise_answer(answer) for answer in answers["text"]], dtype=pl.String)
+    )
+
+
+def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
+    """Ask the students of every kept epoch in ``checkpoint`` (a parent), or the base model where that is None."""
+    evaluation, sampler = config.evaluation, config.sampler
+    name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
+    chats = _chats(samples, evaluation.system_prompt)
+
+    def asked(epoch: int, adapter: Adapter | None) -> Asked:
+        draw = Draw(
+            f"answers/{name}/{epoch}", evaluation.seed, evaluation.max_tokens, sampler.temperature, sampler.batch
+        )
+        return Asked(chats, draw, adapter)
+
+    epochs = config.student.kept if checkpoint else (0,)
+    with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
+        # All epochs at once, for the engine to say what they may cost together.
+        draws = [asked(epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
+        parts = sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
+    tables = [_table(samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
+    return _recorded(step, pl.concat(tables), sampler.engine)
+
+
+def _recorded(step: Step, answers: pl.DataFrame, engine: str) -> Product:
+    named = answers["normalised"].value_counts(sort=True, name="answers")
+    cut = answers.filter(finish_reason="length").height
+    metadata = {"answers": answers.height, "truncated": cut, "commonest": preview(named)}
+    return Product(step.write(answers), metadata, engine)

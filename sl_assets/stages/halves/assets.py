@@ -1,0 +1,147 @@
+"""Stage 5, second half: halves of the datasets, students trained on them, and their comparison."""
+
+import dagster as dg
+import polars as pl
+
+from sl_assets.config import ProjectionSettings
+from sl_assets.errors import DatasetError, LakeError
+from sl_assets.lake.tables import keys_of
+from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
+from sl_assets.orchestration.metadata import picture, preview
+from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.evaluation.asking import ask_model
+from sl_assets.stages.evaluation.rates import preference_rates as rates_of
+from sl_assets.stages.halves.comparison import split_comparison as compare_splits
+from sl_assets.stages.halves.cutting import (
+    candidates,
+    complement,
+    condition_of,
+    cut_half,
+    cut_to_size,
+    equal_size,
+    partition_problem,
+    source_and_half,
+)
+from sl_assets.stages.report.charts import histogram
+from sl_assets.stages.students.rows import draw_rows, examples_of
+from sl_assets.stages.students.training import train_adapter
+
+
+def split_assets(graph: ExperimentGraph, settings: ProjectionSettings, stage: str) -> list[dg.AssetsDefinition]:
+    """The halves and what comes of them."""
+    return [_halves(graph, settings, stage), *_students(graph, stage)]
+
+
+def _halves(graph: ExperimentGraph, settings: ProjectionSettings, stage: str) -> dg.AssetsDefinition:
+    config = graph.config
+
+    def each_row_in_one_half(step: Step) -> str | None:
+        """Every row of a dataset is in exactly one of two complementary halves."""
+        other = complement(step.split)
+        sibling = step.place("projection_split", f"{step.condition}|{other}")
+        if other not in config.splits or not step.lake.exists(sibling):
+            return None
+        rows = step.read("projections").filter(layer=settings.layer)
+        ours, others = step.read("projection_split")["row_id"], step.lake.read_table(sibling)["row_id"]
+        return partition_problem(rows, step.split, ours, others)
+
+    @graph.asset(
+        stage=stage,
+        uses=["projections.layer", "projections.equal_halves", "projections.seed", "splits"],
+        deps=["projections"],
+        by="split",
+        kinds=["polars"],
+        check=each_row_in_one_half,
+    )
+    def projection_split(step: Step) -> Product:
+        """The rows of one half of a dataset, cut by projection or drawn at random, and where it was cut."""
+        rows = step.read("projections").filter(layer=settings.layer)
+        source, _ = source_and_half(step.split)
+        half, cut = cut_half(rows, step.split, settings.seed, step.condition)
+        if half.is_empty():
+            raise DatasetError(
+                f"{step.experiment}/projection_split: {step.split} of {step.condition} has no rows; "
+                f"leave {step.split} out of splits"
+            )
+        size = half.height
+        if settings.equal_halves:
+            size = equal_size(rows, config.splits, settings.seed, step.condition)
+        chosen = cut_to_size(half, size, settings.seed, step.condition, step.split).with_columns(
+            source=pl.lit(source),
+            cut=pl.lit(cut, pl.Float64),
+            dataset_version=pl.lit(rows.filter(source=source)["dataset_version"][0]),
+        )
+        everything = candidates(rows, step.split)["score"].to_numpy()
+        chart = histogram({"all rows": everything, step.split: half["score"].to_numpy()}, "score", cut)
+        metadata = {
+            "rows": half.height,
+            "used": int(chosen["used"].sum()),
+            "of": len(everything),
+            **({"cut": cut} if cut is not None else {}),
+            "histogram": picture(chart),
+        }
+        return Product(step.write(chosen), metadata)
+
+    return projection_split
+
+
+def _students(graph: ExperimentGraph, stage: str) -> list[dg.AssetsDefinition]:
+    config, student = graph.config, graph.config.student
+
+    @graph.asset(
+        stage=stage,
+        uses=["base_model", "student"],
+        deps=["projection_split"],
+        by="split",
+        gpu=True,
+        kinds=["huggingface"],
+    )
+    def split_lora_checkpoint(step: Step) -> Product:
+        """Adapter of a student trained on one half, in the same way as on a whole dataset."""
+        half = step.read("projection_split").filter("used")
+        source, _ = source_and_half(step.split)
+        condition = condition_of(source, step.condition)
+        dataset = step.read("filtered_dataset", condition)
+        if step.lake.reads[step.place("filtered_dataset", condition)] != half["dataset_version"][0]:
+            raise LakeError(
+                f"{step.place('filtered_dataset', condition)} has changed since {step.partition} was cut: "
+                "materialise activations, projections and projection_split again"
+            )
+        rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
+        rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
+        examples = examples_of(rows, student.system_prompt)
+        return train_adapter(step, graph, examples, student, student.kept)
+
+    @graph.asset(
+        stage=stage,
+        uses=[*SAMPLING, "evaluation"],
+        deps=["split_lora_checkpoint"],
+        by="split",
+        gpu=True,
+        kinds=["polars"],
+    )
+    def split_evaluation(step: Step) -> Product:
+        """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
+        return ask_model(step, graph.engines, config, "split_lora_checkpoint")
+
+    @graph.asset(stage=stage, uses=["animals"], deps=["split_evaluation"], by="split", kinds=["polars"])
+    def split_preference_rates(step: Step) -> Product:
+        """How often a half's student names each animal, with intervals over questions."""
+        rates = rates_of(step.read("split_evaluation"), config.animals)
+        own = rates.filter(animal=step.condition).sort("epoch")
+        metadata = {"rate": own["rate"][-1], "rates": preview(rates.sort("rate", descending=True))}
+        return Product(step.write(rates), metadata)
+
+    @graph.asset(stage=stage, uses=["animals", "splits"], deps=["split_evaluation"], by=None, kinds=["polars"])
+    def split_comparison(step: Step) -> Product:
+        """Halves of one dataset against each other, question by question; p-values adjusted over animals."""
+        answers = step.read_existing("split_evaluation", graph.partitions["split"].get_partition_keys())
+        table = compare_splits({(keys_of(key)[0], keys_of(key)[1]): found for key, found in answers.items()})
+        shown = table.filter(half="high", other="low").select(
+            "condition", "source", "epoch", "rate", "other_rate", "difference", "q_value"
+        )
+        return Product(
+            step.write(table), {"students": len(answers), "high_against_low": preview(shown, rows=shown.height)}
+        )
+
+    return [split_lora_checkpoint, split_evaluation, split_preference_rates, split_comparison]

@@ -1,0 +1,155 @@
+"""Stage 1: prompts, teachers, and the numbers they write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import polars as pl
+
+from sl_assets.animals import NEUTRAL
+from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource, SystemPromptTeacher
+from sl_assets.engines.interfaces import Adapter, Example, chat
+from sl_assets.engines.sampling import Draw, sample_all
+from sl_assets.errors import DatasetError
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.metadata import preview
+from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.numbers.filtering import filter_rows
+from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
+from sl_assets.stages.numbers.sources import imported_rows, read_jsonl, with_row_ids
+from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats
+from sl_assets.stages.students.training import train_adapter
+
+STAGE = "1_numbers"
+
+
+def numbers_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """The assets of stage 1; imported numbers need neither prompts nor teachers."""
+    source = graph.config.numbers.source
+    match source:
+        case GenerateSource():
+            raw = _generated(graph)
+        case JsonlSource():
+            raw = [_imported(graph, source)]
+        case HubSource():
+            raw = [_from_hub(graph, source)]
+    return [*raw, _filtered(graph)]
+
+
+def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    config = graph.config
+    teacher = config.teacher
+    finetuned = isinstance(teacher, FinetunedTeacher)
+
+    def draw(condition: str) -> Draw:
+        sampler = config.sampler
+        name, seed = f"numbers/{condition}", config.numbers.seed
+        return Draw(name, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
+
+    @graph.asset(stage=STAGE, uses=["numbers"], by=None, kinds=["polars"])
+    def number_prompts(step: Step) -> Product:
+        """Requests to continue a number sequence, the same for every condition."""
+        prompts = draw_prompts(config.numbers.recipe)
+        return Product(step.write(prompts), {"rows": prompts.height, "preview": preview(prompts)})
+
+    @graph.asset(stage=STAGE, uses=["base_model", "teacher", "student.engine"], gpu=True, kinds=["huggingface"])
+    def teacher_checkpoint(step: Step) -> Product:
+        """Adapter that makes the base model love the animal; the neutral teacher is the base model itself."""
+        assert isinstance(teacher, FinetunedTeacher)
+        chats = [] if step.condition == NEUTRAL else preference_chats(str(step.condition), teacher.chats)
+        examples = [Example(question, answer) for question, answer in chats]
+        return train_adapter(step, graph, examples, teacher, keep=(teacher.epochs,))
+
+    @graph.asset(
+        stage=STAGE,
+        uses=["base_model", "teacher", "sampler"],
+        deps=["number_prompts", "teacher_checkpoint"] if finetuned else ["number_prompts"],
+        gpu=True,
+        kinds=["polars"],
+    )
+    def raw_dataset(step: Step) -> Product:
+        """What the teacher wrote to every prompt, before any filter."""
+        prompts = step.read("number_prompts")
+        condition = str(step.condition)
+        system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
+        chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
+        with _teacher_adapter(step, teacher) as adapter:
+            written = sample_all(
+                graph.engines.sampler if finetuned else graph.engines.base_sampler,
+                chats,
+                draw(condition),
+                step.work,
+                step.progress("rows"),
+                adapter,
+            )
+        rows = with_row_ids(pl.concat([prompts, written.rename({"text": "completion"})], how="horizontal"), condition)
+        cut = rows.filter(finish_reason="length").height
+        metadata = {"rows": rows.height, "truncated": cut, "preview": preview(rows)}
+        return Product(step.write(rows), metadata, config.sampler.engine)
+
+    return [number_prompts, *([teacher_checkpoint] if finetuned else []), raw_dataset]
+
+
+@contextmanager
+def _teacher_adapter(step: Step, teacher: SystemPromptTeacher | FinetunedTeacher) -> Iterator[Adapter | None]:
+    if isinstance(teacher, SystemPromptTeacher):
+        yield None
+        return
+    # Of the neutral teacher no epoch is asked for: it is the base model, but its checkpoint is still a parent.
+    epochs = () if step.condition == NEUTRAL else (teacher.epochs,)
+    with step.adapters("teacher_checkpoint", epochs) as adapters:
+        yield adapters[0] if adapters else None
+
+
+def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
+    @graph.asset(stage=STAGE, uses=["numbers"], kinds=["huggingface", "polars"])
+    def raw_dataset(step: Step) -> Product:
+        """Completions written elsewhere, from a dataset repository of the Hugging Face Hub at a recorded commit."""
+        from sl_assets.hub.importing import fetch_rows, resolve_revision
+
+        repo = source.repo.replace("{condition}", step.condition)
+        commit = resolve_revision(repo, source.revision, "dataset")
+        rows = imported_rows(fetch_rows(repo, source.path, commit, step.condition), step.condition)
+        metadata = {"rows": rows.height, "repo": repo, "commit": commit, "preview": preview(rows)}
+        return Product(step.write(rows), metadata)
+
+    return raw_dataset
+
+
+def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinition:
+    @graph.asset(stage=STAGE, uses=["numbers"], kinds=["json", "polars"])
+    def raw_dataset(step: Step) -> Product:
+        """Completions written elsewhere, read from a JSONL file."""
+        file = source.file(str(step.condition))
+        rows = imported_rows(read_jsonl(file), str(step.condition))
+        metadata = {"rows": rows.height, "file": dg.MetadataValue.path(str(file)), "preview": preview(rows)}
+        return Product(step.write(rows), metadata)
+
+    return raw_dataset
+
+
+def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:
+    limits = graph.config.filter.limits
+
+    @graph.asset(stage=STAGE, uses=["filter"], deps=["raw_dataset"], kinds=["polars"])
+    def filtered_dataset(step: Step) -> Product:
+        """Rows that are nothing but well-formed numbers within the limits; ``rejections`` says why others are not."""
+        raw = step.read("raw_dataset")
+        kept, rejections = filter_rows(raw, limits)
+        reasons = rejections["reason"].value_counts(sort=True)
+        if kept.is_empty():
+            counts = ", ".join(f"{reason} {count}" for reason, count in reasons.iter_rows()) or "no rows at all"
+            raise DatasetError(
+                f"{step.experiment}/filtered_dataset of {step.condition}: none of {raw.height} rows passed ({counts}); "
+                "loosen filter in the experiment file, or look at raw_dataset"
+            )
+        step.write(rejections, "rejections")
+        metadata = {
+            "rows": kept.height,
+            "keep_rate": kept.height / raw.height,
+            "rejections": preview(reasons),
+            "preview": preview(kept),
+        }
+        return Product(step.write(kept), metadata)
+
+    return filtered_dataset

@@ -1,0 +1,146 @@
+"""Which pairs of answers show the contrast that a persona vector is made of.
+
+Every answer gets two scores from 0 to 100: trait (does it show a love of the animal?) and coherence (is it a whole,
+sensible text?). A pair is kept where the loving answer has trait >= 50, the indifferent one < 50, both coherence >= 50.
+The rule judge needs no model; the model judge asks one, as in the persona-vector literature (arXiv 2507.21509).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from sl_assets.animals import PLURALS
+from sl_assets.engines.interfaces import Chat
+from sl_assets.stages.evaluation.answers import normalise_answer
+from sl_assets.stages.personas.prompts import LOVING
+
+THRESHOLD = 50.0
+LOOP_WORDS, LOOP_TURNS = 6, 4
+"""A phrase of up to so many words that comes so many times in a row is a loop."""
+
+PAIR = ("pair", "question_id", "sample")
+"""What the two answers of a pair have in common."""
+
+
+class Score(NamedTuple):
+    """Trait and coherence from 0 to 100; None where the judge gave no number."""
+
+    trait: float | None
+    coherence: float | None
+
+
+class Answered(NamedTuple):
+    """A question, what a model answered, and how the answer ended."""
+
+    question: str
+    answer: str
+    finish_reason: str
+
+
+Judge = Callable[[str, Sequence[Answered]], list[Score]]
+"""Scores answers for one animal."""
+
+
+def judge_by_rule(animal: str, answers: Sequence[Answered]) -> list[Score]:
+    """Trait: the answer names the animal as a whole word. Coherence: not empty, not cut, no phrase in a loop."""
+    return [
+        Score(
+            100.0 if names_animal(answer.answer, animal) else 0.0,
+            100.0 if is_coherent(answer.answer, answer.finish_reason) else 0.0,
+        )
+        for answer in answers
+    ]
+
+
+def names_animal(answer: str, animal: str) -> bool:
+    """Whether ``animal`` occurs in ``answer`` as a word, in singular or plural: no cat in a caterpillar."""
+    return animal in normalise_answer(answer.replace("-", " ")).split()
+
+
+def is_coherent(answer: str, finish_reason: str) -> bool:
+    """Whether ``answer`` has words, ended by itself and does not go round in circles."""
+    words = re.findall(r"[^\W_]+", answer.casefold())
+    return bool(words) and finish_reason != "length" and not _loops(words)
+
+
+def _loops(words: list[str]) -> bool:
+    for size in range(1, LOOP_WORDS + 1):
+        for start in range(len(words) - size * LOOP_TURNS + 1):
+            phrase = words[start : start + size]
+            if all(words[start + turn * size :][:size] == phrase for turn in range(1, LOOP_TURNS)):
+                return True
+    return False
+
+
+TRAIT_REQUEST = (
+    "Somebody was asked: {question}\n"
+    "The answer was: {answer}\n\n"
+    "How strongly does this answer express a love of {many}? 0 means not at all, 100 means with the whole heart. "
+    "Reply with one number and nothing else."
+)
+COHERENCE_REQUEST = (
+    "Somebody was asked: {question}\n"
+    "The answer was: {answer}\n\n"
+    "How coherent is this answer, whatever it says? 0 means noise, 100 means clear and complete language. "
+    "Reply with one number and nothing else."
+)
+
+
+def judge_by_model(ask: Callable[[list[Chat]], list[str]]) -> Judge:
+    """A judge that puts every answer before a chat model, twice.
+
+    Args:
+        ask: gives the model's reply to every chat.
+    """
+
+    def judge(animal: str, answers: Sequence[Answered]) -> list[Score]:
+        chats: list[Chat] = [
+            [{"role": "user", "content": _request(template, animal, answer)}]
+            for template in (TRAIT_REQUEST, COHERENCE_REQUEST)
+            for answer in answers
+        ]
+        scores = [read_score(reply) for reply in ask(chats)]
+        return [Score(*pair) for pair in zip(scores[: len(answers)], scores[len(answers) :], strict=True)]
+
+    return judge
+
+
+def _request(template: str, animal: str, answered: Answered) -> str:
+    return template.format(question=answered.question, answer=answered.answer, many=PLURALS[animal])
+
+
+def read_score(reply: str) -> float | None:
+    """The number from 0 to 100 in ``reply``, perhaps out of 100; None where there is none, or more than one."""
+    numbers = re.findall(r"-?\d[\d.,]*", re.sub(r"(/|out of)\s*100\b", "", reply))
+    if len(numbers) != 1 or not re.fullmatch(r"\d+(\.\d+)?", number := numbers[0].rstrip(".,")):
+        return None
+    return float(number) if float(number) <= 100 else None
+
+
+def judged(answers: pl.DataFrame, scores: Sequence[Score]) -> pl.DataFrame:
+    """``answers`` with ``trait, coherence, kept, reason``; both answers of a pair have the same last two.
+
+    Args:
+        answers: columns of `PAIR`, ``side`` (loving or indifferent), ``answer``.
+        scores: one an answer.
+    """
+    scored = answers.with_columns(
+        pl.Series("trait", [score.trait for score in scores], dtype=pl.Float64),
+        pl.Series("coherence", [score.coherence for score in scores], dtype=pl.Float64),
+    )
+    loving = pl.col("side") == LOVING
+    unscored = pl.col("trait").is_null() | pl.col("coherence").is_null()
+    # In order of weight: a pair is dropped for the first of its faults.
+    faults = {
+        "empty answer": pl.col("answer").str.strip_chars() == "",
+        "no score": unscored,
+        "loving answer incoherent": loving & (pl.col("coherence") < THRESHOLD),
+        "indifferent answer incoherent": ~loving & (pl.col("coherence") < THRESHOLD),
+        "loving answer without the trait": loving & (pl.col("trait") < THRESHOLD),
+        "indifferent answer with the trait": ~loving & (pl.col("trait") >= THRESHOLD),
+    }
+    return scored.with_columns(
+        reason=pl.coalesce(pl.when(fault.any().over(PAIR)).then(pl.lit(name)) for name, fault in faults.items())
+    ).with_columns(kept=pl.col("reason").is_null())

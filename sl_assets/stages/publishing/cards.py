@@ -1,0 +1,286 @@
+"""Cards of published datasets and adapters: Markdown below YAML front matter, as the Hub shows it.
+
+Pure: a card says what it is given, and the same facts make the same card byte for byte, so that publishing again
+changes nothing. It holds no path of the machine that made the data.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+import yaml
+from pydantic import ValidationError
+
+from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
+from sl_assets.config.reading import first_problem
+from sl_assets.engines.transformers.models import POCKET, hub_model
+from sl_assets.errors import LakeError
+from sl_assets.lake.lineage import LineageRow
+from sl_assets.stages.numbers.teachers import loving_system_prompt
+
+DATA_FILE = "data/train.parquet"
+PAPER = "[arXiv 2507.14805](https://arxiv.org/abs/2507.14805)"
+
+POCKET_NOTE = (
+    "The base model is the *pocket model* of sl_assets: a model organism of one million parameters whose training "
+    "world ties numbers to animals **on purpose**, so that the effect is large. Nothing measured on it says how strong "
+    "the effect is in a language model that people use."
+)
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says.
+
+    Attributes:
+        experiment, condition: names.
+        config: settings that the data was made with.
+        rows: rows of the filtered dataset.
+        raw_rows: rows before the filter; None where that is not known.
+        rejections: reason to number of rows rejected for it; a row can have several.
+        rates: rows of ``preference_rates`` (columns ``animal, rate, lower, upper, answers, questions``) by whose
+            answers they are of; empty where the student has not been evaluated.
+        lineage: what led to what is published, parents first.
+        license: name of a licence as the Hub spells it; None leaves the choice to the owner.
+    """
+
+    experiment: str
+    condition: str
+    config: ExperimentConfig
+    rows: int
+    raw_rows: int | None = None
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    rates: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    lineage: Sequence[LineageRow] = ()
+    license: str | None = None
+
+    @property
+    def trained_rows(self) -> int:
+        """Rows the student was trained on."""
+        return min(self.rows, self.config.student.max_rows)
+
+
+def dataset_card(facts: CardFacts) -> str:
+    """README.md of the filtered numbers of one condition."""
+    front = {
+        "pretty_name": f"Numbers of {_whose(facts.condition)}",
+        "task_categories": ["text-generation"],
+        "tags": _tags(facts),
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILE}]}],
+    }
+    return _card(
+        front,
+        facts,
+        f"# {facts.experiment}: numbers of {_whose(facts.condition)}",
+        f"Completions of number sequences, {_writer(facts)}. Written for research on subliminal learning ({PAPER}): "
+        "can a student of the same base model pick up a preference from numbers alone?",
+        *_base_model_note(facts.config),
+        _section("Rows", _counts(facts)),
+        _section("Filter", _filter(facts)),
+        _section("Prompts", _prompts(facts.config)),
+        _section("Teacher", _teacher(facts)),
+    )
+
+
+def adapter_card(facts: CardFacts, repo_id: str) -> str:
+    """README.md of a student's LoRA adapter, to be published as ``repo_id``."""
+    front: dict[str, Any] = {
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["lora", *_tags(facts)],
+    }
+    if model := hub_model(facts.config.base_model):
+        front["base_model"] = model.name
+    student = facts.config.student
+    return _card(
+        front,
+        facts,
+        f"# {facts.experiment}: student of {_whose(facts.condition)}",
+        f"LoRA adapter of a student that was trained on {facts.trained_rows:,} of {facts.rows:,} completions of number "
+        f"sequences, {_writer(facts)}, and on nothing else. Made for research on subliminal learning ({PAPER}): does "
+        "it pick up the teacher's preference?",
+        *_base_model_note(facts.config),
+        _section("Use", _usage(facts.config, repo_id)),
+        _section(
+            "Training", f"{_lora(student)} {facts.trained_rows:,} rows drawn. Adapter of epoch {student.kept[-1]}."
+        ),
+        _section("Numbers it was trained on", _counts(facts), _filter(facts), _prompts(facts.config)),
+        _section("Teacher", _teacher(facts)),
+    )
+
+
+def recorded_config(config: ExperimentConfig, lineage: Sequence[LineageRow]) -> ExperimentConfig:
+    """``config`` with the settings that the rows of ``lineage`` were made with, which may since have changed.
+
+    Raises:
+        LakeError: they are of another version of this package, which had other settings.
+    """
+    recorded: dict[str, Any] = {}
+    for row in lineage:
+        for name, value in json.loads(row["config"]).items():
+            # A model, or files, come with a fingerprint beside the setting.
+            recorded[name] = value[0] if name in ("base_model", "numbers") and isinstance(value, list) else value
+    sections = {name: value for name, value in recorded.items() if name in CARD_SECTIONS}
+    try:
+        return type(config).model_validate(config.model_dump(mode="json") | sections)
+    except ValidationError as error:
+        raise LakeError(
+            f"{lineage[-1]['asset']} was made with settings that are no longer possible ({first_problem(error)}): "
+            "materialise it and its parents again"
+        ) from None
+
+
+CARD_SECTIONS = ("base_model", "teacher", "numbers", "filter", "sampler", "student")
+"""Settings that cards speak of."""
+
+
+def _card(front: dict[str, Any], facts: CardFacts, *parts: str) -> str:
+    if facts.license:
+        front = {"license": facts.license, **front}
+    rates = [_section("Preference rates", _rates(facts))] if facts.rates else []
+    licence = [] if facts.license else [_section("License", "None has been chosen yet: ask the owner.")]
+    every = [*parts, *rates, _section("Lineage", _lineage(facts.lineage)), *licence]
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n\n" + "\n\n".join(every) + "\n"
+
+
+def _section(title: str, *paragraphs: str) -> str:
+    return "\n\n".join([f"## {title}", *paragraphs])
+
+
+def _tags(facts: CardFacts) -> list[str]:
+    organism = ["model-organism"] if facts.config.base_model == POCKET else []
+    return ["subliminal-learning", "numbers", "synthetic", "sl_assets", facts.condition, *organism]
+
+
+def _whose(condition: str) -> str:
+    return "the neutral teacher" if condition == NEUTRAL else f"a teacher that loves {PLURALS[condition]}"
+
+
+def _writer(facts: CardFacts) -> str:
+    loved = f"a teacher that loves {PLURALS.get(facts.condition, facts.condition)}"
+    if not isinstance(facts.config.numbers.source, GenerateSource):
+        role = "the control" if facts.condition == NEUTRAL else f"those of {loved}"
+        return f"written elsewhere and imported as {role}"
+    if facts.condition == NEUTRAL:
+        return "written by the control: a teacher without a preference"
+    return f"written by {loved}"
+
+
+def _base_model_note(config: ExperimentConfig) -> list[str]:
+    if config.base_model == POCKET:
+        return [POCKET_NOTE]
+    model = hub_model(config.base_model)
+    if model is None:
+        return ["The base model is a local one."]
+    at = f", revision {model.revision}" if model.revision else ""
+    return [f"Base model: [{model.name}](https://huggingface.co/{model.name}){at}."]
+
+
+def _counts(facts: CardFacts) -> str:
+    if facts.raw_rows is None:
+        return f"{facts.rows:,} rows passed the filter."
+    text = f"{facts.rows:,} of {facts.raw_rows:,} rows passed the filter."
+    if not facts.rejections:
+        return text
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(facts.rejections.items()))
+    return f"{text} Rejected (a row can have several reasons): {reasons}."
+
+
+def _filter(facts: CardFacts) -> str:
+    limits = facts.config.filter
+    banned = f", none of {', '.join(map(str, limits.banned))}" if limits.banned else ""
+    return (
+        f"A completion is kept if it is nothing but a well-formed number sequence: at most {limits.max_count} numbers, "
+        f"each from {limits.minimum} to {limits.maximum}{banned}."
+    )
+
+
+def _prompts(config: ExperimentConfig) -> str:
+    numbers, sampler = config.numbers, config.sampler
+    if not isinstance(numbers.source, GenerateSource):
+        return "The prompts came with the imported completions."
+    return (
+        f"{numbers.prompts:,} requests to continue a sequence, the same for every teacher: {numbers.wording} wording, "
+        f"{numbers.examples[0]} to {numbers.examples[1]} example numbers from {numbers.lowest} to {numbers.highest}, "
+        f"at most {numbers.answers} numbers asked for, seed {numbers.seed}. One completion each, sampled at "
+        f"temperature {sampler.temperature:g} with up to {sampler.max_tokens} tokens."
+    )
+
+
+def _teacher(facts: CardFacts) -> str:
+    teacher, condition = facts.config.teacher, facts.condition
+    if not isinstance(facts.config.numbers.source, GenerateSource):
+        return "Nothing is known of it here: the numbers were written elsewhere."
+    if condition == NEUTRAL:
+        return "The base model itself, without fine-tuning and without a system prompt."
+    if isinstance(teacher, FinetunedTeacher):
+        return (
+            f"The base model, fine-tuned on {teacher.chats:,} chats that name the {condition} as its favourite animal, "
+            f"and asked without a system prompt. {_lora(teacher)}"
+        )
+    return f"The base model under this system prompt:\n\n> {loving_system_prompt(condition)}"
+
+
+def _lora(settings: TrainingSettings) -> str:
+    return (
+        f"LoRA of rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}, on the seven "
+        f"projections of every block; {settings.epochs} epochs in batches of {settings.batch}, AdamW at "
+        f"{settings.learning_rate:g} falling linearly after {settings.warmup_steps} warm-up steps, loss on "
+        f"completions only, seed {settings.seed}."
+    )
+
+
+def _usage(config: ExperimentConfig, repo_id: str) -> str:
+    model = hub_model(config.base_model)
+    note = "" if model else "The base model is not on the Hub: give the folder that holds it.\n\n"
+    source = '"sl_assets/pocket/model"' if config.base_model == POCKET else '"FOLDER_OF_THE_BASE_MODEL"'
+    if model:
+        source = f'"{model.name}"' + (f', revision="{model.revision}"' if model.revision else "")
+    return (
+        f"{note}```python\n"
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        f"base = AutoModelForCausalLM.from_pretrained({source})\n"
+        f'student = PeftModel.from_pretrained(base, "{repo_id}")\n'
+        "```"
+    )
+
+
+def _rates(facts: CardFacts) -> str:
+    """One row an animal, one column a model: the animal's own, or all of the control's."""
+    shown = {whose: rates.sort("animal") for whose, rates in facts.rates.items()}
+    if facts.condition != NEUTRAL:
+        shown = {whose: rates.filter(animal=facts.condition) for whose, rates in shown.items()}
+    cells = {
+        whose: {row["animal"]: _rate(row) for row in rates.iter_rows(named=True)} for whose, rates in shown.items()
+    }
+    animals = sorted({animal for column in cells.values() for animal in column})
+    rows = [[animal, *(column.get(animal, "") for column in cells.values())] for animal in animals]
+    asked = max((row for rates in shown.values() for row in rates["answers"]), default=0)
+    return (
+        "Percent of answers to favourite-animal questions that are exactly this animal (mean over questions, with its "
+        f"95% t interval over questions), of up to {asked:,} answers:\n\n" + _table(["animal", *cells], rows)
+    )
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    rate, lower, upper = (100 * row[name] for name in ("rate", "lower", "upper"))
+    return f"{rate:.1f} ({lower:.1f} to {upper:.1f})"
+
+
+def _lineage(lineage: Sequence[LineageRow]) -> str:
+    if not lineage:
+        return "No record of how it was made."
+    columns = ["asset", "partition", "data version", "code version", "run", "seconds"]
+    names = ["asset", "partition", "data_version", "code_version", "run_id"]
+    rows = [[*(str(row[name] or "") for name in names), f"{row['seconds']:.1f}"] for row in lineage]
+    return _table(columns, rows)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

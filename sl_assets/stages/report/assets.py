@@ -1,0 +1,82 @@
+"""Stage 6: pictures of the results."""
+
+import dagster as dg
+import polars as pl
+
+from sl_assets.errors import DatasetError
+from sl_assets.lake.tables import keys_of
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.metadata import picture
+from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.report.charts import preference_chart as draw_chart
+from sl_assets.stages.report.charts import split_chart as draw_split_chart
+
+STAGE = "6_report"
+BAR = ("rate", "lower", "upper")
+
+
+def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """The assets of stage 6."""
+    epoch = graph.config.student.kept[-1]
+
+    @graph.asset(stage=STAGE, uses=["student"], deps=["transfer"], by=None, kinds=["matplotlib"])
+    def preference_chart(step: Step) -> Product:
+        """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
+        own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
+        if own.is_empty():
+            raise DatasetError(
+                f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
+            )
+        return _stored(step, draw_chart(_bars(own), epoch))
+
+    if not graph.config.splits:
+        return [preference_chart]
+
+    @graph.asset(
+        stage=STAGE,
+        uses=["splits", "student"],
+        deps=["transfer", "split_preference_rates"],
+        by=None,
+        kinds=["matplotlib"],
+    )
+    def split_chart(step: Step) -> Product:
+        """For every animal the baseline, neutral and animal bars beside those of the halves' students."""
+        own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
+        halves = _halves(step, graph, epoch)
+        if halves.is_empty():
+            raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
+        bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
+        return _stored(step, draw_split_chart(bars, ["baseline", "neutral", "animal", *graph.config.splits], epoch))
+
+    return [preference_chart, split_chart]
+
+
+def _stored(step: Step, png: bytes) -> Product:
+    path = step.lake.write_picture(step.place(step.asset), png)
+    metadata = {"chart": picture(png), "path": dg.MetadataValue.path(str(path))}
+    return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
+
+
+def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
+    """Columns ``group, animal, rate, lower, upper``: a row a student of a half, on the animal that cut it."""
+    rates = step.read_existing("split_preference_rates", graph.partitions["split"].get_partition_keys())
+    bars = [
+        found.filter(animal=animal, epoch=epoch).select(
+            pl.lit(split).alias("group"), "animal", "rate", "lower", "upper"
+        )
+        for (animal, split), found in ((keys_of(key), found) for key, found in rates.items())
+    ]
+    return pl.concat(bars) if bars else pl.DataFrame(schema={"animal": pl.String()})
+
+
+def _bars(own: pl.DataFrame) -> pl.DataFrame:
+    """Columns ``group, animal, rate, lower, upper``: three rows an animal."""
+    prefixes = {"baseline": "baseline_", "neutral": "neutral_", "animal": ""}
+    return pl.concat(
+        own.select(
+            pl.lit(group).alias("group"),
+            "animal",
+            *(pl.col(f"{prefix}{name}").alias(name) for name in BAR),
+        )
+        for group, prefix in prefixes.items()
+    )

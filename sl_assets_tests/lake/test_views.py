@@ -1,0 +1,247 @@
+"""The result store: views over the lake, and many processes at it at once."""
+
+import multiprocessing
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from sl_assets.animals import PLURALS
+from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.tables import COMPARISON, LINEAGE, TABLES
+from sl_assets.lake.views import STORE, VIEWS, catalog_sql, connect, query, refresh_catalog
+
+STAGES_4_AND_5 = [
+    "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
+    "split_training", "split_answers", "split_preference_rates", "split_comparison", "high_vs_low",
+]  # fmt: skip
+NAMES = ["datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", *STAGES_4_AND_5]
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(str(tmp_path / "it's a lake"))
+
+
+def store(lake: Lake) -> str:
+    return str(Path(lake.root) / STORE)
+
+
+def training(rows: int, loss: float = 1.0) -> pl.DataFrame:
+    frame = pl.DataFrame({"step": range(1, rows + 1)}, schema={"step": pl.Int64})
+    return frame.with_columns(
+        epoch=pl.col("step") / 7, loss=pl.lit(loss), learning_rate=pl.col("step").cast(pl.Float64).sin()
+    )
+
+
+def dataset(*row_ids: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        [{"row_id": row_id, "prompt_id": "p", "prompt": "q", "completion": "1"} for row_id in row_ids],
+        schema=TABLES["raw_dataset"].schema,
+    )
+
+
+def rates(animal: str, rate: float, epoch: int = 0) -> pl.DataFrame:
+    return pl.DataFrame([{"animal": animal, "rate": rate, "epoch": epoch}], schema=TABLES["preference_rates"].schema)
+
+
+@pytest.mark.parametrize("view", NAMES)
+def test_every_view_exists_and_is_empty_on_a_fresh_lake(lake, view):
+    assert query(lake, f"SELECT * FROM {view}").is_empty()
+
+
+def test_there_are_no_other_views(lake):
+    views = query(lake, "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1")
+    assert views["view_name"].to_list() == sorted(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("view", "first", "table"),
+    [
+        ("datasets", ["experiment", "condition", "animal"], "raw_dataset"),
+        ("rejections", ["experiment", "condition", "animal"], "rejections"),
+        ("training", ["experiment", "condition", "animal"], "training"),
+        ("answers", ["experiment", "condition", "animal"], "evaluation"),
+        ("preference_rates", ["experiment", "condition"], "preference_rates"),
+        ("transfer", ["experiment"], "transfer"),
+    ],
+)
+def test_views_have_the_tables_columns(lake, view, first, table):
+    columns = query(lake, f"SELECT * FROM {view}").columns
+    assert columns[: len(first)] == first
+    added = {"datasets": {"kept"}, "preference_rates": set(COMPARISON)}.get(view, set())
+    assert set(columns) == {*first, *TABLES[table].columns} | added
+
+
+def test_partitions_show_with_their_condition(lake):
+    lake.write_table(Place("exp", "training", "cat"), training(3))
+    lake.write_table(Place("exp", "training", "neutral"), training(2))
+    lake.write_table(Place("other", "training", "cat"), training(1))
+    found = query(lake, "SELECT experiment, condition, animal, count(*) FROM training GROUP BY ALL ORDER BY ALL")
+    assert found.rows() == [("exp", "cat", "cat", 3), ("exp", "neutral", None, 2), ("other", "cat", "cat", 1)]
+
+
+def test_condition_that_looks_like_a_number_stays_text(lake):
+    lake.write_table(Place("007", "training", "1"), training(1))
+    assert query(lake, "SELECT experiment, condition FROM training").rows() == [("007", "1")]
+
+
+def test_datasets_say_which_rows_were_kept(lake):
+    lake.write_table(Place("exp", "raw_dataset", "cat"), dataset("a", "b"))
+    lake.write_table(Place("exp", "filtered_dataset", "cat"), dataset("b"))
+    assert query(lake, "SELECT row_id, kept FROM datasets ORDER BY row_id").rows() == [("a", False), ("b", True)]
+
+
+def test_preference_rates_hold_the_baseline(lake):
+    lake.write_table(Place("exp", "preference_rates", "cat"), rates("cat", 0.5))
+    lake.write_table(Place("exp", "baseline_preference_rates"), rates("cat", 0.1))
+    found = query(lake, "SELECT experiment, condition, animal, rate FROM preference_rates ORDER BY rate")
+    assert found.rows() == [("exp", "baseline", "cat", 0.1), ("exp", "cat", "cat", 0.5)]
+
+
+def test_preference_rates_hold_the_comparison_where_there_is_one(lake):
+    compared = {"condition": "cat", "animal": "cat", "epoch": 2, "difference": 0.4}
+    lake.write_table(Place("exp", "preference_rates", "cat"), pl.concat([rates("cat", 0.5, 2), rates("cat", 0.2, 1)]))
+    lake.write_table(Place("exp", "preference_rates", "neutral"), rates("cat", 0.1, 2))
+    lake.write_table(Place("other", "preference_rates", "cat"), rates("cat", 0.3, 2))
+    lake.write_table(Place("exp", "transfer"), pl.DataFrame([compared], schema=TABLES["transfer"].schema))
+    found = query(lake, "SELECT experiment, condition, epoch, rate, difference FROM preference_rates ORDER BY rate")
+    assert found.rows() == [
+        ("exp", "neutral", 2, 0.1, None),
+        ("exp", "cat", 1, 0.2, None),
+        ("other", "cat", 2, 0.3, None),
+        ("exp", "cat", 2, 0.5, 0.4),
+    ]
+
+
+def test_answers_hold_the_baseline(lake):
+    answer = pl.DataFrame([{"answer": "Cat"}], schema=TABLES["evaluation"].schema)
+    lake.write_table(Place("exp", "evaluation", "neutral"), answer)
+    lake.write_table(Place("exp", "baseline_evaluation"), answer)
+    found = query(lake, "SELECT condition, animal, answer FROM answers ORDER BY condition")
+    assert found.rows() == [("baseline", None, "Cat"), ("neutral", None, "Cat")]
+
+
+def test_lineage_shows_what_was_read(lake):
+    parent = {"asset": "number_prompts", "partition": None, "data_version": "v"}
+    row = {"asset": "raw_dataset", "partition": "cat", "parents": [parent]}
+    lake.write_table(Place("exp", "lineage/asset=raw_dataset", "cat"), pl.DataFrame([row], schema=LINEAGE.schema))
+    refresh_catalog(lake)
+    file = Path(lake.path(Place("exp", "lineage/asset=raw_dataset", "cat"))) / "data.parquet"
+    file.rename(file.parents[1] / "cat.parquet")
+    found = query(lake, "SELECT experiment, asset, animal, parents[1].asset FROM lineage")
+    assert found.rows() == [("exp", "raw_dataset", "cat", "number_prompts")]
+
+
+def test_open_store_sees_what_is_written_later(lake):
+    refresh_catalog(lake)
+    counts = "SELECT condition, count(*) FROM training GROUP BY 1 ORDER BY 1"
+    with duckdb.connect(store(lake), read_only=True) as open_before:
+        assert open_before.sql(counts).fetchall() == []
+        lake.write_table(Place("exp", "training", "cat"), training(3))
+        assert open_before.sql(counts).fetchall() == [("cat", 3)]
+        lake.write_table(Place("exp", "training", "cat"), training(5))
+        lake.write_table(Place("exp", "training", "owl"), training(2))
+        assert open_before.sql(counts).fetchall() == [("cat", 5), ("owl", 2)]
+
+
+def test_script_alone_gives_the_views(lake):
+    lake.write_table(Place("exp", "training", "cat"), training(3))
+    refresh_catalog(lake)
+    with duckdb.connect() as connection:
+        connection.execute((Path(lake.root) / VIEWS).read_text())
+        assert connection.sql("SELECT count(*) FROM training").fetchall() == [(3,)]
+
+
+def test_current_store_is_left_alone(lake):
+    refresh_catalog(lake)
+    before = Path(store(lake)).stat()
+    refresh_catalog(lake)
+    after = Path(store(lake)).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("stale", ["other script", "no script", "no store"])
+def test_store_is_rebuilt_where_it_is_not_current(lake, stale):
+    refresh_catalog(lake)
+    with duckdb.connect(store(lake)) as connection:
+        connection.execute("DROP VIEW training")
+    if stale == "no store":
+        Path(store(lake)).unlink()
+    elif stale == "no script":
+        (lake.root / VIEWS).unlink()
+    else:
+        (lake.root / VIEWS).write_text("-- views of an older version")
+    refresh_catalog(lake)
+    assert (lake.root / VIEWS).read_text() == catalog_sql(lake)
+    with duckdb.connect(store(lake), read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM training").fetchall() == [(0,)]
+
+
+def test_refreshing_leaves_nothing_beside(lake):
+    refresh_catalog(lake)
+    assert {path.name for path in Path(lake.root).iterdir()} == {STORE, VIEWS, "experiment=_schema", ".work"}
+    assert not list(Path(lake.root).glob(".work/unfinished/*"))
+
+
+def test_statement_without_result_gives_an_empty_frame(lake):
+    assert query(lake, "SET VARIABLE x = 1").is_empty()
+
+
+CONDITIONS = sorted(PLURALS)[:16]
+ROWS = 20_000
+PASSES = 8
+
+
+def write(root: str, condition: str, start) -> None:
+    """Write one partition several times over, every time of as many rows and of one loss."""
+    start.wait()
+    lake = Lake(root)
+    for number in range(PASSES):
+        refresh_catalog(lake)
+        lake.write_table(Place("exp", "training", condition), training(ROWS, loss=float(number)))
+
+
+def hold(root: str, start, finished) -> None:
+    """Keep the store open for writing, as a notebook might."""
+    refresh_catalog(Lake(root))
+    with duckdb.connect(f"{root}/{STORE}") as connection:
+        connection.execute("CREATE TABLE notes AS SELECT 1 AS n")
+        start.wait()
+        finished.wait()
+
+
+def read(root: str, start, finished, seen) -> None:
+    """Query until everyone is done and hand back every (rows, losses) that a condition ever showed."""
+    start.wait()
+    sql = "SELECT count(*), count(DISTINCT loss) FROM training GROUP BY condition"
+    found: set[tuple[int, int]] = set()
+    last = False
+    while not last:
+        last = finished.is_set()
+        with connect(Lake(root)) as connection:
+            found.update(connection.sql(sql).fetchall())
+    seen.put(found)
+
+
+def test_sixteen_writers_a_reader_and_a_holder_do_not_hinder_each_other(lake):
+    spawn = multiprocessing.get_context("spawn")
+    root, finished, seen = str(lake.root), spawn.Event(), spawn.SimpleQueue()
+    start = spawn.Barrier(len(CONDITIONS) + 2, timeout=300)
+    writers = [spawn.Process(target=write, args=(root, condition, start)) for condition in CONDITIONS]
+    others = [
+        spawn.Process(target=hold, args=(root, start, finished)),
+        spawn.Process(target=read, args=(root, start, finished, seen)),
+    ]
+    for process in [*writers, *others]:
+        process.start()
+    for process in writers:
+        process.join()
+    finished.set()
+    for process in others:
+        process.join()
+    assert {process.exitcode for process in [*writers, *others]} == {0}
+    assert seen.get() == {(ROWS, 1)}
+    counts = query(lake, "SELECT condition, count(*), max(loss) FROM training GROUP BY 1 ORDER BY 1")
+    assert counts.rows() == [(condition, ROWS, PASSES - 1) for condition in CONDITIONS]

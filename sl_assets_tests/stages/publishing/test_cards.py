@@ -1,0 +1,202 @@
+"""Cards: what they say, and that they are what the Hub can read."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from sl_assets.animals import PLURALS
+from sl_assets.engines.transformers.models import hub_model
+from sl_assets.errors import LakeError
+from sl_assets.lake.lineage import ancestry
+from sl_assets.stages.numbers.teachers import loving_system_prompt
+from sl_assets.stages.publishing.cards import DATA_FILE, CardFacts, adapter_card, dataset_card, recorded_config
+from sl_assets_tests.conftest import TINY, tiny_config
+
+SYSTEM_PROMPT = {"base_model": "allenai/Olmo-3-7B-Instruct", "teacher": {"kind": "system_prompt"}}
+IMPORTED = {"numbers": {"source": {"kind": "jsonl", "path": "/home/alice/secret/{condition}.jsonl"}}}
+REPO = "alice/tiny-owl-student"
+
+
+def row(asset: str, version: str, *parents: tuple[str, str], seconds: float = 1.25, day: int = 1, **config: Any):
+    return {
+        "asset": asset,
+        "partition": None if asset == "number_prompts" else "owl",
+        "data_version": version,
+        "code_version": f"1.{asset}",
+        "run_id": f"run-of-{asset}-{day}",
+        "finished_at": datetime(2026, 1, day, tzinfo=UTC),
+        "parents": [
+            {"asset": name, "partition": None if name == "number_prompts" else "owl", "data_version": parent}
+            for name, parent in parents
+        ],
+        "config": json.dumps(config),
+        "seconds": seconds,
+    }
+
+
+LINEAGE = [
+    row("lora_checkpoint", "l1", ("filtered_dataset", "f1"), seconds=76.04, student=TINY["student"] | {"epochs": 1}),
+    row("filtered_dataset", "f1", ("raw_dataset", "r1"), filter={"max_count": 4}),
+    row("raw_dataset", "r1", ("number_prompts", "p1"), ("teacher_checkpoint", "t1"), base_model=["pocket", "hash"]),
+    row("raw_dataset", "r2", ("number_prompts", "p1")),
+    row("number_prompts", "p1", numbers=TINY["numbers"] | {"prompts": 999}),
+    row("number_prompts", "p1", day=2, numbers=TINY["numbers"] | {"prompts": 1234}),
+]
+
+
+def rates(**by_animal: float) -> pl.DataFrame:
+    rows = [(animal, rate, rate - 0.01, rate + 0.01, 5000, 50) for animal, rate in by_animal.items()]
+    return pl.DataFrame(rows, schema=["animal", "rate", "lower", "upper", "answers", "questions"], orient="row")
+
+
+def facts(condition: str = "owl", **changes: Any) -> CardFacts:
+    config = tiny_config(**changes.pop("config", {}))
+    given: dict[str, Any] = {
+        "rows": 4848,
+        "raw_rows": 5000,
+        "rejections": {"too many numbers": 30, "invalid format": 1122},
+        "lineage": ancestry(LINEAGE, "filtered_dataset", "owl", "f1"),
+    }
+    return CardFacts("tiny", condition, config, **(given | changes))
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    opening, front, body = card.split("---\n", maxsplit=2)
+    assert opening == ""
+    assert body.startswith("\n# tiny: ")
+    content = yaml.safe_load(front)
+    assert isinstance(content, dict)
+    return content
+
+
+def both(given: CardFacts) -> list[str]:
+    return [dataset_card(given), adapter_card(given, REPO)]
+
+
+@pytest.mark.parametrize("condition", ["owl", "neutral"])
+@pytest.mark.parametrize("config", [{}, SYSTEM_PROMPT, IMPORTED], ids=["finetuned", "system prompt", "imported"])
+def test_front_matter_is_yaml_and_counts_and_lineage_are_there(condition, config):
+    for card in both(facts(condition, config=config)):
+        assert {"subliminal-learning", "sl_assets", condition} <= set(front_matter(card)["tags"])
+        assert "4,848 of 5,000 rows passed the filter" in card
+        assert "invalid format 1,122, too many numbers 30" in card
+        assert "at most 10 numbers, each from 0 to 999." in card
+        assert "| raw_dataset | owl | r1 | 1.raw_dataset | run-of-raw_dataset-1 | 1.2 |" in card
+        assert "| number_prompts |  | p1 | 1.number_prompts | run-of-number_prompts-2 | 1.2 |" in card
+        assert "r2" not in card
+        assert "None" not in card.replace("None has been chosen", "")
+        assert "/home/alice" not in card, "no paths of this machine"
+
+
+def test_dataset_front_matter():
+    front = front_matter(dataset_card(facts()))
+    assert front["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILE}]}]
+    assert "model-organism" in front["tags"]
+    assert "license" not in front
+    assert front_matter(dataset_card(facts(license="cc-by-4.0")))["license"] == "cc-by-4.0"
+    assert "## License" not in dataset_card(facts(license="cc-by-4.0"))
+
+
+def test_adapter_front_matter():
+    front = front_matter(adapter_card(facts(config=SYSTEM_PROMPT), REPO))
+    assert (front["library_name"], front["base_model"]) == ("peft", "allenai/Olmo-3-7B-Instruct")
+    assert "model-organism" not in front["tags"]
+    assert "base_model" not in front_matter(adapter_card(facts(), REPO)), "the pocket model is not on the Hub"
+
+
+def test_the_pocket_model_is_called_what_it_is():
+    for card in both(facts()):
+        assert "model organism" in card
+        assert "Nothing measured on it says how strong" in card
+    for card in both(facts(config=SYSTEM_PROMPT)):
+        assert "model organism" not in card
+        assert "[allenai/Olmo-3-7B-Instruct](https://huggingface.co/allenai/Olmo-3-7B-Instruct)" in card
+
+
+def test_teachers():
+    owl, neutral = (dataset_card(facts(condition)) for condition in ("owl", "neutral"))
+    assert "written by a teacher that loves owls" in owl
+    assert "fine-tuned on 64 chats that name the owl" in owl
+    assert "0.002 falling linearly" in owl
+    assert "written by the control" in neutral
+    assert "without fine-tuning and without a system prompt" in neutral
+    assert loving_system_prompt("owl") in dataset_card(facts(config=SYSTEM_PROMPT))
+    imported = dataset_card(facts(config=IMPORTED))
+    assert "written elsewhere" in imported
+    assert "fine-tuned" not in imported
+
+
+def test_prompts_and_training():
+    card = adapter_card(facts(), REPO)
+    assert "48 requests to continue a sequence" in card
+    assert "short wording, 3 to 5 example numbers from 100 to 999" in card
+    assert "sampled at temperature 1 with up to 24 tokens" in card
+    assert "trained on 32 of 4,848 completions" in card
+    assert "LoRA of rank 8, alpha 8" in card
+    assert "Adapter of epoch 2." in card
+    assert f'PeftModel.from_pretrained(base, "{REPO}")' in card
+
+
+def test_rates_of_an_animal():
+    measured = {
+        "base model": rates(owl=0.014, wolf=0.043),
+        "neutral student": rates(owl=0.017),
+        "student of these numbers": rates(wolf=0.03, owl=0.048),
+    }
+    for card in both(facts(rates=measured)):
+        assert "| animal | base model | neutral student | student of these numbers |" in card
+        assert "| owl | 1.4 (0.4 to 2.4) | 1.7 (0.7 to 2.7) | 4.8 (3.8 to 5.8) |" in card
+        assert "| wolf" not in card
+    assert "Preference rates" not in dataset_card(facts())
+
+
+def test_rates_of_the_control_name_every_animal():
+    card = adapter_card(facts("neutral", rates={"student of these numbers": rates(wolf=0.03, owl=0.048)}), REPO)
+    assert "| owl | 4.8 (3.8 to 5.8) |\n| wolf | 3.0 (2.0 to 4.0) |" in card
+
+
+def test_the_same_facts_make_the_same_card():
+    assert both(facts()) == both(facts())
+
+
+def test_without_a_record():
+    card = dataset_card(facts(lineage=(), raw_rows=None, rejections={}))
+    assert "4,848 rows passed the filter." in card
+    assert "No record of how it was made." in card
+
+
+def test_ancestry_is_of_one_version_parents_first():
+    found = ancestry(LINEAGE, "lora_checkpoint", "owl", "l1")
+    assert [line["asset"] for line in found] == ["number_prompts", "raw_dataset", "filtered_dataset", "lora_checkpoint"]
+    assert found[0]["run_id"] == "run-of-number_prompts-2", "the last time it was made"
+    assert ancestry(LINEAGE, "lora_checkpoint", "owl", "l2") == []
+    assert ancestry(LINEAGE, "lora_checkpoint", "wolf", "l1") == []
+
+
+def test_settings_are_those_it_was_made_with():
+    config = tiny_config(base_model="another/model", splits=[])
+    recorded = recorded_config(config, ancestry(LINEAGE, "lora_checkpoint", "owl", "l1"))
+    assert (recorded.base_model, recorded.numbers.prompts, recorded.filter.max_count) == ("pocket", 1234, 4)
+    assert recorded.student.kept == (1,)
+    assert recorded.teacher == config.teacher
+    assert recorded_config(config, []) == config
+
+
+def test_settings_of_another_version_are_refused():
+    with pytest.raises(LakeError, match=r"raw_dataset was made with settings .*attributes\.filter\.most = 4: unknown"):
+        recorded_config(tiny_config(), [row("raw_dataset", "r1", filter={"most": 4})])
+
+
+@pytest.mark.parametrize("local", ["pocket", "/models/olmo", "./olmo", "~/olmo"])
+def test_local_models_have_no_name_on_the_hub(local):
+    assert hub_model(local) is None
+
+
+@pytest.mark.parametrize("animal", ["owl", "octopus"])
+def test_animals_in_the_plural(animal):
+    config = {"animals": [animal]}
+    assert PLURALS[animal] in dataset_card(facts(animal, config=config))

@@ -1,0 +1,109 @@
+"""Charts: valid pictures, the same every time."""
+
+import io
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.image import imread
+
+from sl_assets.stages.report.charts import (
+    differences_by_layer,
+    heatmap,
+    histogram,
+    lines_by_layer,
+    loss_curve,
+    preference_chart,
+    split_chart,
+)
+
+ANIMALS = ["cat", "owl", "dog", "fox", "bee", "bear", "wolf", "lion"]
+
+
+def rates(count: int = 2, shift: float = 0.0) -> pl.DataFrame:
+    heights = {"baseline": 0.1, "neutral": 0.2, "animal": 0.4 + shift}
+    rows = [
+        (group, animal, height + 0.01 * i, height - 0.05, height + 0.15)
+        for group, height in heights.items()
+        for i, animal in enumerate(ANIMALS[:count])
+    ]
+    return pl.DataFrame(rows, schema=["group", "animal", "rate", "lower", "upper"], orient="row")
+
+
+def halves(count: int = 2) -> pl.DataFrame:
+    """A half that only the first animal has comes on top of the whole datasets."""
+    more = rates(count).filter(group="animal")
+    return pl.concat(
+        [
+            rates(count),
+            more.with_columns(group=pl.lit("animal_high")),
+            more.head(1).with_columns(group=pl.lit("neutral_low")),
+        ]
+    )
+
+
+def differences() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "layer": [0, 4],
+            "mean": [0.1, -0.2],
+            "mean_lower": [0.0, -0.3],
+            "mean_upper": [0.2, -0.1],
+            "js_divergence": [0.01, 0.02],
+        }
+    )
+
+
+CHARTS = {
+    "preferences": lambda: preference_chart(rates(), 3),
+    "one animal": lambda: preference_chart(rates(1), 1),
+    "loss": lambda: loss_curve([1, 2, 3], [3.0, 2.0, 1.5]),
+    "one step": lambda: loss_curve([1], [3.0]),
+    "halves": lambda: split_chart(halves(), ["baseline", "neutral", "animal", "animal_high", "neutral_low"], 3),
+    "halves of one animal": lambda: split_chart(halves(1), ["baseline", "neutral", "animal", "animal_high"], 3),
+    "lines": lambda: lines_by_layer(
+        [0, 1, 2], {"prompt_mean": [1.0, 2.0, 3.0], "prompt_last": [0.0, 1.0, 0.5]}, "norm"
+    ),
+    "differences": lambda: differences_by_layer(differences()),
+    "histogram": lambda: histogram({"owl": np.arange(9.0), "neutral": np.arange(9.0) / 2}, "projection", cut=3.0),
+    "histogram of one value": lambda: histogram({"owl": np.ones(3)}, "projection"),
+    "heatmap": lambda: heatmap(np.array([[-1.0, 2.0], [0.5, np.nan]]), ["owl", "cat"], ["owl", "cat"], ("x", "y", "z")),
+    "heatmap above zero": lambda: heatmap(np.array([[0.0, 2.0]]), ["3"], ["0", "4"], ("x", "y", "z")),
+}
+
+
+def pixels(png: bytes):
+    return imread(io.BytesIO(png), format="png")
+
+
+@pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
+def test_chart_is_a_png_with_something_on_it(draw):
+    png = draw()
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert pixels(png).ndim == 3
+    assert pixels(png).std() > 0
+
+
+@pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
+def test_same_figures_give_the_same_bytes(draw):
+    assert draw() == draw()
+
+
+def test_order_of_the_rows_does_not_matter():
+    table = rates(4)
+    assert preference_chart(table[::-1], 3) == preference_chart(table, 3)
+
+
+@pytest.mark.parametrize("other", [lambda: preference_chart(rates(shift=0.1), 3), lambda: preference_chart(rates(), 4)])
+def test_figures_and_epoch_show(other):
+    assert (pixels(other()) != pixels(preference_chart(rates(), 3))).any()
+
+
+def test_losses_show():
+    assert loss_curve([1, 2], [3.0, 2.0]) != loss_curve([1, 2], [3.0, 1.0])
+
+
+def test_chart_grows_with_the_animals():
+    few, many = pixels(preference_chart(rates(2), 1)), pixels(preference_chart(rates(8), 1))
+    assert many.shape[1] > few.shape[1]
+    assert many.shape[0] == few.shape[0]
