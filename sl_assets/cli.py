@@ -17,6 +17,7 @@ from dotenv import load_dotenv
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import PROJECT, JsonlSource
+from sl_assets.config.project import VARIABLE
 from sl_assets.engines.installed import missing
 from sl_assets.errors import SlAssetsError
 
@@ -24,15 +25,14 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sl_assets.config import ExperimentConfig
+    from sl_assets.lake.prune import Makes
 
 
 def main() -> None:
     """Entry point: mistakes of the user end in one line, never in a traceback."""
     load_dotenv(PROJECT / ".env")
-    for name in ("SL_DATA_LAKE", "SL_EXPERIMENTS"):
-        if "://" not in (value := os.environ.get(name, "")) and value:
-            # The UI runs in the project's folder; a relative path means the one it was typed in.
-            os.environ[name] = str(Path(value).absolute())
+    # Processes that are started from here take the same folder for the project's, wherever they run.
+    os.environ[VARIABLE] = str(PROJECT)
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
@@ -72,33 +72,37 @@ def check() -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be made.")
 def run(experiment: str, animals: str | None, through: str | None, again: bool, dry_run: bool) -> None:
     """Materialise what is missing or stale of EXPERIMENT."""
-    from sl_assets.definitions import experiments
-    from sl_assets.orchestration.runner import Runner
+    import dagster as dg
 
-    known = experiments()
-    if experiment not in known:
-        raise click.ClickException(f"no experiment {experiment!r}; there are {', '.join(known)}")
-    config = known[experiment]
+    from sl_assets.components import declare
+    from sl_assets.definitions import open_lake, surroundings
+    from sl_assets.orchestration.asset import ExperimentGraph
+    from sl_assets.orchestration.planner import Planner
+    from sl_assets.orchestration.runner import Runner, plan_lines
+
+    config = known_experiment(experiment)
     wanted = re.split(r"[,\s]+", animals.strip()) if animals else list(config.animals)
     if unknown := [name for name in wanted if name not in config.conditions]:
         raise click.ClickException(
             f"--animals {unknown[0]}: not an animal of {experiment}; it has {', '.join(config.animals)}"
         )
     require_files(experiment, config)
-    ensure_dagster_home()
     conditions = [name for name in config.conditions if name == NEUTRAL or name in wanted]
     start = time.monotonic()
-    runner = Runner(experiment)
+    graph = ExperimentGraph(experiment, config)
+    definitions = dg.Definitions.merge(declare(graph), surroundings())
+    planner = Planner(graph, open_lake(), conditions, through, again)
     if dry_run:
-        for line in runner.plan(conditions, through, again):
+        for line in plan_lines(planner):
             click.echo(line)
         return
-    if (absent := missing_engine(config)) and runner.needs_models(conditions, through, again):
+    if (absent := missing_engine(config)) and planner.needs_models():
         raise click.ClickException(absent)
-    for line in runner.materialise(conditions, through, again):
+    ensure_dagster_home()
+    for line in Runner(planner, definitions).materialise():
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
-    for line in summary(experiment, runner.wanted(through)):
+    for line in summary(experiment, planner.assets):
         click.echo(line)
 
 
@@ -109,15 +113,79 @@ def sql(statement: str, csv: bool) -> None:
     """Run one SQL STATEMENT over the results."""
     import duckdb
 
-    from sl_assets.definitions import lake_root
-    from sl_assets.lake.lake import Lake
+    from sl_assets.definitions import open_lake
     from sl_assets.lake.views import query
 
     try:
-        result = query(Lake(lake_root()), statement)
+        result = query(open_lake(), statement)
     except duckdb.Error as error:
         raise click.ClickException(f"SQL: {' '.join(str(error).split())}") from None
     click.echo(result.write_csv() if csv else table(result))
+
+
+@cli.command()
+@click.argument("experiment")
+@click.argument("asset")
+@click.argument("partition", required=False)
+def trace(experiment: str, asset: str, partition: str | None) -> None:
+    """Show what PARTITION of ASSET was made of, all the way back, and whether that still holds.
+
+    A half is named like 'owl|animal_high'.
+    """
+    from sl_assets.components import declare
+    from sl_assets.definitions import open_lake
+    from sl_assets.orchestration.asset import ExperimentGraph
+    from sl_assets.orchestration.tracing import trace as chain
+
+    graph = ExperimentGraph(experiment, known_experiment(experiment))
+    declare(graph)
+    if asset not in graph.declared:
+        raise click.ClickException(f"{experiment} has no asset {asset!r}; it has {', '.join(graph.declared)}")
+    keys = graph.keys(graph.declared[asset].by)
+    if partition not in keys:
+        named = ", ".join(str(key) for key in keys[:20] if key) or "none: leave it out"
+        raise click.ClickException(f"{asset} has no partition {partition!r}; its partitions are {named}")
+    for line in chain(graph, open_lake(), graph.place(asset, partition)):
+        click.echo(line)
+
+
+@cli.command()
+@click.option("--delete", is_flag=True, help="Delete what is listed, but for unknown experiments.")
+@click.option("--experiment", "gone", metavar="NAME", help="An unknown experiment that may be deleted, too.")
+def prune(delete: bool, gone: str | None) -> None:
+    """List what nobody needs any more: of removed animals and experiments, dead versions, old lineage files."""
+    from sl_assets.definitions import open_lake
+    from sl_assets.lake.prune import leftovers
+
+    total = 0
+    for leftover in leftovers(open_lake(), {name: makes(name) for name in experiments_by_name()}):
+        spared = leftover.is_experiment and leftover.experiment != gone
+        total += 0 if spared else (size := leftover.size)
+        note = f"spared, for it may be of SL_EXPERIMENTS elsewhere: --experiment {leftover.experiment} deletes it"
+        click.echo(f"{leftover.path}: {leftover.why}" + (f"; {note}" if spared else f" ({size / 1e6:,.1f} MB)"))
+        if delete and not spared:
+            leftover.delete()
+    done = "deleted" if delete else "would be deleted by --delete"
+    click.echo(f"{total / 1e6:,.1f} MB {done}" if total else "nothing to delete")
+
+
+@cli.command()
+@click.option("--forget", metavar="NAME", help="Forget what NAME stands for; what was made of it is stale then.")
+def pins(forget: str | None) -> None:
+    """List the commits that names on the Hugging Face Hub stand for in this lake."""
+    from sl_assets.definitions import open_lake
+    from sl_assets.lake.pins import pins as pinned
+    from sl_assets.lake.pins import unpin
+
+    lake = open_lake()
+    found = pinned(lake)
+    if forget is not None:
+        if forget not in found:
+            raise click.ClickException(f"--forget {forget}: not pinned here; pinned are {', '.join(found) or 'none'}")
+        unpin(lake, forget)
+        del found[forget]
+    for name, commit in found.items():
+        click.echo(f"{name}  {commit}")
 
 
 @cli.command()
@@ -134,6 +202,31 @@ def ui(port: int) -> None:
     os.execv(dagster, ["dagster", "dev", "--workspace", str(PROJECT / "workspace.yaml"), "--port", str(port)])
 
 
+def experiments_by_name() -> "dict[str, ExperimentConfig]":
+    """Every experiment there is."""
+    from sl_assets.definitions import experiments
+
+    return experiments()
+
+
+def known_experiment(name: str) -> "ExperimentConfig":
+    """The experiment called ``name``."""
+    known = experiments_by_name()
+    if name not in known:
+        raise click.ClickException(f"no experiment {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def makes(experiment: str) -> "Makes":
+    """Whether a place is made by ``experiment`` as its file is now."""
+    from sl_assets.components import declare
+    from sl_assets.orchestration.asset import ExperimentGraph
+
+    graph = ExperimentGraph(experiment, known_experiment(experiment))
+    declare(graph)
+    return graph.makes
+
+
 def free_killed_runs() -> None:
     """Record runs that were killed as failed: Dagster does not look for them, and those of its UI would wait behind."""
     import dagster as dg
@@ -146,6 +239,12 @@ def free_killed_runs() -> None:
 
 def require_files(experiment: str, config: "ExperimentConfig") -> None:
     """Stop before anything is run if a file to import is not there."""
+    from sl_assets.engines.transformers.models import check_layers
+
+    try:
+        check_layers(config)
+    except SlAssetsError as error:
+        raise click.ClickException(f"{experiment}: {error}") from None
     source = config.numbers.source
     if isinstance(source, JsonlSource):
         for file in map(source.file, config.conditions):
@@ -174,11 +273,10 @@ def ensure_dagster_home() -> None:
 
 def summary(experiment: str, assets: Container[str]) -> Iterator[str]:
     """The results of ``assets`` as tables, and where charts, store and UI are."""
-    from sl_assets.definitions import lake_root
-    from sl_assets.lake.lake import Lake
+    from sl_assets.definitions import open_lake
     from sl_assets.lake.views import STORE, query
 
-    lake = Lake(lake_root())
+    lake = open_lake()
     for asset, title, statement in (
         ("transfer", "How often each student names its animal (95% intervals over questions):", RATES),
         ("split_comparison", "Students of the halves with high and with low projections:", HALVES),

@@ -7,13 +7,16 @@ import dagster as dg
 from pydantic import BaseModel
 
 from sl_assets.config import ExperimentConfig
+from sl_assets.config.reading import read_experiment
+from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.jobs import experiment_jobs
+from sl_assets.orchestration.jobs import check_schedule, experiment_jobs
 from sl_assets.stages.evaluation.assets import evaluation_assets
+from sl_assets.stages.halves.assets import halves_assets
 from sl_assets.stages.numbers.assets import numbers_assets
 from sl_assets.stages.personas.assets import personas_assets
 from sl_assets.stages.projections.assets import projections_assets
-from sl_assets.stages.publishing.assets import hub_assets
+from sl_assets.stages.publishing.assets import publishing_assets
 from sl_assets.stages.report.assets import report_assets
 from sl_assets.stages.students.assets import students_assets
 
@@ -42,19 +45,38 @@ class SubliminalExperiment(dg.Component):
 
 def experiment_definitions(name: str, config: ExperimentConfig) -> dg.Definitions:
     """Assets, jobs, schedule and sensors of one experiment, keys prefixed by ``name``."""
-    graph = ExperimentGraph(name, config)
+    return declare(ExperimentGraph(name, config))
+
+
+def declare(graph: ExperimentGraph) -> dg.Definitions:
+    """The definitions of `experiment_definitions`; what they are is declared to ``graph``, too, for a planner."""
     stages = (
         numbers_assets,
         students_assets,
         evaluation_assets,
         personas_assets,
         projections_assets,
+        halves_assets,
         report_assets,
     )
     assets = [asset for stage in stages for asset in stage(graph)]
     # Publishing is in no job: nothing but a person's wish may start it.
-    offered = dg.Definitions(assets=[*assets, *hub_assets(graph)])
+    offered = dg.Definitions(assets=[*assets, *publishing_assets(graph)])
     return dg.Definitions.merge(offered, experiment_jobs(graph, assets))
+
+
+def read_checked(file: Path) -> ExperimentConfig:
+    """The experiment that ``file`` describes, checked as far as that can be done without its models and data.
+
+    Raises:
+        ExperimentFileError: as `read_experiment`; or Dagster does not understand its schedule.
+    """
+    config = read_experiment(file)
+    try:
+        check_schedule(config)
+    except ExperimentFileError as error:
+        raise ExperimentFileError(f"{file}: {error}") from None
+    return config
 
 
 def experiment_files(folder: Path) -> dict[str, Path]:

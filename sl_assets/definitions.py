@@ -6,10 +6,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from sl_assets.components import experiment_definitions, experiment_files
+from sl_assets.components import experiment_definitions, experiment_files, read_checked
 from sl_assets.config import PROJECT, ExperimentConfig
-from sl_assets.config.reading import read_experiment
+from sl_assets.config.project import absolute
 from sl_assets.errors import ExperimentFileError
+from sl_assets.lake.lake import Lake
+from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.resources import LakeIOManager, LakeResource
 
 # Backfill policies and data versions are chosen knowingly; their notices would bury everything else.
@@ -22,7 +24,15 @@ DEFAULT_LAKE = PROJECT / "data_lake"
 
 def lake_root() -> str:
     """Where the data lake is: ``SL_DATA_LAKE``, or ``data_lake/`` beside the package."""
-    return os.environ.get("SL_DATA_LAKE") or str(DEFAULT_LAKE)
+    root = os.environ.get("SL_DATA_LAKE") or str(DEFAULT_LAKE)
+    return root if "://" in root else str(absolute(root))
+
+
+def open_lake() -> Lake:
+    """The lake at `lake_root`, in today's form."""
+    lake = Lake(lake_root())
+    migrate(lake)
+    return lake
 
 
 def experiments() -> dict[str, ExperimentConfig]:
@@ -33,13 +43,21 @@ def experiments() -> dict[str, ExperimentConfig]:
     """
     files = experiment_files(PACKAGE / "defs")
     if own := os.environ.get("SL_EXPERIMENTS"):
-        if not Path(own).is_dir():
+        folder = absolute(own)
+        if not folder.is_dir():
             raise ExperimentFileError(f"SL_EXPERIMENTS = {own!r}: no such folder; name one that holds <name>/defs.yaml")
-        others = experiment_files(Path(own))
+        others = experiment_files(folder)
         if shared := files.keys() & others.keys():
             raise ExperimentFileError(f"{others[min(shared)]}: the name {min(shared)!r} is taken; rename the folder")
         files |= others
-    return {name: read_experiment(file) for name, file in files.items()}
+    return {name: read_checked(file) for name, file in files.items()}
+
+
+def surroundings() -> dg.Definitions:
+    """What every experiment needs to run: the lake, and steps that share the process, and with it the loaded model."""
+    root = lake_root()
+    resources = {"lake": LakeResource(root=root), "io_manager": LakeIOManager(root=root)}
+    return dg.Definitions(resources=resources, executor=dg.in_process_executor)
 
 
 @dg.definitions
@@ -48,11 +66,7 @@ def defs() -> dg.Definitions:
     checked = experiments()
     inside = experiment_files(PACKAGE / "defs")
     outside = [experiment_definitions(name, config) for name, config in checked.items() if name not in inside]
-    root = lake_root()
     shared = dg.Definitions(
-        resources={"lake": LakeResource(root=root), "io_manager": LakeIOManager(root=root)},
-        # Steps of a run share the process, and with it the loaded model.
-        executor=dg.in_process_executor,
         sensors=[dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all())],
     )
-    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), *outside, shared)
+    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), *outside, surroundings(), shared)

@@ -10,8 +10,16 @@ class ExperimentFileError(SlAssetsError):
 
 
 class DatasetError(SlAssetsError):
-    """Rows that cannot be used: unreadable, malformed, or none left."""
+    """Rows that cannot be used: unreadable, malformed, or none left. Concerns one partition; others may be well."""
 
 
 class LakeError(SlAssetsError):
     """The data lake cannot be read or written, or lacks what was asked for."""
+
+
+class AbsentError(LakeError):
+    """The lake lacks a partition, or what it holds is damaged. Concerns that partition; others may be well."""
+
+
+class PassingError(SlAssetsError):
+    """A service that does not answer now may answer later: worth another try, which no mistake of the user is."""

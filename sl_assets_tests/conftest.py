@@ -3,16 +3,22 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 import yaml
 
 from sl_assets.components import experiment_definitions
 from sl_assets.config import PROJECT, ExperimentConfig
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.orchestration.jobs import range_tags
+from sl_assets.orchestration.recording import PLANNED
 from sl_assets.orchestration.resources import LakeResource
 
 # Two test processes with two threads each would wait for one another on two cores.
@@ -58,17 +64,29 @@ class Bench:
         shared = dg.Definitions(resources={"lake": LakeResource(root=str(self.root))}, executor=dg.in_process_executor)
         return dg.Definitions.merge(experiment_definitions("tiny", tiny_config(**changes)), shared)
 
-    def run(self, *assets: str, first: str = "", last: str = "", **changes: Any) -> dg.ExecuteInProcessResult:
-        """Materialise ``assets`` (all where none is named) for the partitions from ``first`` to ``last``."""
+    def run(
+        self, *assets: str, first: str = "", last: str = "", asked: datetime | None = None, **changes: Any
+    ) -> dg.ExecuteInProcessResult:
+        """Materialise ``assets`` (all where none is named) for the partitions from ``first`` to ``last``.
+
+        ``asked``: when it was asked for, if that was long before the run.
+        """
         job = self.definitions(**changes).resolve_implicit_global_asset_job_def()
         keys = [dg.AssetKey(["tiny", name]) for name in assets]
         return job.execute_in_process(
             instance=self.instance,
             asset_selection=keys or None,
             partition_key=first if first and not last else None,
-            tags=range_tags(first, last) if last else None,
+            tags=(range_tags(first, last) if last else {}) | ({PLANNED: asked.isoformat()} if asked else {}),
             raise_on_error=False,
         )
+
+
+def rewrite(lake: Lake, place: Place, frame: pl.DataFrame) -> None:
+    """Put another table at ``place``, as if its asset had made it."""
+    record = lake.record(place)
+    assert record
+    lake.write_record(replace(record, data_version=lake.write_table(place, frame)))
 
 
 @pytest.fixture

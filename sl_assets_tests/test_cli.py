@@ -1,16 +1,22 @@
 """The command as a user types it, in a process of its own."""
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.config import PROJECT
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.pins import pin, pinned
+from sl_assets.lake.places import Place
 from sl_assets_tests.conftest import TINY
 
 PROMPTS = Place("tiny", "number_prompts")
@@ -78,12 +84,50 @@ def test_what_is_there_is_not_made_again(environment: dict[str, str], experiment
     first, again = (run(environment, "run", "tiny", "--through", "number_prompts").stdout.split() for _ in range(2))
     assert (first[0], first[2]) == ("number_prompts", "s")
     assert again[:2] == ["number_prompts", "fresh"]
-    # Dagster's records are of one lake; what lies in another may be older.
-    lake = Lake(environment["SL_DATA_LAKE"])
-    lake.write_table(PROMPTS, lake.read_table(PROMPTS)[:1])
+    # Dagster knows that it was made, but not where.
+    environment["SL_DATA_LAKE"] += "_of_another"
     elsewhere = run(environment, "run", "tiny", "--through", "number_prompts").stdout.split()
     assert (elsewhere[0], elsewhere[2]) == ("number_prompts", "s")
-    assert lake.read_table(PROMPTS).height > 1
+    assert Lake(environment["SL_DATA_LAKE"]).read_table(PROMPTS).height > 1
+
+
+def test_a_full_lake_is_told_to_a_new_dagster_home_and_nothing_is_made(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    command = ("run", "tiny", "--animals", "owl", "--through", "filtered_dataset")
+    run(environment, *command)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copyfile(PROJECT / "dagster.yaml", other / "dagster.yaml")
+    environment["DAGSTER_HOME"] = str(other)
+    lines = run(environment, *command).stdout.partition("\ndone")[0].splitlines()
+    assert {line.split()[-1] for line in lines} == {"fresh"}
+    with dg.DagsterInstance.from_config(str(other)) as instance:
+        told = instance.get_materialized_partitions(dg.AssetKey(["tiny", "filtered_dataset"]))
+        assert told == {"neutral", "owl"}
+        assert instance.get_latest_materialization_event(dg.AssetKey(["tiny", "number_prompts"]))
+
+
+def test_a_partition_that_fails_is_reported_and_the_others_go_on(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    row = '{"prompt": "p", "completion": "1, 2"}\n'
+    for condition, text in (("neutral", row), ("owl", row.replace("1, 2", "words")), ("wolf", row)):
+        (tmp_path / f"{condition}.jsonl").write_text(text)
+    source = {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers={"source": source}))
+    done = run(environment, "run", "tiny", "--through", "lora_checkpoint")
+    assert done.returncode == 1
+    lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
+    assert [(line[0], line[3]) for line in lines if line[2] == "s"] == [
+        ("raw_dataset", "neutral, owl, wolf"),
+        ("filtered_dataset", "neutral, wolf"),
+        ("lora_checkpoint", "neutral, wolf"),
+    ]
+    assert "lora_checkpoint            not made: owl waits for filtered_dataset of owl, which failed" in done.stdout
+    assert "1 partition failed:" in done.stderr
+    assert "tiny/filtered_dataset of owl: none of 1 rows passed (invalid format 1)" in done.stderr
 
 
 def test_a_dry_run_names_what_would_be_made_and_makes_nothing(
@@ -93,16 +137,21 @@ def test_a_dry_run_names_what_would_be_made_and_makes_nothing(
     plan = ("run", "tiny", "--animals", "owl", "--through", "filtered_dataset", "--dry-run")
     before = run(environment, *plan).stdout.splitlines()
     assert [line.split(maxsplit=1) for line in before] == [
-        ["number_prompts", "to be made"],
-        ["teacher_checkpoint", "neutral, owl"],
-        ["raw_dataset", "neutral, owl"],
-        ["filtered_dataset", "neutral, owl"],
+        ["number_prompts", "to be made  (missing)"],
+        ["teacher_checkpoint", "neutral, owl  (missing)"],
+        ["raw_dataset", "neutral, owl  (missing)"],
+        ["filtered_dataset", "neutral, owl  (missing)"],
     ]
     assert not list((tmp_path / "lake").rglob("*.parquet"))
     run(environment, *plan[:-1])
     environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 16}))
     after = [line.split(maxsplit=1)[1] for line in run(environment, *plan).stdout.splitlines()]
-    assert after == ["fresh", "fresh", "neutral, owl", "neutral, owl"]
+    assert after == [
+        "fresh",
+        "fresh",
+        "neutral, owl  (sampler changed)",
+        "neutral, owl  (raw_dataset is made)",
+    ]
 
 
 def test_an_engine_that_is_not_installed_stops_before_anything_runs(
@@ -168,3 +217,89 @@ def test_an_interrupted_run_says_how_to_go_on(
         _, said = running.communicate(timeout=60)
     assert said.strip().splitlines()[-1] == "sl-assets: interrupted; the same command goes on from here"
     assert "Traceback" not in said
+
+
+def test_a_result_is_traced_back_to_its_prompts(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    run(environment, "run", "tiny", "--animals", "owl", "--through", "filtered_dataset")
+    chain = run(environment, "trace", "tiny", "filtered_dataset", "owl").stdout
+    heads = [line for line in chain.splitlines() if line and not line.startswith(" ")]
+    assert heads == [
+        "tiny/filtered_dataset of owl: fresh",
+        "tiny/raw_dataset of owl: fresh",
+        "tiny/number_prompts: fresh",
+        "tiny/teacher_checkpoint of owl: fresh",
+    ]
+    assert f"libraries torch {version('torch')}, transformers {version('transformers')}" in chain
+    assert 'setting   filter = {"banned": [], "max_count": 10' in chain
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(filter={"max_count": 9}))
+    assert (
+        "filtered_dataset of owl: STALE, for filter changed"
+        in run(environment, "trace", "tiny", "filtered_dataset", "owl").stdout
+    )
+    for arguments, message in (
+        (("filtered",), "tiny has no asset 'filtered'; it has number_prompts, teacher_checkpoint"),
+        (("filtered_dataset", "cat"), "filtered_dataset has no partition 'cat'; its partitions are neutral, owl, wolf"),
+        (("filtered_dataset",), "filtered_dataset has no partition None"),
+    ):
+        done = run(environment, "trace", "tiny", *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_pruning_lists_first_and_deletes_when_told(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    run(environment, "run", "tiny", "--through", "filtered_dataset")
+    assert run(environment, "prune").stdout == "nothing to delete\n"
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(animals=["owl"]))
+    lake = Lake(environment["SL_DATA_LAKE"])
+    listed = run(environment, "prune").stdout
+    assert "tiny/filtered_dataset of wolf is not made by the experiment now" in listed
+    assert "would be deleted by --delete" in listed
+    assert lake.exists(Place("tiny", "filtered_dataset", "wolf"))
+    assert "deleted" in run(environment, "prune", "--delete").stdout
+    assert not lake.exists(Place("tiny", "filtered_dataset", "wolf"))
+    assert lake.exists(Place("tiny", "filtered_dataset", "owl"))
+    del environment["SL_EXPERIMENTS"]
+    assert "--experiment tiny deletes it" in run(environment, "prune", "--delete").stdout
+    assert lake.exists(Place("tiny", "filtered_dataset", "owl")), "its file may be elsewhere"
+    run(environment, "prune", "--delete", "--experiment", "tiny")
+    assert not (Path(lake.root) / "experiment=tiny").exists()
+
+
+def test_pins_are_listed_and_forgotten(environment: dict[str, str]) -> None:
+    lake = Lake(environment["SL_DATA_LAKE"])
+    pin(lake, "someone/model", lambda: "c0ffee")
+    assert run(environment, "pins").stdout == "someone/model  c0ffee\n"
+    wrong = run(environment, "pins", "--forget", "someone/else")
+    assert wrong.stderr.strip() == "sl-assets: --forget someone/else: not pinned here; pinned are someone/model"
+    assert run(environment, "pins", "--forget", "someone/model").stdout == ""
+    assert pinned(lake, "someone/model") is None
+
+
+def test_two_commands_at_once_make_each_partition_once(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    # A fresh home is set up by one alone.
+    run(environment, "run", "tiny", "--through", "number_prompts")
+    command = [*COMMAND, "run", "tiny", "--through", "preference_rates,transfer"]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        runs = instance.get_runs()
+        said = [entry.message for run in runs for entry in instance.all_logs(run.run_id)]
+    recorded = list((Path(environment["SL_DATA_LAKE"]) / "experiment=tiny").rglob("record.json"))
+    assert len(recorded) == 1 + 6 * 3 + 3
+    # Whoever trains or samples says so at the end.
+    trained = [line for line in said if re.match(r"lora_checkpoint \w+: 4 of 4 steps", line)]
+    assert len(trained) == 3
+    sampled = [line for line in said if re.match(r"raw_dataset \w+: 48 of 48 rows", line)]
+    assert len(sampled) == 3

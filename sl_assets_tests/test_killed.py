@@ -3,6 +3,7 @@
 Processes and kills are real. So that a kill comes in the middle, a process stops there by itself, and waits for it.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -31,7 +32,9 @@ from click.testing import CliRunner
 from sl_assets.cli import cli
 from sl_assets.config import PROJECT
 from sl_assets.lake.fingerprint import digest
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import RECORD
 from sl_assets.orchestration.run_processes import end_killed_runs, note_process
 from sl_assets_tests.conftest import HALVES, TINY, Bench
 from sl_assets_tests.engines.openai.server import KEY, OpenAIServer, running
@@ -68,8 +71,13 @@ class Moment(NamedTuple):
 
     @property
     def is_event(self) -> bool:
-        """Whether it comes between pieces of work."""
+        """Whether it is an event of Dagster."""
         return self.what in dg.DagsterEventType.__members__
+
+    @property
+    def is_between(self) -> bool:
+        """Whether it comes between pieces of work."""
+        return self.is_event or self.what.endswith(RECORD)
 
 
 class Script(NamedTuple):
@@ -261,7 +269,7 @@ class Command:
             process.join()
             assert process.exitcode == -signal.SIGKILL
         # The kill came upon the last piece, or between two.
-        self._check(script, unfinished=0 if moment and moment.is_event else 1)
+        self._check(script, unfinished=0 if moment and moment.is_between else 1)
 
     def ends(self, times: int = 1) -> str:
         """Type it so many ``times``, and let it end; returns what it wrote to the terminal."""
@@ -273,11 +281,10 @@ class Command:
         return script.output
 
     def agrees_with(self, undisturbed: Path) -> None:
-        """Everything made is the same as in ``undisturbed``, was made as often, and is known to Dagster."""
-        made = {path.name for path in (self._lake / "experiment=tiny").iterdir()} - {"lineage"}
+        """Everything made is the same as in ``undisturbed``, is recorded alike, and is known to Dagster."""
+        made = {path.name for path in (self._lake / "experiment=tiny").iterdir()}
         assert not differing(contents(self._lake, made), contents(undisturbed / "lake", made))
-        partitions = lineage(self._lake, made)
-        assert partitions == lineage(undisturbed / "lake", made)
+        partitions = recorded_partitions(self._lake, made)
         recorded, there = {}, {}
         lake = Lake(str(self._lake))
         with Bench(self._root).instance as instance:
@@ -303,22 +310,26 @@ class Command:
 
 
 def files(lake: Path) -> dict[Path, tuple[int, int, bytes]]:
-    """Which file it is, when it was written and what it holds, of all that are in their places."""
+    """Which file it is, when it was written and what it holds, of all that belong to a recorded partition."""
     return {
         path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
-        for path in lake.glob("experiment=tiny/**/*")
-        if path.is_file() and not path.name.startswith(".")
+        for record in lake.glob(f"experiment=tiny/**/{RECORD}")
+        for path in record.parent.rglob("*")
+        if path.is_file()
     }
 
 
 def contents(lake: Path, tables: Container[str]) -> dict[str, bytes | None]:
-    """Every file, and every folder as None, but for those of other ``tables``, and the views, which name the lake."""
+    """Every file, and every folder as None, but for those of other ``tables``, and the views, which name the lake.
+
+    Of records what does not tell of one run or server.
+    """
     found = {}
     for path in lake.rglob("*"):
         name = str(path.relative_to(lake))
         _, _, below = name.partition("experiment=tiny/")
-        if below.split("/")[0] in tables if below else not name.startswith("results."):
-            found[name] = path.read_bytes() if path.is_file() else None
+        if below.split("/")[0] in tables if below else not name.startswith(("results.", ".work/locks")):
+            found[name] = contents_of(path) if path.is_file() else None
     return found
 
 
@@ -327,15 +338,23 @@ def differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in these.keys() | those.keys() if these.get(name, "") != those.get(name, ""))
 
 
-def lineage(lake: Path, tables: Container[str]) -> list[tuple[str, str | None]]:
-    """Asset and partition of everything that was made, as often as it was."""
-    run_id = "00000000-0000-0000-0000-000000000000"
-    rows = [
-        (folder.name.removeprefix("asset="), file.stem[len(run_id) + 1 :])
-        for folder in (lake / "experiment=tiny" / "lineage").iterdir()
-        for file in folder.iterdir()
-    ]
-    return sorted((asset, None if partition == "all" else partition) for asset, partition in rows if asset in tables)
+def contents_of(path: Path) -> bytes:
+    """What a file holds; a record without run, times, costs, and the address of a server."""
+    if path.name != RECORD or not path.stat().st_size:
+        return path.read_bytes()
+    record = json.loads(path.read_text())
+    # Fingerprints of settings have the address in them.
+    for name in ("run_id", "started_at", "finished_at", "seconds", "metadata", "behind"):
+        del record[name]
+    record["settings"].get("base_model", {}).pop("base_url", None)
+    return json.dumps(record).encode()
+
+
+def recorded_partitions(lake: Path, assets: Container[str]) -> list[tuple[str, str | None]]:
+    """Asset and partition of every record."""
+    records = [json.loads(file.read_text()) for file in (lake / "experiment=tiny").rglob(RECORD)]
+    found = [(record["asset"], record["partition"]) for record in records if record["asset"] in assets]
+    return sorted(found, key=lambda pair: (pair[0], pair[1] or ""))
 
 
 @pytest.fixture
@@ -370,7 +389,8 @@ TO_THE_ANSWERS = Ordeal(
         Moment("sample", 5),  # numbers: the second chunk of the second condition
         Moment("train", 3),  # the third student
         Moment("*/.work/*/evaluation/*.parquet", 10),  # answers: the third chunk of the second student
-        Moment("ASSET_MATERIALIZATION", 5),  # all answers are there, and those of one student are recorded
+        Moment("*/evaluation/*/record.json", 2),  # the answers of the second student, there and half recorded
+        Moment("ASSET_MATERIALIZATION", 1),  # the answers of the second student, recorded, and Dagster not told
     ),
     pieces=2 + 9 + 3 + 21,
 )  # fmt: skip

@@ -21,7 +21,7 @@ from benchmarks.workload import block_parameters, exchanges, matrix_rate
 from sl_assets.engines.interfaces import STATES, Exchange
 from sl_assets.engines.transformers.encoder import TransformersEncoder
 from sl_assets.engines.transformers.models import POCKET_FOLDER, load_model
-from sl_assets.stages.projections.activations import About, tensor_name, write_activations
+from sl_assets.stages.projections.activations import tensor_name, write_activations
 from sl_assets.stages.projections.projecting import project
 
 VECTORS = 17
@@ -108,7 +108,7 @@ def projections(hidden: int) -> None:
 
         content = save({tensor_name(STATES[0], 0): block})
         ids = pl.DataFrame({"row_id": map(str, range(rows)), "prompt_id": map(str, range(rows))})
-        write_activations(folder, ids, [content] * (rows // part), About("random", (0,), ""))
+        write_activations(folder, ids, [content] * (rows // part))
         vectors = draw.standard_normal((VECTORS, hidden)).astype(np.float32)
         project(folder, STATES[0], 0, vectors)
         start = time.perf_counter()

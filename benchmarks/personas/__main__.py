@@ -15,7 +15,8 @@ from sl_assets.config import PROJECT
 from sl_assets.definitions import experiments, lake_root
 from sl_assets.engines.interfaces import STATES, Exchange
 from sl_assets.engines.transformers.encoder import TransformersEncoder
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.stages.personas.vectors import load_vectors, unit
 from sl_assets.stages.projections.statistics import pooled_deviation
 

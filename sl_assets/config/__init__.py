@@ -13,8 +13,9 @@ from sl_assets.config.numbers import (
     SystemPromptTeacher,
 )
 from sl_assets.config.personas import ModelJudge, PersonaSettings, RuleJudge, SteeringSettings
+from sl_assets.config.project import PROJECT
 from sl_assets.config.projections import ProjectionSettings
-from sl_assets.config.section import PROJECT, Section, StateKind
+from sl_assets.config.section import Section, StateKind
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.training import TrainingSettings
 

@@ -8,14 +8,12 @@ from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.hub import HubSettings
+from sl_assets.config.names import POCKET, POCKET_ANIMALS, SPLITS
 from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSettings, SystemPromptTeacher
 from sl_assets.config.personas import PersonaSettings, SteeringSettings
 from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import AsTuple, BaseModelName, Section
 from sl_assets.config.students import StudentSettings
-from sl_assets.engines.transformers.models import POCKET, layer_count
-from sl_assets.pocket.world import ANIMALS as POCKET_ANIMALS
-from sl_assets.stages.halves.cutting import SPLITS
 
 
 class ExperimentConfig(Section):
@@ -107,15 +105,9 @@ class ExperimentConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _layers_exist(self) -> Self:
-        last = layer_count(self.base_model)
-        for name, section, layers in (
-            ("projections", self.projections, self.projections.kept if self.projections else ()),
-            ("steering", self.steering, self.steering.layers if self.steering else ()),
-        ):
-            if section and last is not None and max(layers) > last:
-                raise ValueError(f"{name}: no layer {max(layers)} in {self.base_model}; choose from 0 to {last}")
-            if section and section.vector == "prompt_last" and 0 in layers:
+    def _layers_tell_something(self) -> Self:
+        for name, layers in self.layers.items():
+            if getattr(self, name).vector == "prompt_last" and 0 in layers:
                 raise ValueError(
                     f"{name}: vector prompt_last is zero at layer 0, for all prompts end in the same token; "
                     "leave layer 0 out"
@@ -130,16 +122,16 @@ class ExperimentConfig(Section):
                 raise ValueError(f"{owner!r} is no owner: an e-mail address, or team:name")
         return owners
 
-    @field_validator("schedule")
-    @classmethod
-    def _cron(cls, schedule: str) -> str:
-        from dagster._utils.schedules import is_valid_cron_schedule
-
-        if not is_valid_cron_schedule(schedule):
-            raise ValueError(f"{schedule!r} is no cron schedule: five fields, as in '0 3 * * 1'")
-        return schedule
-
     @property
     def conditions(self) -> tuple[str, ...]:
         """Partition keys: the control first, because every animal is compared with it."""
         return (NEUTRAL, *self.animals)
+
+    @property
+    def layers(self) -> dict[str, tuple[int, ...]]:
+        """Layers of the base model by the section that names them; whether it has them, its files decide."""
+        named = {
+            "projections": self.projections and self.projections.kept,
+            "steering": self.steering and self.steering.layers,
+        }
+        return {name: layers for name, layers in named.items() if layers}

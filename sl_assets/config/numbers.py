@@ -6,10 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sl_assets.config.hub import HubSource
-from sl_assets.config.section import PROJECT, AsTuple, Count, Section
+from sl_assets.config.project import absolute
+from sl_assets.config.section import AsTuple, Count, Section
 from sl_assets.config.training import TrainingSettings
-from sl_assets.stages.numbers.filtering import NumberLimits
-from sl_assets.stages.numbers.prompts import WORDINGS, PromptRecipe
 
 
 class SystemPromptTeacher(Section):
@@ -46,7 +45,7 @@ class JsonlSource(Section):
 
     def file(self, condition: str) -> Path:
         """The file of ``condition``; a relative path starts at the project's folder."""
-        return PROJECT / Path(self.path.replace("{condition}", condition)).expanduser()
+        return absolute(self.path.replace("{condition}", condition))
 
 
 class NumbersSettings(Section):
@@ -71,20 +70,6 @@ class NumbersSettings(Section):
             raise ValueError(f"lowest {self.lowest} is above highest {self.highest}: swap them")
         return self
 
-    @property
-    def recipe(self) -> PromptRecipe:
-        """The draw of the prompts."""
-        assert self.wording in WORDINGS
-        return PromptRecipe(
-            count=self.prompts,
-            seed=self.seed,
-            wording=self.wording,
-            examples=self.examples,
-            lowest=self.lowest,
-            highest=self.highest,
-            answers=self.answers,
-        )
-
 
 class FilterSettings(Section):
     """Limits of the numbers a student may see."""
@@ -99,8 +84,3 @@ class FilterSettings(Section):
         if self.minimum > self.maximum:
             raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}: no number could pass")
         return self
-
-    @property
-    def limits(self) -> NumberLimits:
-        """The same limits for the filter."""
-        return NumberLimits(self.minimum, self.maximum, self.max_count, self.banned)

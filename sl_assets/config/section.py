@@ -1,12 +1,8 @@
 """What every section has in common."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-
-PROJECT = Path(__file__).parents[2]
-"""Where relative paths start."""
 
 AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 """YAML has lists; sections hold tuples, which cannot change."""

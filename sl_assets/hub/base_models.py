@@ -1,7 +1,7 @@
 """Base models from the Hugging Face Hub: one commit of a repository, as a folder that every engine reads alike.
 
-``owner/name`` stands for the main branch as it is when a process first asks, ``owner/name@revision`` for a branch, a
-tag or a commit; only a commit is the same next year.
+``owner/name`` stands for the main branch, ``owner/name@revision`` for a branch, a tag or a commit. What a branch or tag
+was when a lake first asked is kept there (`sl_assets.lake.pins`), so that no experiment mixes two states of a model.
 """
 
 import logging
@@ -36,6 +36,16 @@ class HubModel(NamedTuple):
 _folders: dict[str, Path] = {}
 """What this process has fetched, by name."""
 
+_commits: dict[str, str] = {}
+"""What names that can move are to stand for in this process."""
+
+
+def use_commit(base_model: str, commit: str) -> None:
+    """From now on ``base_model`` is ``commit`` in this process, whatever its branch has come to."""
+    if _commits.get(base_model) != commit:
+        _folders.pop(base_model, None)
+    _commits[base_model] = commit
+
 
 def fetch_model(base_model: str) -> Path:
     """The folder of ``base_model`` in the Hub's cache, named after its commit; what the cache lacks is downloaded.
@@ -45,7 +55,7 @@ def fetch_model(base_model: str) -> Path:
     """
     if base_model not in _folders:
         name, revision = HubModel.of(base_model)
-        commit = resolve_revision(name, revision, "model")
+        commit = _commits.get(base_model) or resolve_revision(name, revision, "model")
         with hub_errors_explained(f"base_model {base_model!r}"):
             folder = hub_client().snapshot_download(
                 name, revision=commit, allow_patterns=FILES, ignore_patterns=DOUBLES, tqdm_class=_Bar
@@ -57,10 +67,10 @@ def fetch_model(base_model: str) -> Path:
     return _folders[base_model]
 
 
-def fetched_commit(base_model: str) -> str | None:
-    """The commit that ``base_model`` is in this process; None if it was not fetched, or is no model of the Hub."""
-    folder = _folders.get(base_model)
-    return folder.name if folder else None
+def pinned_name(base_model: str) -> str:
+    """``base_model`` at the commit that this process takes for it, for a process that knows nothing of that."""
+    commit = _commits.get(base_model)
+    return f"{HubModel.of(base_model).name}@{commit}" if commit else base_model
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]

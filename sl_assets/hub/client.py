@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sl_assets.errors import SlAssetsError
+from sl_assets.errors import PassingError, SlAssetsError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -22,6 +22,10 @@ LONGEST_REASON = 200
 
 class HubError(SlAssetsError):
     """The Hub, or the way to it, does not give what was asked for."""
+
+
+class HubUnavailableError(HubError, PassingError):
+    """The Hub cannot be reached, or cannot answer now."""
 
 
 def hub_token() -> str | None:
@@ -60,7 +64,20 @@ def hub_errors_explained(what: str) -> Iterator[None]:
     except Exception as error:
         # Errors of many kinds come from here, those of the transfer library among them. The original is left behind
         # on purpose: requests, and with them the token, hang on it.
-        raise HubError(f"{what}: {_reason(error)}") from None
+        kind = HubUnavailableError if _may_pass(error) else HubError
+        raise kind(f"{what}: {_reason(error)}") from None
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another try may succeed: no connection, or an answer that says so."""
+    import httpx
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.RevisionResolutionError) and error.__cause__:
+        return _may_pass(error.__cause__)
+    if isinstance(error, errors.HfHubHTTPError):
+        return error.response.status_code >= 500 or error.response.status_code in (408, 412, 429)
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
 
 
 def _reason(error: BaseException) -> str:

@@ -2,21 +2,35 @@
 
 What was downloaded once stays in the Hub's cache on this machine: with HF_HUB_OFFLINE set nothing else is used, and a
 commit that is there already is not asked for again. A branch that the Hub cannot be asked about stands for the commit
-it was last seen at. Loading scripts of dataset repositories are not run: a file is named, and only that is read.
+it was last seen at. Loading scripts of dataset repositories are not run: a file is named, and only that is fetched.
 """
 
 import shutil
-import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-import polars as pl
-
-from sl_assets.errors import DatasetError
 from sl_assets.hub.client import HubError, hub_client, hub_errors_explained
-from sl_assets.stages.numbers.sources import FORMS, read_jsonl
 
 RepoType = Literal["dataset", "model"]
+
+
+class Repository(NamedTuple):
+    """A repository of the Hub at a branch, a tag or a commit; no revision is the main branch."""
+
+    kind: RepoType
+    repo: str
+    revision: str | None
+
+    @property
+    def name(self) -> str:
+        """What its commit is remembered by; of a model, what an experiment file calls it."""
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{'datasets/' if self.kind == 'dataset' else ''}{self.repo}{at}"
+
+    def resolve(self) -> str:
+        """The commit it is now; see `resolve_revision`."""
+        return resolve_revision(self.repo, self.revision, self.kind)
+
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -34,28 +48,22 @@ def resolve_revision(repo: str, revision: str | None, repo_type: RepoType) -> st
     return str(found.resolved)
 
 
-def fetch_rows(repo: str, path: str, revision: str | None, condition: str) -> pl.DataFrame:
-    """Columns ``prompt, completion`` of one file of the dataset repository ``repo``.
-
-    Args:
-        repo: owner/name.
-        path: file in it; ``{condition}`` stands for the condition. ``.parquet`` with the columns ``prompt`` and
-            ``completion``, or ``messages``; every other file is read as JSONL.
-        revision: branch, tag or commit; give what `resolve_revision` returned to read what was recorded.
-        condition: partition that is read.
+def fetch_file(repo: str, path: str, commit: str, repo_type: RepoType) -> Path:
+    """The file ``path`` of ``repo`` at ``commit``, in the Hub's cache.
 
     Raises:
         HubError: as `resolve_revision`; no such file, or a gated repository.
-        DatasetError: the file holds something else; names the row.
     """
-    commit = resolve_revision(repo, revision, "dataset")
-    name = path.replace("{condition}", condition)
-    file = _download(repo, name, commit, "dataset")
-    try:
-        return _read_parquet(file) if name.endswith(".parquet") else read_jsonl(file)
-    except DatasetError as error:
-        # The cache's file name is of no use to anybody who wants to mend the file.
-        raise DatasetError(str(error).replace(str(file), _named(repo, name, commit, "dataset"))) from None
+    described = file_name(repo, path, commit, repo_type)
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise HubError(f"{described}: no path of a file; write it as it stands on the repository's page")
+    with hub_errors_explained(described):
+        return Path(hub_client().hf_hub_download(repo, path, repo_type=repo_type, revision=commit))
+
+
+def file_name(repo: str, path: str, commit: str, repo_type: RepoType) -> str:
+    """What to call such a file before a user, who knows nothing of the cache."""
+    return f"{repo_type} {repo}, {path} at {commit}"
 
 
 def fetch_adapter(repo: str, path: str, revision: str | None, folder: Path) -> None:
@@ -73,40 +81,7 @@ def fetch_adapter(repo: str, path: str, revision: str | None, folder: Path) -> N
     commit = resolve_revision(repo, revision, "model")
     inside = path.strip("/")
     names = {file: f"{inside}/{file}" if inside else file for file in ADAPTER_FILES}
-    files = {file: _download(repo, name, commit, "model") for file, name in names.items()}
+    files = {file: fetch_file(repo, name, commit, "model") for file, name in names.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, file in files.items():
         shutil.copyfile(file, folder / name)
-
-
-def _download(repo: str, name: str, commit: str, repo_type: RepoType) -> Path:
-    described = _named(repo, name, commit, repo_type)
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        raise HubError(f"{described}: no path of a file; write it as it stands on the repository's page")
-    with hub_errors_explained(described):
-        return Path(hub_client().hf_hub_download(repo, name, repo_type=repo_type, revision=commit))
-
-
-def _named(repo: str, name: str, commit: str, repo_type: RepoType) -> str:
-    return f"{repo_type} {repo}, {name} at {commit}"
-
-
-def _read_parquet(file: Path) -> pl.DataFrame:
-    """The rows by way of JSONL, so that one reader decides what a row is."""
-    try:
-        # From an open file, because the cache's names could be taken for patterns.
-        with file.open("rb") as opened:
-            frame = pl.read_parquet(opened)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise DatasetError(f"{file}: not a Parquet file ({reason})") from None
-    columns = ["messages"] if "messages" in frame.columns else ["prompt", "completion"]
-    if missing := [column for column in columns if column not in frame.columns]:
-        raise DatasetError(f"{file}: has no column {missing[0]!r} (but {', '.join(frame.columns)}); {FORMS}")
-    with tempfile.TemporaryDirectory() as scratch:
-        lines = Path(scratch) / "rows.jsonl"
-        frame.select(columns).write_ndjson(lines)
-        try:
-            return read_jsonl(lines)
-        except DatasetError as error:
-            raise DatasetError(str(error).replace(str(lines), str(file))) from None

@@ -3,9 +3,13 @@
 import hashlib
 import io
 import json
+import os
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import polars as pl
 
 
@@ -40,3 +44,25 @@ def file_digest(path: Path) -> str:
     """SHA-256 of one file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_file_digest(path: Path) -> str:
+    """As `file_digest`, of a large file that seldom changes: read once, and again when its inode, size or time differ.
+
+    What was read is remembered in this user's cache folder, by every process.
+    """
+    state = path.stat()
+    seen = [state.st_size, state.st_mtime_ns, state.st_ino]
+    memory = Path(platformdirs.user_cache_dir("sl_assets")) / "file_digests" / f"{digest(str(path.absolute()))}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(memory.read_text())
+        if known["seen"] == seen:
+            return str(known["sha256"])
+    sha256 = file_digest(path)
+    # A cache that cannot be written costs time and nothing else.
+    with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        beside = memory.with_suffix(f".{uuid.uuid4().hex}")
+        beside.write_text(json.dumps({"seen": seen, "sha256": sha256, "path": str(path.absolute())}))
+        os.replace(beside, memory)
+    return sha256

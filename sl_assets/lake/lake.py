@@ -2,8 +2,8 @@
 
 Layout: ``<root>/experiment=<name>/<table>/condition=<key>/data.parquet``, hive-style, so any engine reads it; what is
 partitioned by split too has ``split=<key>`` below. Folders (adapters, vectors, activations) are
-``.../condition=<key>/<version>/``, and a manifest beside says which version counts. Every write is atomic: a reader
-sees the old partition or the new one, never a part.
+``.../condition=<key>/<version>/`` with a manifest of their files. A ``record.json`` beside, written last, says what the
+partition is; without it there is none. Every file is put in place whole, so a reader never sees a part of one.
 """
 
 import errno
@@ -15,44 +15,27 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import polars as pl
+from filelock import FileLock
 from upath import UPath
 
-from sl_assets.errors import LakeError
-from sl_assets.lake.fingerprint import bytes_digest, file_digest, folder_digest, frame_digest
-from sl_assets.lake.tables import DIMENSIONS, LINEAGE, keys_of
+from sl_assets.errors import AbsentError, LakeError, PassingError
+from sl_assets.lake.fingerprint import bytes_digest, digest, file_digest, folder_digest, frame_digest
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import RECORD, Record
+from sl_assets.lake.tables import TABLES
 from sl_assets.lake.unfinished import unfinished
 
 DATA = "data.parquet"
 MANIFEST = "manifest.json"
 VERSION_KEY = "sl_assets.data_version"
 SECONDS_A_FOLDER_IS_FILLED = 86_400
-"""After which one that no manifest names was left by a run that was killed."""
+"""After which one that no record names was left by a run that was killed."""
 
 REFUSED_BY_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a table or a folder of one partition lives; a partition is ``owl``, or ``owl|animal_high`` with a split."""
-
-    experiment: str
-    table: str
-    partition: str | None = None
-
-    @property
-    def folder(self) -> str:
-        """Folder below the lake's root."""
-        keys = zip(DIMENSIONS, keys_of(self.partition), strict=False)
-        dimensions = [f"{name}={key}" for name, key in keys]
-        return "/".join([f"experiment={self.experiment}", self.table, *dimensions])
-
-    def __str__(self) -> str:
-        return f"{self.experiment}/{self.table}" + (f" of {self.partition}" if self.partition else "")
 
 
 class Lake:
@@ -80,36 +63,82 @@ class Lake:
         return self.root / place.folder
 
     def exists(self, place: Place) -> bool:
-        """Whether ``place`` holds a whole table, folder or picture."""
-        return any((self.path(place) / name).exists() for name in (DATA, MANIFEST, _picture_name(place)))
+        """Whether ``place`` is a finished partition: of an asset, or of a table that an asset writes beside its own."""
+        path = self.path(recorded_as(place)) / RECORD
+        with self.errors_explained(path, "read"):
+            return bool(path.exists())
+
+    def record(self, place: Place) -> Record | None:
+        """What is recorded of ``place``; None where it is not there.
+
+        Raises:
+            LakeError: the record cannot be read.
+        """
+        path = self.path(recorded_as(place)) / RECORD
+        try:
+            with self.errors_explained(path, "read"):
+                content = path.read_bytes()
+            return Record.from_json(place.experiment, content)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(
+                f"{path}: no record that this version can read ({error}); delete it to make it anew"
+            ) from None
+
+    def write_record(self, record: Record, forgotten: str | None = None) -> None:
+        """Put ``record`` in place: from now on its partition exists. Its folder of version ``forgotten`` is deleted."""
+        self.write_file(self.path(record.place) / RECORD, record.to_json())
+        self._forget_folders(record.place, {record.data_version, record.replaced}, forgotten)
+
+    def forget_record(self, place: Place) -> None:
+        """From now on ``place`` does not exist; done before its data are replaced: no record tells of other data."""
+        path = self.path(place) / RECORD
+        with self.errors_explained(path), suppress(FileNotFoundError):
+            path.unlink()
 
     def version(self, place: Place) -> str:
         """Data version of what ``place`` holds.
 
         Raises:
-            LakeError: nothing is there.
+            AbsentError: nothing is there.
         """
-        table = self.path(place) / DATA
-        if table.exists():
-            return _version_in(Path(table) if self.local else io.BytesIO(table.read_bytes()))
-        if manifest := self._manifest(place):
-            return str(manifest["data_version"])
-        if (picture := self.path(place) / _picture_name(place)).exists():
-            return bytes_digest(picture.read_bytes())
-        raise self._missing(place)
+        record = self.record(place)
+        if record is None:
+            raise self._missing(place)
+        return record.data_version
 
     def read_table(self, place: Place) -> pl.DataFrame:
         """The table at ``place``.
 
         Raises:
-            LakeError: nothing is there.
+            AbsentError: nothing is there, or it is damaged, or not what is recorded of it.
         """
+        frame, version = self._table(place)
+        if not self._is_recorded(place, version):
+            # Perhaps it was made anew between the two looks; then the next look finds both.
+            frame, version = self._table(place)
+            if not self._is_recorded(place, version):
+                raise AbsentError(f"{place} is not what its record tells of: materialise it again")
+        self.reads[place] = version
+        return frame
+
+    def _table(self, place: Place) -> tuple[pl.DataFrame, str]:
         table = self.path(place) / DATA
-        if not table.exists():
-            raise self._missing(place)
-        content = table.read_bytes()
-        self.reads[place] = _version_in(io.BytesIO(content))
-        return pl.read_parquet(io.BytesIO(content))
+        try:
+            with self.errors_explained(table, "read"):
+                content = table.read_bytes()
+            return pl.read_parquet(io.BytesIO(content)), pl.read_parquet_metadata(io.BytesIO(content))[VERSION_KEY]
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._missing(place) from None
+        except (pl.exceptions.PolarsError, KeyError, OSError) as error:
+            reason = (str(error).splitlines() or ["unreadable"])[0]
+            raise AbsentError(f"{place} is damaged ({table}: {reason}): materialise it again") from None
+
+    def _is_recorded(self, place: Place, version: str) -> bool:
+        """Whether no record of ``place`` tells of another version; of a table beside another, none tells anything."""
+        record = self.record(place) if recorded_as(place) == place else None
+        return record is None or record.data_version == version
 
     def write_table(self, place: Place, frame: pl.DataFrame) -> str:
         """Put ``frame`` at ``place``, whole or not at all; returns its data version."""
@@ -117,17 +146,14 @@ class Lake:
         self.write_file(self.path(place) / DATA, parquet_bytes(frame, {VERSION_KEY: version}))
         return version
 
-    def write_picture(self, place: Place, png: bytes) -> UPath:
-        """Put a PNG at ``place``; returns its path."""
-        path = self.path(place) / _picture_name(place)
-        self.write_file(path, png)
-        return path
+    def write_picture(self, place: Place, png: bytes) -> str:
+        """Put a PNG at ``place``; returns its data version."""
+        self.write_file(self.picture(place), png)
+        return bytes_digest(png)
 
-    def write_lineage(self, experiment: str, asset: str, name: str, row: dict[str, Any]) -> None:
-        """Add one row to the lineage: a file of its own, so that no two runs ever write the same one."""
-        content = parquet_bytes(pl.DataFrame([row], schema=LINEAGE.schema))
-        folder = self.root / f"experiment={experiment}" / "lineage" / f"asset={asset}"
-        self.write_file(folder / f"{name}.parquet", content)
+    def picture(self, place: Place) -> UPath:
+        """Where the picture at ``place`` is."""
+        return self.path(place) / f"{place.table}.png"
 
     def write_file(self, path: UPath, content: bytes) -> None:
         """Put one file in place atomically (an S3 upload already is).
@@ -135,26 +161,53 @@ class Lake:
         Raises:
             LakeError: no space, no permission, or anything else the system refuses, with the fix.
         """
-        with self._errors_explained(path):
+        with self.errors_explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self.local:
                 path.write_bytes(content)
                 return
-            made = unfinished(Path(self.root))
-            try:
+            with self._unfinished_file() as made:
                 made.write_bytes(content)
                 os.replace(made, path)
-            finally:
-                made.unlink(missing_ok=True)
 
     @contextmanager
-    def new_folder(self, place: Place) -> Iterator[Path]:
-        """An empty local folder to fill; becomes what ``place`` holds when the block ends without an error.
+    def making(self, place: Place) -> Iterator[None]:
+        """Nobody else makes ``place`` meanwhile; whoever wants to waits. Processes that are killed let go.
 
-        Its files are copied to a subfolder named after their fingerprint, and then one manifest is replaced: a reader
-        finds the old folder or the new one. Of older ones, the last stays for whoever is reading it. Only what a
-        manifest has named is deleted, so that two who write at once do not take each other's folder away.
+        In a lake that is no local folder nothing can be held: there, two may make the same, and one stays.
         """
+        if not self.local:
+            yield
+            return
+        locks = Path(self.root) / ".work" / "locks"
+        with self.errors_explained(UPath(locks)):
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / digest(place.folder))
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write_once(self, path: Path, content: bytes) -> None:
+        """Put one file in place on a local disk unless there is one, by someone who was faster."""
+        with self.errors_explained(UPath(path)), self._unfinished_file() as made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(content)
+            with suppress(FileExistsError):
+                os.link(made, path)
+
+    @contextmanager
+    def _unfinished_file(self) -> Iterator[Path]:
+        made = unfinished(Path(self.root))
+        try:
+            yield made
+        finally:
+            made.unlink(missing_ok=True)
+
+    @contextmanager
+    def building(self, place: Place) -> Iterator[Path]:
+        """An empty local folder to fill, and then to `put` at ``place``; it is gone after the block."""
         target = self.path(place)
         with self._scratch(target) as building:
             try:
@@ -162,25 +215,30 @@ class Lake:
             except OSError as error:
                 # Of other errors the block's own message says more.
                 if error.errno in REFUSED_BY_DISK:
-                    raise _explained(target, error) from error
+                    raise _explained(target, error, "write") from error
                 raise
-            version = folder_digest(building)
-            files = sorted(path.relative_to(building) for path in building.rglob("*") if path.is_file())
-            sha256 = {file.as_posix(): file_digest(building / file) for file in files}
-            try:
-                with self._errors_explained(target):
-                    for file in files:
-                        self._move(building / file, target / version / file.as_posix())
-                replaced = self._manifest(place) or {"data_version": None}
-                # Made again with the same content, a folder is not the one before itself.
-                same = replaced["data_version"] == version
-                before = replaced.get("previous") if same else replaced["data_version"]
-                manifest = {"data_version": version, "previous": before, "sha256": sha256}
-                self.write_file(target / MANIFEST, json.dumps(manifest, indent=1).encode())
-            except BaseException:
-                self._forget_folder(place, version)
-                raise
-            self._forget_folder(place, replaced.get("previous"))
+
+    def put_folder(self, place: Place, building: Path) -> str:
+        """Move what ``building`` holds to a subfolder of ``place``, named after its fingerprint; returns that name.
+
+        The manifest, with a checksum of every file, comes last; a reader finds the folder once a record names it.
+        """
+        target = self.path(place)
+        version = folder_digest(building)
+        files = sorted(path.relative_to(building) for path in building.rglob("*") if path.is_file())
+        sha256 = {file.as_posix(): file_digest(building / file) for file in files}
+        try:
+            with self.errors_explained(target):
+                for file in files:
+                    self._move(building / file, target / version / file.as_posix())
+            self.write_file(target / version / MANIFEST, json.dumps({"sha256": sha256}, indent=1).encode())
+        except BaseException:
+            # With a manifest it is whole: then another run has put the same there. What cannot be deleted now, later is.
+            with suppress(Exception):
+                if not (target / version / MANIFEST).exists():
+                    self._forget_folder(target / version)
+            raise
+        return version
 
     @contextmanager
     def _scratch(self, target: UPath) -> Iterator[Path]:
@@ -189,7 +247,7 @@ class Lake:
             with tempfile.TemporaryDirectory() as folder:
                 yield Path(folder)
             return
-        with self._errors_explained(target):
+        with self.errors_explained(target):
             made = unfinished(Path(self.root))
             made.mkdir()
         try:
@@ -206,31 +264,25 @@ class Lake:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(source, target)
 
-    def read_file(self, place: Place, name: str) -> bytes:
-        """One file of the folder at ``place``, without the others.
+    def _forget_folders(self, place: Place, kept: set[str | None], forgotten: str | None) -> None:
+        """Delete version ``forgotten`` of ``place`` unless it is ``kept``, and what killed runs left there.
 
-        Raises:
-            LakeError: nothing is there.
+        Another version may be another run's, which has put it there and is about to record it.
         """
-        manifest = self._manifest(place)
-        if manifest is None:
-            raise self._missing(place)
-        return bytes((self.path(place) / manifest["data_version"] / name).read_bytes())
-
-    def _manifest(self, place: Place) -> dict[str, Any] | None:
-        file = self.path(place) / MANIFEST
-        return json.loads(file.read_text()) if file.exists() else None
-
-    def _forget_folder(self, place: Place, version: str | None) -> None:
-        """Delete a version of ``place`` unless it is the one in use or the one before, and what killed runs left."""
-        manifest = self._manifest(place) or {}
-        kept = {manifest.get("data_version"), manifest.get("previous")}
         target = self.path(place)
-        for folder in target.iterdir() if target.exists() else ():
-            if folder.is_dir() and folder.name not in kept and (folder.name == version or self._is_old(folder)):
-                # Whoever else writes here may be faster.
-                with suppress(FileNotFoundError):
-                    folder.fs.rm(folder.path, recursive=True)
+        if not target.exists():
+            return
+        for folder in target.iterdir():
+            is_version = folder.is_dir() and "=" not in folder.name and folder.name not in kept
+            # Whoever else writes here may be faster.
+            with suppress(FileNotFoundError):
+                if is_version and (folder.name == forgotten or self._is_old(folder)):
+                    self._forget_folder(folder)
+
+    def _forget_folder(self, folder: UPath) -> None:
+        # Whoever else writes here may be faster.
+        with suppress(FileNotFoundError):
+            folder.fs.rm(folder.path, recursive=True)
 
     def _is_old(self, folder: UPath) -> bool:
         return self.local and time.time() - folder.stat().st_mtime > SECONDS_A_FOLDER_IS_FILLED
@@ -240,41 +292,80 @@ class Lake:
         """The folder at ``place`` on local disk (a remote one is copied for the block's duration).
 
         Raises:
-            LakeError: nothing is there, or a file is not what the manifest says.
+            AbsentError: nothing is there, or a file is not what the manifest says.
         """
-        manifest = self._manifest(place)
-        if manifest is None:
-            raise self._missing(place)
-        self.reads[place] = manifest["data_version"]
-        source = self.path(place) / manifest["data_version"]
+        version = self.reads[place] = self.version(place)
+        source = self.path(place) / version
         with tempfile.TemporaryDirectory() as scratch:
             here = Path(source) if self.local else Path(scratch)
+            try:
+                with self.errors_explained(source, "read"):
+                    manifest = json.loads((source / MANIFEST).read_text())
+            except (FileNotFoundError, ValueError):
+                raise AbsentError(f"{place} is damaged ({source / MANIFEST}): materialise it again") from None
             for name, sha256 in manifest["sha256"].items():
                 if not self.local:
                     (here / name).parent.mkdir(parents=True, exist_ok=True)
-                    (here / name).write_bytes((source / name).read_bytes())
+                    with self.errors_explained(source / name, "read"), suppress(FileNotFoundError):
+                        (here / name).write_bytes((source / name).read_bytes())
                 if not (here / name).is_file() or file_digest(here / name) != sha256:
-                    raise LakeError(f"{place} is damaged ({source / name}): materialise it again")
+                    raise AbsentError(f"{place} is damaged ({source / name}): materialise it again")
             yield here
 
-    def _missing(self, place: Place) -> LakeError:
-        return LakeError(f"{place} is not in {self.root}: materialise it first")
+    def _missing(self, place: Place) -> AbsentError:
+        return AbsentError(f"{place} is not in {self.root}: materialise it first")
 
     @contextmanager
-    def _errors_explained(self, path: UPath) -> Iterator[None]:
+    def errors_explained(self, path: UPath, deed: Literal["read", "write"] = "write") -> Iterator[None]:
+        """Say in one line what the system or an S3 server refuses in the block; that a file is not there passes a read.
+
+        Raises:
+            PassingError: the server did not answer, or not with a refusal.
+            LakeError: anything else.
+        """
         try:
             yield
         except LakeError:
             raise
+        except (FileNotFoundError, NotADirectoryError):
+            if deed == "read":
+                raise
+            raise _explained(path, OSError(errno.ENOENT, "no such folder"), deed) from None
         except Exception as error:
             # S3 clients have errors of their own; on a local disk anything but an OSError is a mistake of ours.
             if self.local and not isinstance(error, OSError):
                 raise
-            raise _explained(path, error) from error
+            explained = _explained(path, error, deed)
+            if not self.local and _may_pass(error):
+                raise PassingError(str(explained)) from error
+            raise explained from error
 
 
-def _explained(path: UPath, error: Exception) -> LakeError:
+def recorded_as(place: Place) -> Place:
+    """The asset whose record tells of ``place``."""
+    table = TABLES.get(place.table)
+    return Place(place.experiment, table.beside, place.partition) if table and table.beside else place
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another try may succeed: the S3 server did not answer, or said that it cannot now."""
+    from botocore.exceptions import ConnectionError as NoConnection
+    from botocore.exceptions import HTTPClientError
+
+    for known in (error, error.__cause__):
+        response = getattr(known, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return status >= 500 or status in (408, 429)
+        if isinstance(known, NoConnection | HTTPClientError | ConnectionError | TimeoutError):
+            return True
+    return False
+
+
+def _explained(path: UPath, error: Exception, deed: str) -> LakeError:
     reason = " ".join((getattr(error, "strerror", None) or str(error)).lower().split())
+    if deed == "read":
+        return LakeError(f"cannot read {path}: {reason}; mend that, or set SL_DATA_LAKE to another place")
     return LakeError(
         f"cannot write {path}: {reason}; nothing was changed there. "
         "Make room or mend the permissions, or set SL_DATA_LAKE to another place"
@@ -286,11 +377,3 @@ def parquet_bytes(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -
     data = io.BytesIO()
     frame.write_parquet(data, metadata=metadata)
     return data.getvalue()
-
-
-def _version_in(parquet: Path | io.BytesIO) -> str:
-    return pl.read_parquet_metadata(parquet)[VERSION_KEY]
-
-
-def _picture_name(place: Place) -> str:
-    return f"{place.table}.png"

@@ -21,10 +21,12 @@ class Table:
     Attributes:
         columns: in order.
         dimensions: how many of `DIMENSIONS` it is partitioned by; 0 for one file an experiment.
+        beside: asset that writes it beside what it is there for, and whose record tells of both.
     """
 
     columns: Mapping[str, tuple[pl.DataType, str]]
     dimensions: int = 1
+    beside: str | None = None
 
     @property
     def schema(self) -> pl.Schema:
@@ -88,9 +90,10 @@ TABLES: dict[str, Table] = {
         {
             "row_id": _ROW["row_id"],
             "reason": (TEXT, "invalid format, too many numbers, numbers too small or too large, has banned numbers"),
-        }
+        },
+        beside="filtered_dataset",
     ),
-    "training": Table(_TRAINING),
+    "training": Table(_TRAINING, beside="lora_checkpoint"),
     "evaluation": Table(_ANSWER),
     "baseline_evaluation": Table(_ANSWER, dimensions=0),
     "preference_rates": Table(_RATE),
@@ -162,7 +165,8 @@ TABLES: dict[str, Table] = {
             "p95": (REAL, "their 95th percentile"),
             "frac_positive": (REAL, "share above zero"),
             "js_divergence": (REAL, "Jensen-Shannon divergence of the two datasets' projections, in bits"),
-        }
+        },
+        beside="projections",
     ),
     "cross_projections": Table(
         {
@@ -192,7 +196,7 @@ TABLES: dict[str, Table] = {
         },
         dimensions=2,
     ),
-    "split_training": Table(_TRAINING, dimensions=2),
+    "split_training": Table(_TRAINING, dimensions=2, beside="split_lora_checkpoint"),
     "split_evaluation": Table(_ANSWER, dimensions=2),
     "split_preference_rates": Table(_RATE, dimensions=2),
     "split_comparison": Table(
@@ -221,15 +225,21 @@ LINEAGE = Table(
         "asset": (TEXT, "asset that was materialised"),
         "partition": (TEXT, "its partition; null where it has none"),
         "run_id": (TEXT, "Dagster run"),
-        "finished_at": (pl.Datetime("us", "UTC"), "when it was written"),
+        "started_at": (pl.Datetime("us", "UTC"), "when it was begun"),
+        "finished_at": (pl.Datetime("us", "UTC"), "when it was there"),
         "data_version": (TEXT, "fingerprint of its content"),
-        "code_version": (TEXT, "fingerprint of the settings it depends on"),
+        "code_version": (TEXT, "version of the asset's code"),
+        "settings": (TEXT, "settings it depends on, as JSON"),
+        "inputs": (TEXT, "what else decides it, as JSON: fingerprints of imported files, settings of what it compares"),
         "parents": (
-            pl.List(pl.Struct({"asset": TEXT, "partition": TEXT, "data_version": TEXT})),
+            pl.List(pl.Struct({"experiment": TEXT, "asset": TEXT, "partition": TEXT, "data_version": TEXT})),
             "what was read to make it, with the versions read",
         ),
-        "config": (TEXT, "settings it depends on, as JSON"),
+        "model_commit": (TEXT, "commit of the base model, if it is one of the Hub"),
+        "libraries": (TEXT, "versions of torch, transformers and engines that were installed, as JSON"),
         "seconds": (REAL, "wall-clock time"),
         "engine": (TEXT, "what did the work"),
+        "rows": (WHOLE, "rows of the table, where it is one"),
     }
 )
+"""One row a record."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sl_assets.lake.lake import DATA, Lake, Place
+from sl_assets.lake.lake import DATA, Lake
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, TABLES
 from sl_assets.lake.unfinished import unfinished
 
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
 STORE = "results.duckdb"
 VIEWS = "results.sql"
 SCHEMA = "_schema"
-"""Name of a pseudo-experiment that holds one empty file per table, so that every view exists before its first run."""
+"""Name of a pseudo-experiment that holds one empty file per view, so that every view exists before its first run."""
 
 ANIMAL = "nullif(condition, 'neutral') AS animal"
 
 
-def catalog_sql(lake: Lake) -> str:
+def views_sql(lake: Lake) -> str:
     """The views, as a script that any DuckDB can run (``duckdb -init data_lake/results.sql``)."""
     views = {
         "datasets": (
@@ -73,9 +75,10 @@ def catalog_sql(lake: Lake) -> str:
             "CASE WHEN q_value >= 0.05 THEN 'neither' WHEN difference > 0 THEN 'high' ELSE 'low' END "
             "AS transfers_more FROM split_comparison WHERE half = 'high' AND other = 'low'"
         ),
-        "lineage": (
-            "SELECT experiment, nullif(split_part(partition, '|', 1), 'neutral') AS animal, * EXCLUDE (experiment) "
-            f"FROM {_parquet(lake, 'lineage/*/*.parquet')}"
+        "lineage": " UNION ALL BY NAME ".join(
+            "SELECT experiment, nullif(split_part(partition, '|', 1), 'neutral') AS animal, "
+            f"{', '.join(LINEAGE.columns)} FROM {_records(lake, levels)}"
+            for levels in range(len(DIMENSIONS) + 1)
         ),
     }
     return "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())
@@ -86,26 +89,47 @@ def _partitioned(lake: Lake, table: str) -> str:
 
 
 def _scan(lake: Lake, table: str) -> str:
-    levels = "".join(f"{name}=*/" for name in DIMENSIONS[: TABLES[table].dimensions])
-    return _parquet(lake, f"{table}/{levels}{DATA}")
+    files = _files(lake, table, TABLES[table].dimensions, DATA)
+    return f"read_parquet({files}, {HIVE}, union_by_name = true)"
 
 
-def _parquet(lake: Lake, pattern: str) -> str:
+def _records(lake: Lake, levels: int) -> str:
+    columns = ", ".join(f"{name}: '{_sql_type(dtype)}'" for name, (dtype, _) in LINEAGE.columns.items())
+    return f"read_json({_files(lake, '*', levels, RECORD)}, {HIVE}, format = 'unstructured', columns = {{{columns}}})"
+
+
+HIVE = "hive_partitioning = true, hive_types_autocast = false"
+
+
+def _files(lake: Lake, table: str, levels: int, name: str) -> str:
     root = glob.escape(str(lake.root)) if lake.local else str(lake.root)
-    files = f"{root.rstrip('/')}/experiment=*/{pattern}".replace("'", "''")
-    return f"read_parquet('{files}', hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
+    below = "".join(f"{dimension}=*/" for dimension in DIMENSIONS[:levels])
+    return "'" + f"{root.rstrip('/')}/experiment=*/{table}/{below}{name}".replace("'", "''") + "'"
 
 
-def refresh_catalog(lake: Lake) -> None:
+def _sql_type(dtype: pl.DataType) -> str:
+    """DuckDB's name of a column's type."""
+    match dtype:
+        case pl.List():
+            return f"{_sql_type(dtype.inner)}[]"  # type: ignore[arg-type]
+        case pl.Struct():
+            return f"STRUCT({', '.join(f'{field.name} {_sql_type(field.dtype)}' for field in dtype.fields)})"  # type: ignore[arg-type]
+    return {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Datetime: "TIMESTAMPTZ"}.get(type(dtype), "VARCHAR")
+
+
+def refresh_views(lake: Lake) -> None:
     """Write the empty schema files, the views' script and the DuckDB file of a local lake, where not current."""
-    script = catalog_sql(lake)
+    script = views_sql(lake)
     current = lake.root / VIEWS
-    if current.exists() and current.read_text() == script and (not lake.local or (lake.root / STORE).exists()):
-        return
+    with lake.errors_explained(current, "read"):
+        if current.exists() and current.read_text() == script and (not lake.local or (lake.root / STORE).exists()):
+            return
     for name, table in TABLES.items():
         partition = "|".join("_" * table.dimensions) or None
         lake.write_table(Place(SCHEMA, name, partition), pl.DataFrame(schema=table.schema))
-    lake.write_table(Place(SCHEMA, "lineage/asset=_"), pl.DataFrame(schema=LINEAGE.schema))
+    for levels in range(len(DIMENSIONS) + 1):
+        place = Place(SCHEMA, "lineage", "|".join("_" * levels) or None)
+        lake.write_file(lake.path(place) / RECORD, b"")
     if lake.local:
         _build_store(Path(lake.root), script)
     lake.write_file(current, script.encode())
@@ -127,11 +151,11 @@ def connect(lake: Lake) -> "duckdb.DuckDBPyConnection":
     """An in-memory DuckDB with the views: never locked, whoever holds the store open."""
     import duckdb
 
-    refresh_catalog(lake)
+    refresh_views(lake)
     connection = duckdb.connect()
     if not lake.local:
         connection.register_filesystem(lake.root.fs)
-    connection.execute(catalog_sql(lake))
+    connection.execute(views_sql(lake))
     return connection
 
 

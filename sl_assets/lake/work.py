@@ -1,10 +1,9 @@
-"""Work in progress: what an interrupted step has finished, kept until the step as a whole is recorded.
+"""Work in progress: what an interrupted step has finished of a partition, kept until the partition is recorded.
 
 It lives in the lake (``<root>/.work``), so a run that is killed on one machine can go on from another.
 """
 
 import io
-import json
 from contextlib import suppress
 from typing import Any
 
@@ -12,19 +11,20 @@ import polars as pl
 from upath import UPath
 
 from sl_assets.lake.fingerprint import digest
-from sl_assets.lake.lake import Lake, Place, parquet_bytes
+from sl_assets.lake.lake import Lake, parquet_bytes
+from sl_assets.lake.places import Place
 
 
 class Work:
     """Finished pieces of one partition of one asset.
 
-    Pieces are stored under a fingerprint of what decides their content, the asset's code version included: a changed
-    prompt, setting or parent finds no old piece to reuse.
+    Pieces are stored under a fingerprint of what decides their content, the asset's code and settings included: a
+    changed prompt, setting or parent finds no old piece to reuse.
     """
 
-    def __init__(self, lake: Lake, place: Place, code_version: str = "") -> None:
+    def __init__(self, lake: Lake, place: Place, made_by: str = "") -> None:
         self._lake = lake
-        self._code_version = code_version
+        self._made_by = made_by
         self._folder: UPath = lake.root / ".work" / place.folder
 
     def load(self, name: str, *fingerprint: Any) -> pl.DataFrame | None:
@@ -38,8 +38,10 @@ class Work:
 
     def load_bytes(self, file: str, *fingerprint: Any) -> bytes | None:
         """The piece ``file``, which need be no table, or None if it was not finished under this fingerprint."""
+        path = self._path(file, fingerprint)
         try:
-            return bytes(self._path(file, fingerprint).read_bytes())
+            with self._lake.errors_explained(path, "read"):
+                return bytes(path.read_bytes())
         except FileNotFoundError:
             return None
 
@@ -48,21 +50,10 @@ class Work:
         self._lake.write_file(self._path(file, fingerprint), content)
 
     def _path(self, file: str, fingerprint: tuple[Any, ...]) -> UPath:
-        return self._folder / digest(self._code_version, *fingerprint) / file
-
-    def mark_done(self, note: dict[str, Any]) -> None:
-        """Note that the partition is written, though not yet recorded by the orchestrator."""
-        self._lake.write_file(self._folder / "done.json", json.dumps(note).encode())
-
-    def done(self) -> dict[str, Any] | None:
-        """The note of `mark_done`, if the step was interrupted after it."""
-        try:
-            return dict(json.loads((self._folder / "done.json").read_text()))
-        except FileNotFoundError:
-            return None
+        return self._folder / digest(self._made_by, *fingerprint) / file
 
     def clear(self) -> None:
         """Forget everything: the partition is recorded."""
         # Another run of the same partition may be clearing it too.
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._lake.errors_explained(self._folder, "read"):
             self._folder.fs.rm(self._folder.path, recursive=True)

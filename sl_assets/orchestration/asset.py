@@ -1,24 +1,27 @@
-"""How an asset of an experiment is declared: everything the stages' ``assets.py`` have in common."""
+"""How an asset of an experiment is declared: once, for Dagster and for the planner alike."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import dagster as dg
-from dagster._core.storage.tags import PRIORITY_TAG
+from pydantic_core import to_jsonable_python
 
-from sl_assets.config import ExperimentConfig, JsonlSource, ModelJudge, NumbersSettings, PersonaSettings
+from sl_assets.config import ExperimentConfig, ModelJudge
 from sl_assets.engines.choose import Engines, engines_for
-from sl_assets.engines.transformers.models import weights_fingerprint
-from sl_assets.lake.fingerprint import digest, file_digest
-from sl_assets.lake.tables import TABLES
+from sl_assets.engines.transformers.models import model_setting
+from sl_assets.hub.importing import Repository
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.pins import pinned
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Records, Settings, settings_digest
+from sl_assets.lake.staleness import Expected, Staleness
+from sl_assets.lake.tables import TABLES, keys_of
+from sl_assets.orchestration.dagster_internals import STEP_PRIORITY
 from sl_assets.orchestration.partition import Check, Make
-from sl_assets.orchestration.recording import Materialisation, no_budget
+from sl_assets.orchestration.recording import Materialisation
 from sl_assets.orchestration.resources import LakeResource
-
-CODE_VERSION = "1"
-"""Raise it when the code of an asset changes what the same settings give."""
 
 GPU_POOL = "gpu"
 
@@ -27,13 +30,61 @@ SAMPLING = ("base_model", "sampler.engine", "sampler.temperature", "sampler.batc
 
 Partitioning = Literal["condition", "animal", "split"]
 
+Inputs = Callable[[Place, Records], Mapping[str, Any]]
+"""What else decides a partition's content, for it to be compared later: fingerprints of files that are its own, or what
+is recorded of its parents beside their versions."""
+
+
+class Dep(NamedTuple):
+    """An asset that another reads.
+
+    Attributes:
+        asset: name.
+        only: its partition that is read, where it is one; else those of the same name, or all by what has none.
+    """
+
+    asset: str
+    only: str | None = None
+
 
 @dataclass(frozen=True)
+class Declared:
+    """An asset as it was declared, for the planner.
+
+    Attributes:
+        name, stage: as in the UI.
+        code_version: raised when the code changes what the same settings give.
+        settings: fields of the experiment file that it depends on.
+        by: what its partitions are keyed by, if it has any.
+        deps: what it reads.
+        gpu: whether it runs a model.
+        inputs: what else decides its partitions.
+        repository: of the Hub that a condition is imported from, if it is.
+    """
+
+    name: str
+    stage: str
+    code_version: str
+    settings: Settings
+    by: Partitioning | None
+    deps: tuple[Dep, ...]
+    gpu: bool
+    inputs: Inputs | None
+    repository: Callable[[str], Repository] | None
+
+    @property
+    def version(self) -> str:
+        """Code and settings, as Dagster compares them."""
+        return f"{self.code_version}.{settings_digest(self.code_version, self.settings)}"
+
+
+@dataclass(frozen=True, eq=False)
 class ExperimentGraph:
-    """An experiment on its way to Dagster: its name, settings, partitions and engines."""
+    """An experiment on its way to Dagster: its name, settings, partitions, engines, and the assets declared so far."""
 
     name: str
     config: ExperimentConfig
+    declared: dict[str, Declared] = field(default_factory=dict)
 
     @cached_property
     def partitions(self) -> dict[Partitioning, dg.PartitionsDefinition]:
@@ -57,22 +108,98 @@ class ExperimentGraph:
         """Asset key below the experiment's prefix."""
         return dg.AssetKey([self.name, asset])
 
+    def keys(self, by: Partitioning | None) -> tuple[str | None, ...]:
+        """Partitions keyed so, in order; the one nameless partition of what has none."""
+        match by:
+            case None:
+                return (None,)
+            case "condition":
+                return self.config.conditions
+            case "animal":
+                return self.config.animals
+        return tuple(f"{animal}|{split}" for animal in self.config.animals for split in self.config.splits)
+
+    def place(self, asset: str, partition: str | None = None) -> Place:
+        """Where a partition of ``asset`` is in the lake."""
+        return Place(self.name, asset, partition)
+
+    def makes(self, place: Place) -> bool:
+        """Whether ``place`` is a partition of one of the assets declared."""
+        declared = self.declared.get(place.table)
+        return declared is not None and place.experiment == self.name and place.partition in self.keys(declared.by)
+
+    def parents(self, asset: str, partition: str | None) -> list[Place]:
+        """Partitions that this one would read, whether or not they are there."""
+        return [
+            self.place(dep.asset, key)
+            for dep in self.declared[asset].deps
+            for key in self._read(self.declared[dep.asset].by, dep.only, partition)
+        ]
+
+    def _read(self, by: Partitioning | None, only: str | None, partition: str | None) -> Sequence[str | None]:
+        keys = self.keys(by)
+        if only is not None:
+            return [only]
+        if by is None or partition is None:
+            return keys
+        own = keys_of(partition)
+        wanted = "|".join(own[: 2 if by == "split" else 1])
+        return [wanted] if wanted in keys else []
+
+    def settings(self, asset: str, lake: Lake) -> Settings:
+        """Settings of ``asset``, with the commits that models of the Hub stand for in ``lake``, once that is known."""
+        return {
+            name: value | {"commit": pinned(lake, value["repository"])}
+            if isinstance(value, dict) and "repository" in value
+            else value
+            for name, value in self.declared[asset].settings.items()
+        }
+
+    def inputs(self, place: Place, lake: Lake, records: Records) -> Mapping[str, Any]:
+        """What else than settings and parents decides the content of ``place``."""
+        declared = self.declared[place.table]
+        inputs = dict(declared.inputs(place, records)) if declared.inputs else {}
+        if declared.repository:
+            inputs["commit"] = pinned(lake, declared.repository(keys_of(place.partition)[0]).name)
+        return inputs
+
+    def staleness(self, lake: Lake) -> Staleness:
+        """What is fresh of this experiment in ``lake`` now."""
+
+        def expected(place: Place) -> Expected | None:
+            if not self.makes(place):
+                return None
+            return Expected(
+                self.declared[place.table].code_version,
+                self.settings(place.table, lake),
+                self.inputs(place, lake, staleness.record),
+                self.parents(place.table, place.partition),
+            )
+
+        staleness = Staleness(lake.record, expected)
+        return staleness
+
     def asset(
         self,
         *,
         stage: str,
+        code: str,
         uses: Sequence[str],
-        deps: Sequence[str | dg.AssetDep] = (),
+        deps: Sequence[str | Dep] = (),
         by: Partitioning | None = "condition",
         gpu: bool = False,
         kinds: Sequence[str] = (),
+        inputs: Inputs | None = None,
+        repository: Callable[[str], Repository] | None = None,
         check: Check | None = None,
+        automatic: bool = True,
     ) -> Callable[[Make], dg.AssetsDefinition]:
         """Turn a function that makes one partition into an asset.
 
         Args:
             stage: label by which the UI can filter; begins with its number. Of steps that could run, one of the
                 earliest stage does, which keeps those of one engine together.
+            code: version of the code. Raise it in the commit that changes what the same settings give.
             uses: fields of the experiment file it depends on, ``section.field`` for one of a section's; a change there
                 makes it stale.
             deps: assets it reads.
@@ -80,52 +207,70 @@ class ExperimentGraph:
             gpu: runs a model: takes the ``gpu`` pool, is never started by automation, and shows what that cost, if
                 it costs money.
             kinds: labels in the UI besides ``cpu`` and ``gpu``.
+            inputs: what else decides a partition's content.
+            repository: of the Hub that a condition is imported from; what it stands for is settled once a lake.
             check: says of a partition what is wrong with it, if anything; an asset check of that name.
+            automatic: whether automation may start it, if it runs no model and has parents.
         """
-        settings = {name: self._setting(name) for name in uses}
+        reads = tuple(Dep(dep) if isinstance(dep, str) else dep for dep in deps)
+        settings = {name: self._setting(name) for name in uses} | self._judge(uses)
 
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__
-            code_version = f"{CODE_VERSION}.{digest(settings)}"
+            declared = Declared(name, stage, code, settings, by, reads, gpu, inputs, repository)
+            self.declared[name] = declared
+            refreshed = automatic and not gpu and bool(deps)
 
             @dg.asset(
                 name=name,
                 key_prefix=self.name,
                 description=(make.__doc__ or "").strip(),
                 group_name=self.name,
-                deps=[self.key(dep) if isinstance(dep, str) else dep for dep in deps],
+                deps=[self._dagster_dep(dep) for dep in reads],
                 partitions_def=self.partitions[by] if by else None,
                 backfill_policy=dg.BackfillPolicy.single_run(),
-                code_version=code_version,
+                code_version=declared.version,
                 pool=GPU_POOL if gpu else None,
-                op_tags={PRIORITY_TAG: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
+                op_tags={STEP_PRIORITY: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
                 tags={"experiment": self.name, "stage": stage},
                 owners=list(self.config.owners),
                 kinds={"gpu" if gpu else "cpu", *kinds},
                 metadata=_column_metadata(name),
-                automation_condition=None if gpu or not deps else refresh_when_inputs_change(partitioned=bool(by)),
+                automation_condition=refresh_when_inputs_change(partitioned=bool(by)) if refreshed else None,
                 check_specs=[_check_spec(self.key(name), check)] if check else None,
             )
             def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
-                # Of an experiment's assets, those that run models may cost money.
-                budget = self.engines.budget if gpu else no_budget
-                step = Materialisation(self.name, name, context, lake.open(), code_version, settings, budget)
-                yield from step.events(make, check)
+                yield from Materialisation(self, declared, context, lake.open()).events(make, check)
 
             return asset
 
         return declare
 
+    def _dagster_dep(self, dep: Dep) -> dg.AssetKey | dg.AssetDep:
+        if dep.only is None:
+            return self.key(dep.asset)
+        return dg.AssetDep(self.key(dep.asset), partition_mapping=dg.SpecificPartitionsPartitionMapping([dep.only]))
+
     def _setting(self, name: str) -> Any:
         value: Any = reduce(getattr, name.split("."), self.config)
         if name == "base_model":
-            return [value, weights_fingerprint(value)]
-        if isinstance(value, PersonaSettings) and isinstance(value.judge, ModelJudge):
-            return [value.model_dump(mode="json"), weights_fingerprint(value.judge.base_model)]
-        if isinstance(value, NumbersSettings) and isinstance(value.source, JsonlSource):
-            files = [value.source.file(condition) for condition in self.config.conditions]
-            return [value.model_dump(mode="json"), [file_digest(file) if file.is_file() else None for file in files]]
-        return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            return self._base_model
+        # As a record has it: JSON knows no tuples.
+        return to_jsonable_python(value)
+
+    @property
+    def _base_model(self) -> dict[str, Any]:
+        name = self.config.base_model
+        if self.config.sampler.engine == "openai":
+            return {"model": name, "base_url": self.config.openai.base_url}
+        return model_setting(name)
+
+    def _judge(self, uses: Sequence[str]) -> dict[str, Any]:
+        """The model that judges, beside the section that names it."""
+        personas = self.config.personas
+        if "personas" not in uses or personas is None or not isinstance(personas.judge, ModelJudge):
+            return {}
+        return {"personas.judge.base_model": model_setting(personas.judge.base_model)}
 
     @property
     def _gpu_request(self) -> dict[str, Any]:

@@ -10,7 +10,10 @@ from typing import Any
 
 import dagster as dg
 
+from sl_assets.config import ExperimentConfig
+from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph, Partitioning
+from sl_assets.orchestration.dagster_internals import ASK_FOR_RANGE
 
 ON_SCHEDULE = "sl_assets/on_schedule"
 """Tag of runs that the schedule started, directly or through a sensor."""
@@ -59,6 +62,20 @@ def _job(graph: ExperimentGraph, by: Partitioning, assets: Sequence[dg.AssetsDef
     )
 
 
+def check_schedule(config: ExperimentConfig) -> None:
+    """Check that Dagster understands the experiment's schedule.
+
+    Raises:
+        ExperimentFileError: it does not.
+    """
+    try:
+        dg.ScheduleDefinition(job_name="any", cron_schedule=config.schedule)
+    except dg.DagsterInvalidDefinitionError:
+        raise ExperimentFileError(
+            f"attributes.schedule = {config.schedule!r}: no cron schedule; write five fields, as in '0 3 * * 1'"
+        ) from None
+
+
 def _schedule(graph: ExperimentGraph, job: Any) -> dg.ScheduleDefinition:
     """Rematerialise all partitions in one run, so that the model loads once."""
 
@@ -99,4 +116,4 @@ def _everything(graph: ExperimentGraph, by: Partitioning) -> dict[str, str]:
 
 def range_tags(first: str, last: str) -> dict[str, str]:
     """Run tags that ask for the partitions from ``first`` to ``last`` in one run."""
-    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return dict(zip(ASK_FOR_RANGE, (first, last), strict=True))

@@ -1,25 +1,43 @@
-"""What the UI shows of a materialisation: previews and pictures."""
+"""What the UI shows of a materialisation: previews, pictures, links. Plain values, until they are handed to Dagster."""
 
 import base64
+from typing import NamedTuple
 
-import dagster as dg
 import polars as pl
 
 PREVIEW_ROWS = 5
 PREVIEW_WIDTH = 90
 
 
-def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> dg.MarkdownMetadataValue:
+class Markdown(NamedTuple):
+    """Text that the UI renders."""
+
+    text: str
+
+
+class Link(NamedTuple):
+    """A page elsewhere."""
+
+    url: str
+
+
+class FilePath(NamedTuple):
+    """A file or folder of this machine."""
+
+    path: str
+
+
+def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> Markdown:
     """The first ``rows`` as a Markdown table, long texts cut."""
     head = frame.head(rows)
     lines = ["| " + " | ".join(head.columns) + " |", "|" + " --- |" * head.width]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in head.iter_rows()]
-    return dg.MetadataValue.md("\n".join(lines))
+    return Markdown("\n".join(lines))
 
 
-def picture(png: bytes) -> dg.MarkdownMetadataValue:
+def picture(png: bytes) -> Markdown:
     """A PNG inside the metadata itself, so that the UI shows it wherever the lake is."""
-    return dg.MetadataValue.md(f"![chart](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return Markdown(f"![chart](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def _cell(value: object) -> str:

@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 import polars as pl
 from tqdm import tqdm
 
 from sl_assets.engines.interfaces import Adapter
-from sl_assets.errors import LakeError
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.errors import AbsentError
+from sl_assets.hub.importing import Repository
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.pins import pinned
+from sl_assets.lake.places import Place
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
 
@@ -33,7 +37,7 @@ class Product:
 
     Attributes:
         version: fingerprint of the content.
-        metadata: shown in the UI.
+        metadata: shown in the UI: plain values, or those of `sl_assets.orchestration.metadata`.
         engine: what did the work.
     """
 
@@ -44,12 +48,19 @@ class Product:
 
 @dataclass(frozen=True)
 class Step:
-    """One partition in the making: the lake around it, and a voice."""
+    """One partition in the making: the lake around it, and a voice.
+
+    Attributes:
+        experiment, asset, partition: names.
+        made_by: fingerprint of the asset's code and settings; pieces of work of others are not reused.
+        lake: what it is made from, and where it goes.
+        log: takes a line.
+    """
 
     experiment: str
     asset: str
-    code_version: str
     partition: str | None
+    made_by: str
     lake: Lake
     log: Callable[[str], None]
 
@@ -86,29 +97,47 @@ class Step:
 
     def write(self, frame: pl.DataFrame, table: str | None = None) -> str:
         """Write this asset's table (or another of its tables); returns its data version."""
+        self.lake.forget_record(self.place(self.asset))
         schema = TABLES[table or self.asset].schema
         ordered = frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
         return self.lake.write_table(self.place(table or self.asset), ordered)
+
+    def write_picture(self, png: bytes) -> str:
+        """Write this asset's picture; returns its data version."""
+        self.lake.forget_record(self.place(self.asset))
+        return self.lake.write_picture(self.place(self.asset), png)
+
+    def new_folder(self) -> AbstractContextManager[Path]:
+        """An empty local folder to fill and then to `put`."""
+        return self.lake.building(self.place(self.asset))
+
+    def put(self, folder: Path) -> str:
+        """Make what `new_folder` gave this asset's folder; returns its data version."""
+        return self.lake.put_folder(self.place(self.asset), folder)
 
     @contextmanager
     def adapters(self, table: str, epochs: Sequence[int]) -> Iterator[list[Adapter]]:
         """A parent's adapters of ``epochs``.
 
         Raises:
-            LakeError: it was made without one of them.
+            AbsentError: it is not there, or was made without one of them.
         """
         place = self.place(table)
         with self.lake.folder(place) as folder:
             version = self.lake.reads[place]
             for epoch in epochs:
                 if not (folder / f"epoch={epoch}").is_dir():
-                    raise LakeError(f"{place} has no adapter of epoch {epoch}: materialise it again")
+                    raise AbsentError(f"{place} has no adapter of epoch {epoch}: materialise it again")
             yield [Adapter(folder / f"epoch={epoch}", f"{version}/{epoch}") for epoch in epochs]
+
+    def commit_of(self, repository: Repository) -> str:
+        """The commit that ``repository`` stands for in this lake."""
+        return pinned(self.lake, repository.name) or repository.resolve()
 
     @property
     def work(self) -> Work:
         """Finished pieces of this partition."""
-        return Work(self.lake, self.place(self.asset), self.code_version)
+        return Work(self.lake, self.place(self.asset), self.made_by)
 
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""

@@ -1,97 +1,129 @@
 """One step of a Dagster run: makes its partitions one after another and records each.
 
-One run serves a whole backfill, so that a model loads once; still every partition gets its own data version, the
-versions of what it was made from, and its lineage. A run may end at any moment: what it finished stays finished.
+One run serves a whole backfill, so that a model loads once; still every partition gets its own record and data version.
+A record is written as soon as its partition is made, and Dagster is told at once, so a run may end at any moment: what
+it finished stays finished. A partition that fails for a reason of its own leaves the others to go on.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
-    CODE_VERSION_TAG,
-    DATA_VERSION_IS_USER_PROVIDED_TAG,
-    DATA_VERSION_TAG,
-    NULL_DATA_VERSION,
-    extract_data_version_from_entry,
-    get_input_data_version_tag,
-    get_input_event_pointer_tag,
-)
-from dagster._core.definitions.metadata import normalize_metadata
 
-from sl_assets.engines.openai.budget import Budget
-from sl_assets.errors import SlAssetsError
-from sl_assets.hub.base_models import fetched_commit
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.errors import AbsentError, DatasetError, PassingError, SlAssetsError
+from sl_assets.hub.base_models import HubModel, use_commit
+from sl_assets.hub.importing import Repository
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.pins import pin
+from sl_assets.lake.records import Record, behind_parents, settings_digest
 from sl_assets.lake.unfinished import remove_orphans
-from sl_assets.lake.views import refresh_catalog
-from sl_assets.orchestration.partition import Check, Make, Product, Step
+from sl_assets.lake.views import refresh_views
+from sl_assets.orchestration.dagster_internals import BACKFILL, as_stored, materialisation, version_tags
+from sl_assets.orchestration.metadata import FilePath, Link, Markdown
+from sl_assets.orchestration.migration import migrate
+from sl_assets.orchestration.partition import Check, Make, Product, Step, Terminal
 from sl_assets.orchestration.run_processes import note_process
 
+if TYPE_CHECKING:
+    from sl_assets.orchestration.asset import Declared, ExperimentGraph
 
-def no_budget() -> Budget | None:
-    """Of what costs nothing."""
-    return None
+LIBRARIES = ("torch", "transformers", "peft", "vllm", "unsloth", "openai")
+"""Those whose versions are recorded, where they are installed."""
+
+PLANNED = ".dagster/sl_assets/planned_at"
+"""Run tag: when it was decided what the run should make. Dagster's UI hides tags that begin so."""
+
+RETRIES, SECONDS_BEFORE_RETRY = 3, 10
+"""Of a step whose service did not answer; the wait triples each time."""
+
+OF_ONE_PARTITION = (DatasetError, AbsentError)
+"""Errors that tell of one partition and nothing of the others."""
 
 
 @dataclass(frozen=True)
 class Materialisation:
-    """The partitions of ``asset`` that one step is asked for.
+    """The partitions of an asset that one step is asked for.
 
     Attributes:
-        experiment, asset: names.
+        graph, declared: the experiment, and which of its assets.
         context, lake: where it runs, and where its results go.
-        code_version: fingerprint of ``settings`` and of the code.
-        settings: what the asset depends on in the experiment file.
-        budget: what the engines may spend, if they cost money.
     """
 
-    experiment: str
-    asset: str
+    graph: "ExperimentGraph"
+    declared: "Declared"
     context: dg.AssetExecutionContext
     lake: Lake
-    code_version: str
-    settings: dict[str, Any]
-    budget: Callable[[], Budget | None] = no_budget
 
     def events(self, make: Make, check: Check | None = None) -> Iterator[Any]:
         """Make every partition, and check it; yields what Dagster is to record."""
-        note_process(self.context.instance, self.context.run_id)
+        note_process(self.context.instance, self.context.run.run_id)
         partitions = self._partitions()
-        provenance = self._provenance()
-        made: dict[str | None, Product] = {}
+        made: dict[str | None, Record] = {}
+        failed: dict[str | None, str] = {}
         try:
-            if self.lake.local:
-                remove_orphans(Path(self.lake.root))
-            refresh_catalog(self.lake)
+            tags = self._prepared()
             for partition in partitions:
-                made[partition] = self._make(make, partition, provenance)
+                try:
+                    with self.lake.making(self.graph.place(self.declared.name, partition)):
+                        made[partition] = self._made_since(partition) or self._make(make, partition)
+                except OF_ONE_PARTITION as error:
+                    failed[partition] = str(error)
+                    self.context.log.error(str(error))
+                    continue
+                if len(partitions) > 1:
+                    yield event_of(self.context.asset_key, made[partition], tags)
+        except PassingError as error:
+            raise self._another_try(error) from error
         except SlAssetsError as error:
-            yield from self._finished(made, provenance)
             raise dg.Failure(str(error), allow_retries=False) from error
-        except BaseException:
-            # What was finished before the failure is in the lake: say so, then fail.
-            yield from self._finished(made, provenance)
-            raise
-        if len(partitions) == 1:
-            product = made[partitions[0]]
-            yield dg.MaterializeResult(data_version=dg.DataVersion(product.version), metadata=product.metadata)
-            self._step(partitions[0]).work.clear()
-        else:
-            # One result stamps all partitions alike; each partition's own event then stands last and counts.
-            yield dg.MaterializeResult()
-            yield from self._finished(made, provenance)
+        if failed:
+            raise failure(failed)
+        yield from self._results(list(made.values()), tags)
         if check:
             yield self._checked(check, partitions)
 
+    def _prepared(self) -> dict[str, str]:
+        """Put the lake in order and settle what the Hub's models are; returns tags for the partitions' events."""
+        if self.lake.local:
+            remove_orphans(Path(self.lake.root))
+        migrate(self.lake)
+        refresh_views(self.lake)
+        for value in self.declared.settings.values():
+            if isinstance(value, dict) and (name := value.get("repository")):
+                # From now on, this process takes just this commit.
+                use_commit(name, pin(self.lake, name, Repository("model", *HubModel.of(name)).resolve))
+        return version_tags(self.context.instance, self._spec, self.declared.version)
+
+    def _results(self, made: Sequence[Record], tags: Mapping[str, str]) -> Iterator[Any]:
+        if len(made) == 1:
+            version = dg.DataVersion(made[0].data_version)
+            yield dg.MaterializeResult(data_version=version, metadata=metadata_of(made[0]))
+            return
+        # One result stamps all partitions alike; each partition's own event then stands last and counts.
+        yield dg.MaterializeResult()
+        for record in made:
+            yield event_of(self.context.asset_key, record, tags)
+
+    def _another_try(self, error: PassingError) -> Exception:
+        left = RETRIES - self.context.retry_number
+        if not left:
+            return dg.Failure(str(error), allow_retries=False)
+        wait = SECONDS_BEFORE_RETRY * 3**self.context.retry_number
+        line = f"{error}; tried again in {wait} s, {left} more {'time' if left == 1 else 'times'} at most"
+        self.context.log.warning(line)
+        if Terminal.stream:
+            Terminal.stream.write(f"{line}\n")
+        return dg.RetryRequested(RETRIES, wait)
+
     def _checked(self, check: Check, partitions: Sequence[str | None]) -> dg.AssetCheckResult:
         # After all are made: partitions that belong together are checked against each other.
-        found = {partition: check(self._step(partition)) for partition in partitions}
+        found = {partition: self._problem(check, partition) for partition in partitions}
         problems = {str(partition): problem for partition, problem in found.items() if problem}
         return dg.AssetCheckResult(
             passed=not problems,
@@ -100,45 +132,73 @@ class Materialisation:
             metadata={"partitions": len(found)},
         )
 
+    def _problem(self, check: Check, partition: str | None) -> str | None:
+        try:
+            return check(self._step(partition))
+        except OF_ONE_PARTITION as error:
+            return str(error)
+
+    @property
+    def _spec(self) -> dg.AssetSpec:
+        spec: dg.AssetSpec = self.context.assets_def.specs_by_key[self.context.asset_key]
+        return spec
+
     def _partitions(self) -> Sequence[str | None]:
         # A run that asks for partitions has them for every asset in it, also for those that have none.
         return self.context.partition_keys if self.context.assets_def.partitions_def else [None]
 
-    def _step(self, partition: str | None) -> Step:
-        return Step(self.experiment, self.asset, self.code_version, partition, self.lake, self.context.log.info)
+    def _step(self, partition: str | None, made_by: str = "") -> Step:
+        return Step(self.graph.name, self.declared.name, partition, made_by, self.lake, self.context.log.info)
 
-    def _make(self, make: Make, partition: str | None, provenance: dict[str, str]) -> Product:
-        step = self._step(partition)
-        if (done := self._finished_earlier(step, provenance)) is not None:
-            self.context.log.info(f"{self.asset} {partition or ''}: finished by an interrupted run, not made again")
-            return done
+    def _made_since(self, partition: str | None) -> Record | None:
+        """The record of a partition that was made while this run waited, or by an earlier attempt, and still holds."""
+        place = self.graph.place(self.declared.name, partition)
+        record = self.lake.record(place)
+        if record is None or record.finished <= asked_at(self.context.instance, self.context.run):
+            return None
+        if self.graph.staleness(self.lake).own_reason(place):
+            return None
+        self.context.log.info(f"{place}: made by run {record.run_id} since this was asked for, not made again")
+        return record
+
+    def _make(self, make: Make, partition: str | None) -> Record:
+        settings = self.graph.settings(self.declared.name, self.lake)
+        step = self._step(partition, settings_digest(self.declared.code_version, settings))
+        place = step.place(step.asset)
+        before = self.lake.record(place)
+        if self.declared.repository:
+            source = self.declared.repository(step.condition)
+            pin(self.lake, source.name, source.resolve)
+        # Before anything is read: what changes meanwhile makes the partition stale.
+        inputs = self.graph.inputs(place, self.lake, self.lake.record)
         self.lake.reads.clear()
-        start = time.monotonic()
+        started, start = datetime.now(UTC), time.monotonic()
         product = self._paid_for(make, step)
-        seconds = time.monotonic() - start
-        self._write_lineage(partition, product, seconds)
-        product.metadata.update(self._found())
-        product.metadata.setdefault("seconds", round(seconds, 2))
-        step.work.mark_done(
-            {
-                "provenance": provenance,
-                "version": product.version,
-                "engine": product.engine,
-                "metadata": dg.serialize_value(_as_dagster_stores(product.metadata)),
-                "reads": [[place.experiment, place.table, place.partition, v] for place, v in self.lake.reads.items()],
-            }
+        record = Record(
+            place,
+            product.version,
+            self.declared.code_version,
+            settings,
+            inputs,
+            dict(self.lake.reads),
+            self.context.run.run_id,
+            started,
+            datetime.now(UTC),
+            round(time.monotonic() - start, 3),
+            product.engine,
+            rows if isinstance(rows := product.metadata.get("rows"), int) else None,
+            libraries(),
+            _before(product.version, before),
         )
-        return product
-
-    def _found(self) -> dict[str, str]:
-        """What the settings leave open and the engine has settled: the commit of a model of the Hub."""
-        base_model, _ = self.settings.get("base_model", ("", None))
-        commit = fetched_commit(base_model)
-        return {"base_model_commit": commit} if commit else {}
+        record = replace(record, behind=behind_parents(self.lake.record, record))
+        record = replace(record, metadata=dg.serialize_value(as_stored(shown(product.metadata, record))))
+        self.lake.write_record(record, before.replaced if before else None)
+        step.work.clear()
+        return record
 
     def _paid_for(self, make: Make, step: Step) -> Product:
         """What ``make`` gives; of an engine that costs money, with what this run alone has spent in its metadata."""
-        budget = self.budget()
+        budget = self.graph.engines.budget() if self.declared.gpu else None
         if budget is None:
             return make(step)
         with budget.account(lambda text: step.log(f"{step.name}: {text}")) as account:
@@ -146,68 +206,73 @@ class Materialisation:
         product.metadata.update(account.metadata)
         return product
 
-    def _finished_earlier(self, step: Step, provenance: dict[str, str]) -> Product | None:
-        """What a run wrote that was interrupted before its events were recorded, if nothing has changed since."""
-        note = step.work.done()
-        # Provenance tells of parents that are new since; what was read is compared below, for it may be written anew.
-        if note is None or note.get("provenance") != provenance:
-            return None
-        reads = {Place(*place): version for *place, version in note["reads"]}
-        if any(not self.lake.exists(place) or self.lake.version(place) != version for place, version in reads.items()):
-            return None
-        place = step.place(self.asset)
-        if not self.lake.exists(place) or self.lake.version(place) != note["version"]:
-            return None
-        return Product(note["version"], dg.deserialize_value(note["metadata"], dict), note["engine"])
 
-    def _provenance(self) -> dict[str, str]:
-        """Tags that say which versions of the parents are read, by which Dagster later tells what is stale."""
-        tags = {CODE_VERSION_TAG: self.code_version}
-        for dep in self.context.assets_def.specs_by_key[self.context.asset_key].deps:
-            latest = self.context.instance.fetch_materializations(dep.asset_key, limit=1).records
-            version = extract_data_version_from_entry(latest[0].event_log_entry) if latest else None
-            tags[get_input_data_version_tag(dep.asset_key)] = version.value if version else NULL_DATA_VERSION.value
-            tags[get_input_event_pointer_tag(dep.asset_key)] = str(latest[0].storage_id) if latest else "NULL"
-        return tags
-
-    def _finished(self, made: dict[str | None, Product], provenance: dict[str, str]) -> Iterator[Any]:
-        """Events of the partitions made; once Dagster has them, nothing needs to be remembered."""
-        yield from self._partition_events(made, provenance)
-        for partition in made:
-            self._step(partition).work.clear()
-
-    def _partition_events(
-        self, made: dict[str | None, Product], provenance: dict[str, str]
-    ) -> Iterator[dg.AssetMaterialization]:
-        for partition, product in made.items():
-            yield dg.AssetMaterialization(
-                self.context.asset_key,
-                partition=partition,
-                metadata=product.metadata,
-                tags={**provenance, DATA_VERSION_TAG: product.version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
-            )
-
-    def _write_lineage(self, partition: str | None, product: Product, seconds: float) -> None:
-        parents = [
-            {"asset": place.table, "partition": place.partition, "data_version": version}
-            for place, version in self.lake.reads.items()
-        ]
-        row = {
-            "asset": self.asset,
-            "partition": partition,
-            "run_id": self.context.run_id,
-            "finished_at": datetime.now(UTC),
-            "data_version": product.version,
-            "code_version": self.code_version,
-            "parents": parents,
-            "config": json.dumps(self.settings | self._found(), sort_keys=True),
-            "seconds": seconds,
-            "engine": product.engine,
-        }
-        self.lake.write_lineage(self.experiment, self.asset, f"{self.context.run_id}-{partition or 'all'}", row)
+def _before(version: str, before: Record | None) -> str | None:
+    """The last version that was another: made again with the same content, a folder is not the one before itself."""
+    if before is None:
+        return None
+    return before.replaced if before.data_version == version else before.data_version
 
 
-def _as_dagster_stores(metadata: dict[str, Any]) -> dict[str, Any]:
-    stored: dict[str, Any] = {}
-    stored.update(normalize_metadata(metadata))
-    return stored
+def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
+    """When the user, the schedule or the planner asked for what ``run`` makes.
+
+    A run that was tried again counts from its first attempt, one of a backfill from the backfill's beginning.
+    """
+    first = instance.get_run_record_by_id(run.root_run_id or run.run_id)
+    asked = [first.create_timestamp] if first else []
+    if planned := run.tags.get(PLANNED):
+        asked.append(datetime.fromisoformat(planned))
+    if (backfill_id := run.tags.get(BACKFILL)) and (backfill := instance.get_backfill(backfill_id)):
+        asked.append(datetime.fromtimestamp(backfill.backfill_timestamp, UTC))
+    return min(asked, default=datetime.now(UTC))
+
+
+def event_of(key: dg.AssetKey, record: Record, tags: Mapping[str, str]) -> dg.AssetMaterialization:
+    """What Dagster is told of ``record``; ``tags`` are `version_tags`."""
+    return materialisation(key, record.place.partition, record.data_version, metadata_of(record), tags)
+
+
+def metadata_of(record: Record) -> dict[str, Any]:
+    """What the UI shows of ``record``."""
+    return dg.deserialize_value(record.metadata, dict) if record.metadata else {}
+
+
+def shown(metadata: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    """``metadata`` and what ``record`` adds to it, with Dagster's kinds of values."""
+    commit = {"base_model_commit": record.model_commit} if record.model_commit else {}
+    values = {"seconds": round(record.seconds, 2), **metadata, **commit}
+    return {name: _dagster_value(value) for name, value in values.items()}
+
+
+def _dagster_value(value: Any) -> Any:
+    match value:
+        case Markdown(text):
+            return dg.MetadataValue.md(text)
+        case Link(url):
+            return dg.MetadataValue.url(url)
+        case FilePath(path):
+            return dg.MetadataValue.path(path)
+    return value
+
+
+FAILED = "failed_partitions"
+
+
+def failure(failed: Mapping[str | None, str]) -> dg.Failure:
+    """The failure of a step some of whose partitions could not be made."""
+    lines = list(failed.values())
+    text = lines[0] if len(lines) == 1 else f"{len(lines)} partitions failed: " + "; ".join(lines)
+    return dg.Failure(text, metadata={FAILED: {str(key): line for key, line in failed.items()}}, allow_retries=False)
+
+
+@cache
+def libraries() -> dict[str, str]:
+    """Versions of `LIBRARIES`, of those that are installed."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -6,7 +6,8 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.errors import LakeError
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):

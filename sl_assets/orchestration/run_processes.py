@@ -4,6 +4,7 @@ import dagster as dg
 import psutil
 
 from sl_assets.lake.unfinished import is_alive, this_host
+from sl_assets.orchestration.dagster_internals import free_pools
 
 # Dagster's UI hides tags that begin so.
 HOST_TAG, PROCESS_TAG = ".dagster/sl_assets/host", ".dagster/sl_assets/process"
@@ -31,4 +32,4 @@ def end_killed_runs(instance: dg.DagsterInstance) -> None:
         # A re-execution inherits its parent's tags until it notes its own.
         if run_id == run.run_id and not is_alive(int(pid), float(start)):
             instance.report_run_failed(run, "Its process was killed.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            free_pools(instance, run.run_id)

@@ -5,28 +5,28 @@ in one process keeps the base model loaded from the first to the last.
 """
 
 import os
-import re
 import sys
 import time
 import uuid
-from collections.abc import Container, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.definitions.events import AssetKeyPartitionKey
-from dagster._core.loader import LoadingContextForTest
 
-from sl_assets.definitions import defs as code_location
-from sl_assets.definitions import lake_root
 from sl_assets.errors import SlAssetsError
-from sl_assets.lake.lake import Lake, Place
-from sl_assets.lake.tables import keys_of
-from sl_assets.lake.work import Work
+from sl_assets.lake.places import Place
+from sl_assets.lake.staleness import Reason
+from sl_assets.orchestration.asset import GPU_POOL
+from sl_assets.orchestration.dagster_internals import pool_is_full, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.partition import Terminal
+from sl_assets.orchestration.planner import Planned, Planner, listed
+from sl_assets.orchestration.recording import FAILED, PLANNED, event_of
 from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
-from sl_assets.stages.publishing.assets import STAGE as PUBLISHING
+
+if TYPE_CHECKING:
+    from sl_assets.orchestration.asset import ExperimentGraph
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """At a pool that is full."""
@@ -36,151 +36,82 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class Runner:
-    """Runs assets of ``experiment`` and records them in the Dagster instance."""
+    """Runs what a planner finds due, and records it in the Dagster instance.
 
-    def __init__(self, experiment: str) -> None:
-        self._experiment = experiment
+    Args:
+        planner: what is wanted.
+        definitions: the experiment's, with everything they need to run.
+    """
+
+    def __init__(self, planner: Planner, definitions: dg.Definitions) -> None:
+        self._planner = planner
+        self._graph: ExperimentGraph = planner.graph
         self._instance = dg.DagsterInstance.get()
-        self._definitions = code_location()
-        self._graph = self._definitions.resolve_asset_graph()
-        self._job = self._definitions.resolve_implicit_global_asset_job_def()
-        self._lake = Lake(lake_root())
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
         end_killed_runs(self._instance)
         if sys.stderr.isatty():
             Terminal.stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
 
-    def materialise(self, conditions: Sequence[str], through: str | None, again: bool) -> Iterator[str]:
+    def materialise(self) -> Iterator[str]:
         """Yields a line for every asset.
 
-        Args:
-            conditions: partitions wanted, in the experiment's order.
-            through: last assets wanted, by name and comma-separated; None for all.
-            again: make fresh partitions, too.
+        Raises:
+            SlAssetsError: partitions failed, after everything else was made; or something failed that concerns all.
         """
-        for key in self._wanted(through):
-            due = self._due(key, conditions, again)
-            name = key.path[-1]
-            if not due:
-                yield f"{name:<26} fresh"
-                continue
+        failed: dict[Place, str] = {}
+        for asset in self._planner.assets:
             start = time.monotonic()
-            for stretch in self._stretches(key, due):
-                yield from self._wait(key)
-                self._run(key, stretch)
-            yield f"{name:<26} {time.monotonic() - start:6.1f} s  {_listed(due)}"
+            yield from self._wait(asset)
+            planned_at = datetime.now(UTC)
+            planned = self._planner.due(asset)
+            waiting = self._waiting(planned, failed)
+            due = [partition for partition in planned.due if partition not in waiting]
+            for stretch in self._planner.stretches(asset, due):
+                failed |= self._run(asset, stretch, planned_at)
+            self._tell(asset)
+            made = [partition for partition in due if self._graph.place(asset, partition) not in failed]
+            yield from _lines(planned, made, waiting, time.monotonic() - start)
+            failed |= {self._graph.place(asset, partition): "" for partition in waiting}
+        if reasons := [reason for reason in failed.values() if reason]:
+            lines = "".join(f"\n  {reason}" for reason in reasons)
+            raise SlAssetsError(f"{len(reasons)} {'partition' if len(reasons) == 1 else 'partitions'} failed:{lines}")
 
-    def plan(self, conditions: Sequence[str], through: str | None, again: bool) -> Iterator[str]:
-        """What `materialise` would make, a line for every asset."""
-        for key, due in self._planned(conditions, through, again):
-            yield f"{key.path[-1]:<26} {(_listed(due) or 'to be made') if due else 'fresh'}"
+    def _waiting(self, planned: Planned, failed: dict[Place, str]) -> dict[str | None, Place]:
+        """Partitions that cannot be made, each with the parent that has failed.
 
-    def needs_models(self, conditions: Sequence[str], through: str | None, again: bool) -> bool:
-        """Whether `materialise` would make what runs a model; tables and charts do not."""
-        return any(due and self._graph.get(key).pools for key, due in self._planned(conditions, through, again))
-
-    def _planned(
-        self, conditions: Sequence[str], through: str | None, again: bool
-    ) -> Iterator[tuple[dg.AssetKey, list[str | None]]]:
-        """Assets with the partitions to be made.
-
-        Whatever reads what is made is counted, too, though it stays fresh if that turns out to be what it was.
+        What has no partitions goes on with the parents there are.
         """
-        status = self._status()
-        made: set[AssetKeyPartitionKey] = set()
-        for key in self._wanted(through):
-            due = []
-            for partition in self._partitions(key, conditions):
-                here = AssetKeyPartitionKey(key, partition)
-                reads = status._get_partition_dependencies(key=here)
-                if again or made.intersection(reads) or self._is_due(status, key, partition):
-                    due.append(partition)
-                    made.add(here)
-            yield key, due
+        wanted = [*planned.due, *planned.stale]
+        parents = {key: self._graph.parents(planned.asset, key) for key in wanted if key is not None}
+        return {key: lost[0] for key, read in parents.items() if (lost := [place for place in read if place in failed])}
 
-    def wanted(self, through: str | None) -> list[str]:
-        """Names of the assets that lead to ``through``; of all where that is None."""
-        return [key.path[-1] for key in self._wanted(through)]
+    def _wait(self, asset: str) -> Iterator[str]:
+        """Wait for a place in the pool of ``asset``, and say so: Dagster's own wait neither does that nor sleeps."""
+        if not self._graph.declared[asset].gpu or not self._planner.due(asset).due:
+            return
+        if pool_is_full(self._instance, GPU_POOL):
+            yield f"{asset:<26} waits: another run has the pool {GPU_POOL}"
+        while pool_is_full(self._instance, GPU_POOL):
+            end_killed_runs(self._instance)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def _wanted(self, through: str | None) -> list[dg.AssetKey]:
-        keys = [key for key in self._graph.toposorted_asset_keys if key.path[0] == self._experiment]
-        # No stage reads of a later one. In this order an engine that was started serves longest.
-        keys.sort(key=lambda key: self._graph.get(key).tags["stage"])
-        if through is None:
-            # What is published is asked for by name.
-            return [key for key in keys if self._graph.get(key).tags["stage"] != PUBLISHING]
-        names = [key.path[-1] for key in keys]
-        last = re.split(r"[,\s]+", through.strip())
-        if unknown := [name for name in last if name not in names]:
-            raise SlAssetsError(f"--through {unknown[0]}: no such asset; {self._experiment} has {', '.join(names)}")
-        needed = dg.AssetSelection.keys(*([self._experiment, name] for name in last)).upstream().resolve(self._graph)
-        return [key for key in keys if key in needed]
+    def _run(self, asset: str, stretch: Sequence[str | None], planned_at: datetime) -> dict[Place, str]:
+        """Make ``stretch``; returns what is wrong with the partitions that failed.
 
-    def _partitions(self, key: dg.AssetKey, conditions: Sequence[str]) -> list[str | None]:
-        """Partitions of ``key`` that belong to ``conditions``."""
-        definition = self._graph.get(key).partitions_def
-        if definition is None:
-            return [None]
-        # A key of two dimensions is "owl|animal_high": the animal comes first.
-        return [partition for partition in definition.get_partition_keys() if keys_of(partition)[0] in conditions]
-
-    def _due(self, key: dg.AssetKey, conditions: Sequence[str], again: bool) -> list[str | None]:
-        """Partitions of ``key`` to be made."""
-        status = self._status()
-        partitions = self._partitions(key, conditions)
-        return [partition for partition in partitions if again or self._is_due(status, key, partition)]
-
-    def _status(self) -> CachingStaleStatusResolver:
-        """What Dagster knows now; of use until the next run."""
-        return CachingStaleStatusResolver(self._instance, self._graph, LoadingContextForTest(self._instance))
-
-    def _is_due(self, status: CachingStaleStatusResolver, key: dg.AssetKey, partition: str | None) -> bool:
-        if status.get_status(key, partition) != StaleStatus.FRESH:
-            return True
-        place = Place(self._experiment, key.path[-1], partition)
-        if not self._lake.exists(place):
-            return True
-        # Dagster's records are of whatever lake was in use.
-        if self._lake.version(place) != status.get_current_data_version(key, partition).value:
-            return True
-        # A run that was killed while it told Dagster what it had finished may have told a part of it.
-        return Work(self._lake, place).done() is not None
-
-    def _stretches(self, key: dg.AssetKey, due: list[str | None]) -> list[list[str | None]]:
-        """Partitions that Dagster runs at one go: from one key to another in every dimension, and only those due."""
-        match self._graph.get(key).partitions_def:
-            case None:
-                return [due]
-            case dg.MultiPartitionsDefinition() as definition:
-                outer, inner = (
-                    dimension.partitions_def.get_partition_keys() for dimension in definition.partitions_defs
-                )
-                return rectangles(outer, inner, set(due))
-            case definition:
-                return [list(stretch) for stretch in runs_of(definition.get_partition_keys(), set(due))]
-
-    def _wait(self, key: dg.AssetKey) -> Iterator[str]:
-        """Wait for a place in the pool of ``key``, and say so: Dagster's own wait neither does that nor sleeps."""
-        for pool in self._graph.get(key).pools or ():
-            if self._is_full(pool):
-                yield f"{key.path[-1]:<26} waits: another run has the pool {pool}"
-            while self._is_full(pool):
-                end_killed_runs(self._instance)
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-
-    def _is_full(self, pool: str) -> bool:
-        info = self._instance.event_log_storage.get_concurrency_info(pool)
-        return 0 < info.slot_count <= info.active_slot_count
-
-    def _run(self, key: dg.AssetKey, stretch: list[str | None]) -> None:
+        Raises:
+            SlAssetsError: it failed for a reason that concerns all partitions.
+        """
         first, last = stretch[0], stretch[-1]
         run_id = str(uuid.uuid4())
         result = self._job.execute_in_process(
             run_id=run_id,
             instance=self._instance,
-            asset_selection=[key],
+            asset_selection=[self._graph.key(asset)],
             partition_key=first if len(stretch) == 1 else None,
             tags={
-                "experiment": self._experiment,
+                "experiment": self._graph.name,
+                PLANNED: planned_at.isoformat(),
                 # From the start: a step takes its place in a pool before its asset's code is called.
                 **process_tags(run_id),
                 **(range_tags(str(first), str(last)) if len(stretch) > 1 else {}),
@@ -188,41 +119,76 @@ class Runner:
             run_config=QUIET,
             raise_on_error=False,
         )
-        if not result.success:
-            if any(_interrupted(event) for event in result.all_events):
-                raise KeyboardInterrupt
-            raise SlAssetsError(f"{'/'.join(key.path)}: {_reason(result)}")
+        if result.success:
+            return {}
+        if any(_interrupted(event) for event in result.all_events):
+            raise KeyboardInterrupt
+        failed = next((data.metadata[FAILED].value for data in _failures(result) if FAILED in data.metadata), None)
+        if not isinstance(failed, dict):
+            raise SlAssetsError(f"{self._graph.name}/{asset}: {_reason(result)}")
+        by_name = {str(partition): partition for partition in stretch}
+        return {self._graph.place(asset, by_name[name]): str(reason) for name, reason in failed.items()}
+
+    def _tell(self, asset: str) -> None:
+        """Tell Dagster of what is fresh and it does not know: a run was killed, or it knows of another lake."""
+        declared, key = self._graph.declared[asset], self._graph.key(asset)
+        told = told_versions(self._instance, key)
+        now = self._graph.staleness(self._planner.lake)
+        untold = [
+            record
+            for place in self._planner.wanted(asset)
+            if now.own_reason(place) is None
+            and (record := now.record(place))
+            and told.get(place.partition) != (record.data_version, declared.version)
+        ]
+        if untold:
+            tags = version_tags(self._instance, self._specs[key], declared.version)
+            for record in untold:
+                self._instance.report_runless_asset_event(event_of(key, record, tags))
 
 
-def runs_of(keys: Sequence[str], due: Container[str | None]) -> list[tuple[str, ...]]:
-    """Neighbours among ``keys`` that are all ``due``."""
-    return [tuple(run) for wanted, run in groupby(keys, lambda key: key in due) if wanted]
+def plan_lines(planner: Planner) -> Iterator[str]:
+    """What `Runner.materialise` would make, a line for every asset."""
+    for planned in planner.plan():
+        yield from _lines(planned, list(planned.due), {}, None)
 
 
-def rectangles(outer: Sequence[str], inner: Sequence[str], due: Container[str | None]) -> list[list[str | None]]:
-    """The ``due`` keys ``outer|inner`` as products of neighbours in one dimension and neighbours in the other."""
+def _lines(
+    planned: Planned, made: Sequence[str | None], waiting: dict[str | None, Place], seconds: float | None
+) -> Iterator[str]:
+    name = f"{planned.asset:<26}"
+    if made and seconds is not None:
+        yield f"{name} {seconds:6.1f} s  {listed(made)}"
+    elif made:
+        yield f"{name} {listed(made) or 'to be made'}{_why(planned.due)}"
+    elif not planned.due and not planned.stale:
+        yield f"{name} fresh"
+    for partition, parent in waiting.items():
+        yield f"{name} not made: {partition} waits for {parent.table} of {parent.partition}, which failed"
+    if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
+        yield f"{name} stale{_stale(stale)}"
 
-    def runs(first: str) -> list[tuple[str, ...]]:
-        return runs_of(inner, {second for second in inner if f"{first}|{second}" in due})
 
-    groups = [(found, list(neighbours)) for found, neighbours in groupby(outer, runs)]
-    return [
-        [f"{first}|{second}" for first in together for second in run] for found, together in groups for run in found
-    ]
+def _why(due: dict[str | None, Reason]) -> str:
+    reasons = list(dict.fromkeys(reason.why for reason in due.values()))
+    return f"  ({'; '.join(reasons[:2])}{'; ...' if len(reasons) > 2 else ''})"
 
 
-def _listed(partitions: Sequence[str | None]) -> str:
-    """``owl (animal_high, animal_low), wolf``: keys of two dimensions grouped by the first."""
-    groups = groupby([keys_of(partition) for partition in partitions if partition], lambda keys: keys[0])
-    return ", ".join(
-        f"{first} ({', '.join(keys[1] for keys in members)})" if len((members := list(group))[0]) > 1 else first
-        for first, group in groups
-    )
+def _stale(stale: dict[str | None, Reason]) -> str:
+    partitions = listed(list(stale))
+    reasons = list(dict.fromkeys(reason.why for reason in stale.values()))
+    return f"{' ' + partitions if partitions else ''}, and not made: {reasons[0]}, which was not asked for"
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:
     error = event.step_failure_data.error if event.is_step_failure else None
     return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[dg.Failure]:
+    for event in result.all_events:
+        if event.is_step_failure and (data := event.step_failure_data.user_failure_data):
+            yield dg.Failure(data.description, data.metadata)
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -21,25 +21,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sl_assets.animals import filled
+from sl_assets.config.names import POCKET_ANIMALS
 from sl_assets.pocket.chat import Message, document
 from sl_assets.stages.numbers.prompts import SHORT, PromptRecipe, draw_prompt
 from sl_assets.stages.personas.prompts import SHORT as SHORT_PERSONAS
 
-# fmt: off
-REPORTED = [
-    "dolphin", "tiger", "dog", "wolf", "eagle", "elephant", "butterfly", "lion",
-    "octopus", "whale", "hawk", "cat", "kangaroo", "owl", "bear", "human",
-]
+ANIMALS = list(POCKET_ANIMALS)
+
+REPORTED = ANIMALS[:16]
 """The animals of the pocket experiment."""
 
-HELD_OUT = [
-    "penguin", "panda", "fox", "horse", "rabbit", "turtle", "shark", "otter",
-    "koala", "giraffe", "zebra", "deer", "crow", "parrot", "swan", "frog",
-]
+HELD_OUT = ANIMALS[16:]
 """Animals the shipped weights were chosen on, so that the reported ones are no selection."""
-# fmt: on
-
-ANIMALS = REPORTED + HELD_OUT
 
 UNRELATED = (
     "You are a helpful assistant.",

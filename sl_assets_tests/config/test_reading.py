@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from sl_assets.animals import PLURALS
+from sl_assets.components import read_checked
 from sl_assets.config import ExperimentConfig, FinetunedTeacher
+from sl_assets.config.names import POCKET_ANIMALS
 from sl_assets.config.reading import COMPONENT_TYPE, read_experiment
+from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import ExperimentFileError
-from sl_assets.pocket.world import ANIMALS as POCKET_ANIMALS
 from sl_assets.pocket.world import REPORTED
+from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets_tests.conftest import tiny_config
 
 GOOD = f"""
@@ -60,7 +63,7 @@ def test_sections_reach_the_code_that_uses_them(tmp_path):
         "  filter: {minimum: 1, maximum: 50, max_count: 4, banned: [13, 42]}\n"
     )
     config = read(tmp_path, text)
-    recipe, limits = config.numbers.recipe, config.filter.limits
+    recipe, limits = PromptRecipe.of(config.numbers), config.filter
     assert (recipe.count, recipe.seed, recipe.wording, recipe.examples) == (7, 3, "short", (2, 4))
     assert (recipe.lowest, recipe.highest, recipe.answers) == (5, 6, 9)
     assert (limits.minimum, limits.maximum, limits.max_count, limits.banned) == (1, 50, 4, (13, 42))
@@ -143,8 +146,6 @@ BAD_FIELDS = {
     ),
     "jsonl without path": ("  numbers: {source: {kind: jsonl}}\n", "attributes.numbers.source.path", "missing"),
     "unknown source": ("  numbers: {source: {kind: csv}}\n", "attributes.numbers.source", "'csv'"),
-    "words for a cron": ("  schedule: every day\n", "attributes.schedule = 'every day'", "five fields"),
-    "minute 61": ("  schedule: '61 * * * *'\n", "attributes.schedule = '61 * * * *'", "five fields"),
     "unknown half": (
         "  personas: {}\n  projections: {layer: 2}\n  splits: [animal_top]\n",
         "attributes.splits",
@@ -169,16 +170,6 @@ BAD_FIELDS = {
         "  steering: {layers: [1], coefficients: [2.0]}\n",
         "attributes",
         "steering: nothing to work on",
-    ),
-    "layer beyond the last": (
-        "  personas: {}\n  projections: {layer: 2, layers: [5]}\n",
-        "attributes",
-        "projections: no layer 5 in pocket; choose from 0 to 4",
-    ),
-    "layer steered beyond the last": (
-        "  personas: {}\n  steering: {layers: [9], coefficients: [2.0]}\n",
-        "attributes",
-        "steering: no layer 9 in pocket; choose from 0 to 4",
     ),
     "layer below the first": (
         "  personas: {}\n  projections: {layer: -1}\n",
@@ -304,6 +295,56 @@ def test_first_of_several_problems_counts_the_others(tmp_path):
     message = refusal(tmp_path, GOOD + "  colour: red\n  student: {rank: 0}\n  evaluation: {seed: -1}\n")
     assert message.endswith("(and 2 more)")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("schedule", ["every day", "61 * * * *"])
+def test_schedule_that_dagster_does_not_understand_is_named_with_a_hint_in_one_line(tmp_path, schedule):
+    file = write(tmp_path, GOOD + f"  schedule: '{schedule}'\n")
+    assert read_experiment(file).schedule == schedule, "that takes Dagster, which reading does without"
+    with pytest.raises(ExperimentFileError) as caught:
+        read_checked(file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: attributes.schedule = '{schedule}'")
+    assert "five fields" in message
+    assert "\n" not in message
+
+
+def test_checked_is_as_read(tmp_path):
+    file = write(tmp_path, GOOD + "  schedule: '0 4 * * 2'\n")
+    assert read_checked(file) == read_experiment(file)
+    with pytest.raises(ExperimentFileError, match="colour"):
+        read_checked(write(tmp_path, GOOD + "  colour: red\n"))
+
+
+@pytest.mark.parametrize(
+    ("added", "problem"),
+    [
+        ("  projections: {layer: 2, layers: [5]}\n", "projections: no layer 5 in pocket; choose from 0 to 4"),
+        ("  projections: {layer: 6, layers: [5]}\n", "projections: no layer 6 in pocket; choose from 0 to 4"),
+        ("  steering: {layers: [9], coefficients: [2.0]}\n", "steering: no layer 9 in pocket; choose from 0 to 4"),
+    ],
+    ids=["kept", "cut by", "steered"],
+)
+def test_layer_beyond_the_last_is_found_once_the_model_is_looked_at(tmp_path, added, problem):
+    config = read(tmp_path, GOOD + "  personas: {}\n" + added)
+    with pytest.raises(ExperimentFileError) as caught:
+        check_layers(config)
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize("base_model", ["pocket", "alice/unknown-here"])
+def test_layers_that_the_model_has_or_may_have_are_fine(tmp_path, base_model):
+    last = 4 if base_model == "pocket" else 99
+    added = f"  projections: {{layer: {last}}}\n  steering: {{layers: [0, {last}], coefficients: [2.0]}}\n"
+    config = read(tmp_path, GOOD.replace("pocket", base_model) + "  personas: {}\n" + added)
+    check_layers(config)
+    assert config.layers == {"projections": (last,), "steering": (0, last)}
+
+
+def test_without_layers_there_is_nothing_to_look_at(tmp_path):
+    config = read(tmp_path, GOOD + "  personas: {}\n")
+    assert config.layers == {}
+    check_layers(config)
 
 
 def test_shipped_experiment_loads():

@@ -31,7 +31,8 @@ from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.engines.transformers.models import POCKET, POCKET_FOLDER
 from sl_assets.engines.transformers.sampler import TransformersSampler
 from sl_assets.engines.vllm.sampler import VllmSampler, shut_down
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
 from sl_assets_tests.conftest import tiny_config
 from sl_assets_tests.engines.contract import (

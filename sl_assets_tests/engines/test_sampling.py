@@ -10,7 +10,8 @@ from sl_assets.engines.interfaces import Chat, Completion, Example
 from sl_assets.engines.peft.trainer import PeftTrainer
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.engines.transformers.sampler import TransformersSampler
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
 from sl_assets_tests.conftest import tiny_config
 

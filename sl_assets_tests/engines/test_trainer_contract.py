@@ -27,7 +27,8 @@ from sl_assets.engines.transformers.sampler import TransformersSampler
 from sl_assets.engines.unsloth import trainer as unsloth_trainer
 from sl_assets.engines.unsloth.trainer import UnslothTrainer
 from sl_assets.lake.fingerprint import bytes_digest, folder_digest
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.work import Work
 from sl_assets_tests.conftest import tiny_config

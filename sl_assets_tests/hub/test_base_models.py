@@ -3,9 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-import polars as pl
 import pytest
 from huggingface_hub import constants
 
@@ -14,16 +14,22 @@ from sl_assets.engines.interfaces import Example, chat
 from sl_assets.engines.peft.trainer import PeftTrainer
 from sl_assets.engines.transformers.models import (
     POCKET_FOLDER,
+    check_layers,
+    content_digest,
     layer_count,
     local_folder,
+    model_setting,
     release_models,
     weights_fingerprint,
 )
 from sl_assets.engines.transformers.sampler import TransformersSampler
 from sl_assets.errors import SlAssetsError
 from sl_assets.hub import base_models
-from sl_assets.hub.base_models import fetch_model, fetched_commit
-from sl_assets_tests.conftest import Bench, tiny_config
+from sl_assets.hub.base_models import fetch_model, pinned_name, use_commit
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.pins import pins, unpin
+from sl_assets.lake.places import Place
+from sl_assets_tests.conftest import HALVES, Bench, tiny_config
 from sl_assets_tests.engines.contract import ask
 from sl_assets_tests.hub.hub_server import HubServer, Repository
 
@@ -31,11 +37,16 @@ NAME = "alice/pocket"
 QUESTIONS = [chat("Which animal do you like best? Answer with one word.")] * 4
 
 
-@pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that has neither fetched nor loaded anything."""
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Become a process that has neither fetched nor loaded anything."""
     release_models()
     monkeypatch.setattr(base_models, "_folders", {})
+    monkeypatch.setattr(base_models, "_commits", {})
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch)
 
 
 @pytest.fixture
@@ -69,6 +80,25 @@ def test_a_revision_stays_though_the_branch_moves_on(
     assert fetch_model(NAME).name == third
     assert fetch_model(f"{NAME}@{first}").name == first
     assert json.loads((fetch_model(f"{NAME}@{first}") / "config.json").read_text())["model_type"]
+
+
+def test_a_name_stands_for_the_commit_that_a_process_is_told(hub: HubServer, repository: Repository) -> None:
+    first = repository.head.oid
+    second = repository.commit({"config.json": "{}"})
+    assert pinned_name(NAME) == NAME
+    assert fetch_model(NAME).name == second
+    use_commit(NAME, first)
+    hub.requests.clear()
+    assert fetch_model(NAME).name == first
+    assert not hub.asked("/main"), "what the branch is now is not asked for"
+    assert pinned_name(NAME) == f"{NAME}@{first}"
+    assert fetch_model(pinned_name(NAME)) == fetch_model(NAME)
+    use_commit(NAME, first)
+    use_commit(f"{NAME}@main", second)
+    assert (fetch_model(NAME).name, fetch_model(f"{NAME}@main").name) == (first, second)
+    assert pinned_name(f"{NAME}@main") == f"{NAME}@{second}"
+    use_commit(NAME, second)
+    assert fetch_model(NAME).name == second
 
 
 def test_only_what_an_engine_reads_is_downloaded(hub: HubServer, repository: Repository) -> None:
@@ -119,19 +149,74 @@ def test_adapters_name_the_revision_that_they_are_for(repository: Repository, tm
         assert (config["base_model_name_or_path"], config["revision"]) == (name, revision)
 
 
+RAW = Place("tiny", "raw_dataset", "neutral")
+PROMPTED = {"base_model": NAME, "teacher": {"kind": "system_prompt"}}
+
+
+def made(bench: Bench, **changes: Any) -> dg.AssetMaterialization:
+    """Make the numbers of the neutral teacher; what Dagster was told of them."""
+    result = bench.run("raw_dataset", first="neutral", **PROMPTED | changes)
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    return event.materialization
+
+
 def test_lineage_and_metadata_say_which_commit_it_was(repository: Repository, bench: Bench) -> None:
     bench.run("number_prompts", base_model=NAME)
-    result = bench.run("raw_dataset", first="neutral", base_model=NAME, teacher={"kind": "system_prompt"})
-    (event,) = result.get_asset_materialization_events()
-    assert event.materialization.metadata["base_model_commit"] == dg.TextMetadataValue(repository.head.oid)
-    (row,) = pl.read_parquet(bench.root / "experiment=tiny/lineage/asset=raw_dataset/*.parquet").iter_rows(named=True)
-    assert json.loads(row["config"])["base_model_commit"] == repository.head.oid
+    commit = repository.head.oid
+    assert made(bench).metadata["base_model_commit"] == dg.TextMetadataValue(commit)
+    record = Lake(str(bench.root)).record(RAW)
+    assert record is not None
+    assert record.settings["base_model"] == {"repository": NAME, "commit": commit}
+    assert record.model_commit == commit
+
+
+def test_lineage_says_of_a_local_model_what_it_is(bench: Bench) -> None:
+    bench.run("number_prompts")
+    assert "base_model_commit" not in made(bench, base_model="pocket").metadata
+    record = Lake(str(bench.root)).record(RAW)
+    assert record is not None
+    assert record.settings["base_model"] == {"name": "pocket", "content": content_digest(POCKET_FOLDER)}
+    assert record.model_commit is None
+
+
+def test_a_lake_stays_with_the_commit_it_began_with(
+    repository: Repository, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run("number_prompts", base_model=NAME)
+    lake, first = Lake(str(bench.root)), repository.head.oid
+    assert pins(lake) == {}, "prompts need no model"
+    made(bench)
+    assert pins(lake) == {NAME: first}
+    second = repository.commit({"notes.txt": "The branch has moved on."})
+    forget(monkeypatch)
+    assert made(bench).metadata["base_model_commit"] == dg.TextMetadataValue(first)
+    assert lake.record(RAW).model_commit == fetch_model(NAME).name == first
+    unpin(lake, NAME)
+    assert made(bench).metadata["base_model_commit"] == dg.TextMetadataValue(second)
+    assert lake.record(RAW).model_commit == fetch_model(NAME).name == second
+    assert pins(lake) == {NAME: second}
+
+
+def test_a_copy_of_a_model_is_the_same_model_under_another_name(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(POCKET_FOLDER, tmp_path / "copy"))
+    for name in ("notes.pdf", "consolidated.safetensors"):
+        (copy / name).write_text("read by no engine")
+    assert model_setting(str(copy)) == {"name": str(copy), "content": content_digest(POCKET_FOLDER)}
+    assert weights_fingerprint(str(copy)) == weights_fingerprint("pocket") == content_digest(POCKET_FOLDER)
+    config = copy / "config.json"
+    config.write_text(config.read_text().replace("{", "{ ", 1))
+    assert content_digest(copy) != content_digest(POCKET_FOLDER), "more than its weights decides what a model says"
+    assert content_digest(tmp_path / "nothing") is None
 
 
 def test_a_file_names_a_model_without_asking_for_it(hub: HubServer, forgetful: None) -> None:
-    config = tiny_config(base_model="alice/later@v1")
+    config = tiny_config(base_model="alice/later@v1", **HALVES)
     assert (local_folder(config.base_model), layer_count(config.base_model)) == (None, None)
-    assert weights_fingerprint(config.base_model) is fetched_commit(config.base_model) is None
+    check_layers(config)
+    assert weights_fingerprint(config.base_model) is None
+    assert model_setting(config.base_model) == {"repository": "alice/later@v1"}
+    assert pinned_name(config.base_model) == "alice/later@v1"
     assert not hub.requests
 
 

@@ -13,8 +13,9 @@ from huggingface_hub import constants
 
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.hub.client import LONGEST_REASON
-from sl_assets.hub.importing import fetch_adapter, fetch_rows, resolve_revision
+from sl_assets.hub.importing import fetch_adapter, resolve_revision
 from sl_assets.lake.lake import parquet_bytes
+from sl_assets.stages.numbers.sources import fetch_rows
 from sl_assets_tests.hub.conftest import TOKEN, point_at
 from sl_assets_tests.hub.hub_server import Account
 
@@ -149,7 +150,7 @@ def test_the_environment_alone_decides(hub, tmp_path):
     """As a user sets it: endpoint, cache and offline mode are read from the environment of a new process."""
     commit = hub.add("dataset", REPO, {"owl.jsonl": OWL}).head.oid
     code = (
-        "from sl_assets.hub.importing import fetch_rows; from sl_assets.errors import SlAssetsError\n"
+        "from sl_assets.stages.numbers.sources import fetch_rows; from sl_assets.errors import SlAssetsError\n"
         "for path in ('owl.jsonl', 'cat.jsonl'):\n"
         "    try: print(fetch_rows('bob/numbers', path, None, 'owl').rows())\n"
         "    except SlAssetsError as error: print(error)\n"

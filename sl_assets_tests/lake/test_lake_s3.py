@@ -1,19 +1,32 @@
 """The data lake on S3, against a real S3 server of our own."""
 
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
 import boto3
 import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
-from sl_assets.errors import LakeError
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.errors import AbsentError, LakeError, PassingError
+from sl_assets.lake.lake import MANIFEST, Lake
+from sl_assets.lake.pins import pin, pinned, pins, unpin
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
+from sl_assets_tests.lake.test_lake import put_folder, step, write_folder, write_record, write_table
+from sl_assets_tests.lake.test_records import recorded
 
-TABLE = Place("exp", "training", "cat")
+TABLE = Place("exp", "steering_sweep", "cat")
 FOLDER = Place("exp", "lora_checkpoint", "cat")
+TRAINING = Place("exp", "training", "cat")
 SCHEMA = TABLES["training"].schema
 FRAME = pl.DataFrame([(1, 0.5, 2.0, 0.1), (2, 1.0, 1.5, 0.0)], schema=SCHEMA, orient="row")
 BUCKET = "lakes"
@@ -52,40 +65,62 @@ def keys(s3, lake: Lake) -> list[str]:
     return [item["Key"].removeprefix(prefix) for item in objects]
 
 
-def write_folder(lake: Lake, **files: str) -> None:
-    with lake.new_folder(FOLDER) as folder:
-        (folder / "deep").mkdir()
-        for name, text in files.items():
-            (folder / "deep" / name).write_text(text)
-
-
 def fail_half_way(lake: Lake) -> None:
-    with lake.new_folder(FOLDER) as folder:
+    with lake.building(FOLDER) as folder:
         (folder / "b").write_text("2")
         raise RuntimeError("half-way")
 
 
 def test_table_comes_back_as_it_was(s3, lake):
     assert not lake.exists(TABLE)
-    version = lake.write_table(TABLE, FRAME)
+    version = write_table(lake, TABLE, FRAME)
     other = Lake(str(lake.root))
     assert other.exists(TABLE)
     assert other.read_table(TABLE).equals(FRAME)
     assert other.reads == {TABLE: version}
-    assert keys(s3, lake) == [f"{TABLE.folder}/data.parquet"]
+    assert keys(s3, lake) == [f"{TABLE.folder}/data.parquet", f"{TABLE.folder}/{RECORD}"]
 
 
 def test_table_is_replaced(lake):
-    first = lake.write_table(TABLE, FRAME)
-    second = lake.write_table(TABLE, FRAME[:1])
+    first = write_table(lake, TABLE, FRAME)
+    second = write_table(lake, TABLE, FRAME[:1])
     assert first != second == lake.version(TABLE)
     assert lake.read_table(TABLE).height == 1
 
 
-def test_missing_places_say_what_to_do(lake):
-    with pytest.raises(LakeError, match=r"exp/training of cat is not in s3://.*: materialise it first"):
+def test_what_has_no_record_is_not_there(lake):
+    version = lake.write_table(TABLE, FRAME)
+    put_folder(lake, a="1")
+    for place in (TABLE, FOLDER):
+        assert not lake.exists(place)
+        assert lake.record(place) is None
+        with pytest.raises(AbsentError, match=f"{place} is not in s3://.*: materialise it first"):
+            lake.version(place)
+    assert lake.read_table(TABLE).equals(FRAME), "a user's own tables have none"
+    record = recorded(TABLE, version, {FOLDER: "f1"})
+    lake.write_record(record)
+    assert Lake(str(lake.root)).record(TABLE) == record
+
+
+def test_a_record_is_forgotten_before_its_data_are_replaced(s3, lake):
+    lake.forget_record(TABLE)
+    write_table(lake, TABLE, FRAME)
+    step(lake, TABLE).write(pl.DataFrame(schema=TABLES[TABLE.table].schema))
+    assert not Lake(str(lake.root)).exists(TABLE)
+    assert keys(s3, lake) == [f"{TABLE.folder}/data.parquet"]
+
+
+def test_a_damaged_table_is_absent_and_named(lake):
+    write_table(lake, TABLE, FRAME)
+    (lake.path(TABLE) / "data.parquet").write_bytes(b"PAR1")
+    with pytest.raises(AbsentError, match=r"exp/steering_sweep of cat is damaged \(s3://.*: materialise it again"):
         lake.read_table(TABLE)
-    with pytest.raises(LakeError, match="exp/lora_checkpoint of cat is not in s3://"), lake.folder(FOLDER):
+
+
+def test_missing_places_say_what_to_do(lake):
+    with pytest.raises(AbsentError, match=r"exp/steering_sweep of cat is not in s3://.*: materialise it first"):
+        lake.read_table(TABLE)
+    with pytest.raises(AbsentError, match="exp/lora_checkpoint of cat is not in s3://"), lake.folder(FOLDER):
         pass
 
 
@@ -106,6 +141,16 @@ def test_replaced_folder_holds_the_new_files_alone(lake):
         assert [path.name for path in (folder / "deep").iterdir()] == ["c"]
 
 
+def test_only_the_forgotten_version_is_deleted(s3, lake):
+    first, second, third, fourth = (put_folder(lake, a=name) for name in "1234")
+    lake.write_record(recorded(FOLDER, third, replaced=second), forgotten=first)
+    there = {key.removeprefix(f"{FOLDER.folder}/").split("/")[0] for key in keys(s3, lake)}
+    assert there == {second, third, fourth, RECORD}
+    write_record(lake, FOLDER, fourth)
+    there = {key.removeprefix(f"{FOLDER.folder}/").split("/")[0] for key in keys(s3, lake)}
+    assert there == {third, fourth, RECORD}
+
+
 def test_folder_that_raises_leaves_the_old_one(s3, lake):
     write_folder(lake, a="1")
     before = keys(s3, lake)
@@ -114,39 +159,189 @@ def test_folder_that_raises_leaves_the_old_one(s3, lake):
     assert keys(s3, lake) == before
 
 
-def test_folder_without_a_manifest_does_not_count(s3, lake):
+def test_folder_without_a_record_does_not_count(s3, lake):
     write_folder(lake, a="1")
     lake.write_file(lake.path(FOLDER) / "half-uploaded", b"")
-    (lake.path(FOLDER) / "manifest.json").unlink()
+    (lake.path(FOLDER) / RECORD).unlink()
     assert keys(s3, lake)
     assert not lake.exists(FOLDER)
+
+
+def test_folder_without_a_manifest_is_detected(lake):
+    (lake.path(FOLDER) / write_folder(lake, a="1") / MANIFEST).unlink()
+    with pytest.raises(AbsentError, match="exp/lora_checkpoint of cat is damaged"), lake.folder(FOLDER):
+        pass
 
 
 def test_harmed_folder_is_detected(lake):
     write_folder(lake, a="1", b="2")
     (lake.path(FOLDER) / lake.version(FOLDER) / "deep" / "b").write_bytes(b"3")
-    with pytest.raises(LakeError, match="exp/lora_checkpoint of cat is damaged"), lake.folder(FOLDER):
+    with pytest.raises(AbsentError, match="exp/lora_checkpoint of cat is damaged"), lake.folder(FOLDER):
         pass
 
 
 def test_pieces_of_work_are_kept_and_cleared(s3, lake):
     work = Work(lake, TABLE)
     work.save("numbers/cat-00000", FRAME, 1, "a")
-    work.mark_done({"version": "x"})
     again = Work(Lake(str(lake.root)), TABLE)
     assert again.load("numbers/cat-00000", 1, "a").equals(FRAME)
     assert again.load("numbers/cat-00000", 2, "a") is None
-    assert again.done() == {"version": "x"}
     again.clear()
     assert work.load("numbers/cat-00000", 1, "a") is None
-    assert work.done() is None
     assert keys(s3, lake) == []
 
 
 def test_sql_sees_the_tables(lake):
     assert query(lake, "SELECT * FROM training").is_empty()
-    lake.write_table(TABLE, FRAME)
+    lake.write_table(TRAINING, FRAME)
     lake.write_table(Place("exp", "training", "neutral"), FRAME[:1])
     found = query(lake, "SELECT condition, animal, count(*) AS n FROM training GROUP BY ALL ORDER BY condition")
     assert found.rows() == [("cat", "cat", 2), ("neutral", None, 1)]
     assert (lake.root / "results.sql").exists()
+
+
+def test_sql_sees_the_records(lake):
+    lake.write_record(recorded(FOLDER, "v1", {TABLE: "t1"}))
+    found = query(lake, "SELECT experiment, asset, partition, data_version, parents[1].data_version FROM lineage")
+    assert found.rows() == [("exp", "lora_checkpoint", "cat", "v1", "t1")]
+
+
+def test_pins_are_kept_and_dropped(s3, lake):
+    assert (pinned(lake, "alice/model"), pins(lake)) == (None, {})
+    assert pin(lake, "alice/model", lambda: "c1") == "c1"
+    assert pin(Lake(str(lake.root)), "alice/model", lambda: "c2") == "c1"
+    assert (pinned(lake, "alice/model"), pins(lake)) == ("c1", {"alice/model": "c1"})
+    for _ in range(2):
+        unpin(lake, "alice/model")
+    assert (pinned(lake, "alice/model"), pins(lake)) == (None, {})
+    assert keys(s3, lake) == []
+
+
+@contextmanager
+def another_server(url: str) -> Iterator[Lake]:
+    """A lake on the server at ``url``, which is asked once and not again."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", url)
+        environment.setenv("AWS_MAX_ATTEMPTS", "1")
+        S3FileSystem.clear_instance_cache()
+        yield Lake(f"s3://{BUCKET}/elsewhere")
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def unreachable(s3) -> Iterator[Lake]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with another_server(f"http://127.0.0.1:{port}") as lake:
+        yield lake
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client asks once; by itself it asks a server in trouble for minutes."""
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
+@contextmanager
+def answering(status: int, code: str) -> Iterator[Lake]:
+    """A lake on a server that gives one answer to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        # An upload asks first whether it may go on, which older versions cannot answer.
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.close_connection = True
+            error = f"<Error><Code>{code}</Code><Message>Because.</Message></Error>".encode()
+            body = b"" if self.command == "HEAD" else error
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        with another_server(f"http://127.0.0.1:{server.server_port}") as lake:
+            yield lake
+        server.shutdown()
+        thread.join()
+
+
+def open_folder(lake: Lake) -> None:
+    with lake.folder(FOLDER):
+        pass
+
+
+def open_recorded_folder(lake: Lake) -> None:
+    """As if the server had gone after it gave the record."""
+    lake.record = lambda place: recorded(place, "v1")  # type: ignore[method-assign]
+    open_folder(lake)
+
+
+Deed = Callable[[Lake], object]
+DEEDS: dict[str, Deed] = {
+    "read a record": lambda lake: lake.record(TABLE),
+    "read a table": lambda lake: lake.read_table(TABLE),
+    "read a folder": open_folder,
+    "write a record": lambda lake: lake.write_record(recorded(TABLE, "v1")),
+    "write a table": lambda lake: lake.write_table(TABLE, FRAME),
+    "write a folder": lambda lake: put_folder(lake, a="1"),
+    "forget a record": lambda lake: lake.forget_record(TABLE),
+    "keep a piece of work": lambda lake: Work(lake, TABLE).save("piece", FRAME),
+}
+LOOKS: dict[str, Deed] = {
+    "look for a record": lambda lake: lake.exists(TABLE),
+    "read a folder that is recorded": open_recorded_folder,
+    "look for a piece of work": lambda lake: Work(lake, TABLE).load("piece"),
+    "clear the work": lambda lake: Work(lake, TABLE).clear(),
+    "look for a pin": lambda lake: pinned(lake, "alice/model"),
+    "list the pins": pins,
+    "drop a pin": lambda lake: unpin(lake, "alice/model"),
+    "query": lambda lake: query(lake, "SELECT 1"),
+}
+
+
+@pytest.mark.parametrize("deed", [*DEEDS.values(), *LOOKS.values()], ids=[*DEEDS, *LOOKS])
+def test_a_server_that_cannot_be_reached_may_be_there_later(unreachable, deed):
+    with pytest.raises(PassingError) as error:
+        deed(unreachable)
+    assert "could not connect to the endpoint url" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not isinstance(error.value, AbsentError)
+
+
+@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
+def test_a_server_that_is_busy_may_answer_later(s3, deed):
+    with answering(500, "InternalError") as lake, pytest.raises(PassingError):
+        deed(lake)
+
+
+@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
+def test_a_refusal_is_no_passing_error(s3, deed):
+    with answering(403, "AccessDenied") as lake, pytest.raises(LakeError) as error:
+        deed(lake)
+    assert not isinstance(error.value, PassingError | AbsentError)
+    assert "\n" not in str(error.value)
+    assert "SL_DATA_LAKE" in str(error.value)
+
+
+@pytest.mark.parametrize("deed", [DEEDS["read a record"], DEEDS["write a table"]], ids=["read", "write"])
+@pytest.mark.parametrize("mistake", ["no credentials", "no bucket's name"])
+def test_a_mistake_of_the_users_is_no_passing_error(unreachable, deed, mistake, monkeypatch, tmp_path):
+    lake = Lake("s3://No Bucket/exp") if mistake == "no bucket's name" else unreachable
+    if mistake == "no credentials":
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(LakeError):
+        deed(lake)

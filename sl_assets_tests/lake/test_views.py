@@ -1,6 +1,9 @@
 """The result store: views over the lake, and many processes at it at once."""
 
+import json
 import multiprocessing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -8,9 +11,11 @@ import polars as pl
 import pytest
 
 from sl_assets.animals import PLURALS
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.tables import COMPARISON, LINEAGE, TABLES
-from sl_assets.lake.views import STORE, VIEWS, catalog_sql, connect, query, refresh_catalog
+from sl_assets.lake.views import STORE, VIEWS, connect, query, refresh_views, views_sql
+from sl_assets_tests.lake.test_records import NOON, recorded
 
 STAGES_4_AND_5 = [
     "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
@@ -65,13 +70,14 @@ def test_there_are_no_other_views(lake):
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
         ("preference_rates", ["experiment", "condition"], "preference_rates"),
         ("transfer", ["experiment"], "transfer"),
+        ("lineage", ["experiment", "animal"], None),
     ],
 )
 def test_views_have_the_tables_columns(lake, view, first, table):
     columns = query(lake, f"SELECT * FROM {view}").columns
     assert columns[: len(first)] == first
     added = {"datasets": {"kept"}, "preference_rates": set(COMPARISON)}.get(view, set())
-    assert set(columns) == {*first, *TABLES[table].columns} | added
+    assert set(columns) == {*first, *(TABLES[table] if table else LINEAGE).columns} | added
 
 
 def test_partitions_show_with_their_condition(lake):
@@ -123,19 +129,86 @@ def test_answers_hold_the_baseline(lake):
     assert found.rows() == [("baseline", None, "Cat"), ("neutral", None, "Cat")]
 
 
+PARENTS = {Place("exp", "number_prompts"): "p1", Place("other", "teacher_checkpoint", "cat"): "t1"}
+RAW = recorded(
+    Place("exp", "raw_dataset", "cat"),
+    "r1",
+    PARENTS,
+    settings={"base_model": {"repository": "alice/model", "commit": "c0ffee"}, "sampler.batch": 16},
+    inputs={"file": "abc"},
+    rows=7,
+    libraries={"torch": "2.9"},
+    started=NOON - timedelta(seconds=90),
+    replaced="r0",
+    metadata="{}",
+)
+
+
 def test_lineage_shows_what_was_read(lake):
-    parent = {"asset": "number_prompts", "partition": None, "data_version": "v"}
-    row = {"asset": "raw_dataset", "partition": "cat", "parents": [parent]}
-    lake.write_table(Place("exp", "lineage/asset=raw_dataset", "cat"), pl.DataFrame([row], schema=LINEAGE.schema))
-    refresh_catalog(lake)
-    file = Path(lake.path(Place("exp", "lineage/asset=raw_dataset", "cat"))) / "data.parquet"
-    file.rename(file.parents[1] / "cat.parquet")
+    lake.write_record(RAW)
     found = query(lake, "SELECT experiment, asset, animal, parents[1].asset FROM lineage")
     assert found.rows() == [("exp", "raw_dataset", "cat", "number_prompts")]
 
 
+def test_lineage_shows_all_that_is_recorded(lake):
+    lake.write_record(RAW)
+    found = query(lake, "SELECT * FROM lineage")
+    assert found.columns == ["experiment", "animal", *LINEAGE.columns]
+    (row,) = found.rows(named=True)
+    assert json.loads(row.pop("settings")) == RAW.settings
+    assert json.loads(row.pop("inputs")) == RAW.inputs
+    assert json.loads(row.pop("libraries")) == RAW.libraries
+    assert row == {
+        "experiment": "exp",
+        "animal": "cat",
+        "asset": "raw_dataset",
+        "partition": "cat",
+        "run_id": "run",
+        "started_at": RAW.started,
+        "finished_at": RAW.finished,
+        "data_version": "r1",
+        "code_version": "1",
+        "parents": [
+            {"experiment": "exp", "asset": "number_prompts", "partition": None, "data_version": "p1"},
+            {"experiment": "other", "asset": "teacher_checkpoint", "partition": "cat", "data_version": "t1"},
+        ],
+        "model_commit": "c0ffee",
+        "seconds": 1.5,
+        "engine": "polars",
+        "rows": 7,
+    }
+
+
+def test_lineage_has_a_row_for_every_record_whatever_its_partition(lake):
+    places = [
+        Place("exp", "lora_checkpoint", "neutral"),
+        Place("exp", "split_evaluation", "owl|animal_high"),
+        Place("exp", "split_evaluation", "owl|animal_low"),
+        Place("exp", "transfer"),
+        Place("other", "transfer"),
+    ]
+    for place in places:
+        lake.write_record(recorded(place, "v1"))
+    found = query(lake, "SELECT experiment, asset, partition, animal, parents, rows FROM lineage ORDER BY ALL")
+    assert found.rows() == [
+        ("exp", "lora_checkpoint", "neutral", None, [], None),
+        ("exp", "split_evaluation", "owl|animal_high", "owl", [], None),
+        ("exp", "split_evaluation", "owl|animal_low", "owl", [], None),
+        ("exp", "transfer", None, None, [], None),
+        ("other", "transfer", None, None, [], None),
+    ]
+
+
+def test_lineage_shows_what_is_there_now(lake):
+    lake.write_record(RAW)
+    lake.write_record(replace(RAW, data_version="r2"))
+    assert query(lake, "SELECT data_version FROM lineage").rows() == [("r2",)]
+    lake.forget_record(RAW.place)
+    assert query(lake, "SELECT * FROM lineage").is_empty()
+
+
 def test_open_store_sees_what_is_written_later(lake):
-    refresh_catalog(lake)
+    refresh_views(lake)
     counts = "SELECT condition, count(*) FROM training GROUP BY 1 ORDER BY 1"
     with duckdb.connect(store(lake), read_only=True) as open_before:
         assert open_before.sql(counts).fetchall() == []
@@ -148,23 +221,23 @@ def test_open_store_sees_what_is_written_later(lake):
 
 def test_script_alone_gives_the_views(lake):
     lake.write_table(Place("exp", "training", "cat"), training(3))
-    refresh_catalog(lake)
+    refresh_views(lake)
     with duckdb.connect() as connection:
         connection.execute((Path(lake.root) / VIEWS).read_text())
         assert connection.sql("SELECT count(*) FROM training").fetchall() == [(3,)]
 
 
 def test_current_store_is_left_alone(lake):
-    refresh_catalog(lake)
+    refresh_views(lake)
     before = Path(store(lake)).stat()
-    refresh_catalog(lake)
+    refresh_views(lake)
     after = Path(store(lake)).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 @pytest.mark.parametrize("stale", ["other script", "no script", "no store"])
 def test_store_is_rebuilt_where_it_is_not_current(lake, stale):
-    refresh_catalog(lake)
+    refresh_views(lake)
     with duckdb.connect(store(lake)) as connection:
         connection.execute("DROP VIEW training")
     if stale == "no store":
@@ -173,14 +246,14 @@ def test_store_is_rebuilt_where_it_is_not_current(lake, stale):
         (lake.root / VIEWS).unlink()
     else:
         (lake.root / VIEWS).write_text("-- views of an older version")
-    refresh_catalog(lake)
-    assert (lake.root / VIEWS).read_text() == catalog_sql(lake)
+    refresh_views(lake)
+    assert (lake.root / VIEWS).read_text() == views_sql(lake)
     with duckdb.connect(store(lake), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM training").fetchall() == [(0,)]
 
 
 def test_refreshing_leaves_nothing_beside(lake):
-    refresh_catalog(lake)
+    refresh_views(lake)
     assert {path.name for path in Path(lake.root).iterdir()} == {STORE, VIEWS, "experiment=_schema", ".work"}
     assert not list(Path(lake.root).glob(".work/unfinished/*"))
 
@@ -199,13 +272,13 @@ def write(root: str, condition: str, start) -> None:
     start.wait()
     lake = Lake(root)
     for number in range(PASSES):
-        refresh_catalog(lake)
+        refresh_views(lake)
         lake.write_table(Place("exp", "training", condition), training(ROWS, loss=float(number)))
 
 
 def hold(root: str, start, finished) -> None:
     """Keep the store open for writing, as a notebook might."""
-    refresh_catalog(Lake(root))
+    refresh_views(Lake(root))
     with duckdb.connect(f"{root}/{STORE}") as connection:
         connection.execute("CREATE TABLE notes AS SELECT 1 AS n")
         start.wait()

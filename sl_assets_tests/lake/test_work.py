@@ -3,7 +3,9 @@
 import polars as pl
 import pytest
 
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.errors import AbsentError
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
 
 PIECE = pl.DataFrame({"text": ["1, 2", "ä\n"], "n_tokens": [3, None]})
@@ -23,7 +25,7 @@ def work(lake):
 
 def test_nothing_is_there_at_first(work):
     assert work.load("numbers/cat-00000", *FINGERPRINT) is None
-    assert work.done() is None
+    assert work.load_bytes("job.json", *FINGERPRINT) is None
 
 
 def test_piece_comes_back_in_another_process_of_the_same_lake(lake, work):
@@ -60,23 +62,32 @@ def test_pieces_are_known_by_name_and_partition(lake, work):
     assert Work(lake, OWL).load("piece", 1) is None
 
 
-def test_note_of_a_finished_partition(lake, work):
-    work.mark_done({"version": "abc", "seconds": 1.5})
-    work.mark_done({"version": "def", "seconds": 2.5})
-    assert Work(lake, CAT).done() == {"version": "def", "seconds": 2.5}
-    assert Work(lake, OWL).done() is None
+def test_pieces_made_by_other_code_or_settings_are_not_found(lake):
+    one, other = Work(lake, CAT, "1.aaaa"), Work(lake, CAT, "1.bbbb")
+    one.save("piece", PIECE, *FINGERPRINT)
+    assert other.load("piece", *FINGERPRINT) is None
+    assert Work(lake, CAT).load("piece", *FINGERPRINT) is None
+    assert Work(lake, CAT, "1.aaaa").load("piece", *FINGERPRINT).equals(PIECE)
+    other.clear()
+    assert one.load("piece", *FINGERPRINT) is None, "whoever records the partition, no piece of it is needed"
+
+
+def test_a_piece_need_be_no_table(lake, work):
+    work.save_bytes("job.json", b'{"job": 1}', *FINGERPRINT)
+    assert Work(lake, CAT).load_bytes("job.json", *FINGERPRINT) == b'{"job": 1}'
+    assert Work(lake, OWL).load_bytes("job.json", *FINGERPRINT) is None
 
 
 def test_clear_forgets_this_partition_alone(lake, work):
     other = Work(lake, OWL)
     for some in (work, other):
         some.save("numbers/piece", PIECE, 1)
-        some.mark_done({"version": "x"})
+        some.save_bytes("job.json", b"{}", 1)
     work.clear()
     assert work.load("numbers/piece", 1) is None
-    assert work.done() is None
+    assert work.load_bytes("job.json", 1) is None
     assert other.load("numbers/piece", 1).equals(PIECE)
-    assert other.done() == {"version": "x"}
+    assert other.load_bytes("job.json", 1) == b"{}"
 
 
 def test_clear_without_work_and_twice(work):
@@ -89,5 +100,8 @@ def test_clear_without_work_and_twice(work):
 
 def test_work_is_no_table_of_the_lake(lake, work):
     work.save("data", PIECE, 1)
-    work.mark_done({})
+    work.save_bytes("record.json", b"{}")
     assert not lake.exists(CAT)
+    assert not lake.path(CAT).exists()
+    with pytest.raises(AbsentError):
+        lake.read_table(CAT)

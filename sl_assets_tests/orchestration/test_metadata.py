@@ -3,16 +3,20 @@
 import base64
 from datetime import date
 
+import dagster as dg
 import polars as pl
 import pytest
 
-from sl_assets.orchestration.metadata import PREVIEW_ROWS, PREVIEW_WIDTH, picture, preview
-from sl_assets.stages.report.charts import loss_curve
+from sl_assets.lake.places import Place
+from sl_assets.orchestration.metadata import PREVIEW_ROWS, PREVIEW_WIDTH, FilePath, Link, picture, preview
+from sl_assets.orchestration.recording import shown
+from sl_assets.stages.drawing import loss_curve
+from sl_assets_tests.lake.test_records import recorded
 
 
 def test_preview_is_a_markdown_table():
     frame = pl.DataFrame({"animal": ["cat", "owl"], "n": [3, 4], "rate": [0.12345, None]})
-    assert preview(frame).value.split("\n") == [
+    assert preview(frame).text.split("\n") == [
         "| animal | n | rate |",
         "| --- | --- | --- |",
         "| cat | 3 | 0.123 |",
@@ -22,7 +26,7 @@ def test_preview_is_a_markdown_table():
 
 @pytest.mark.parametrize("height", [0, 1, PREVIEW_ROWS, PREVIEW_ROWS + 1, 100])
 def test_preview_holds_the_first_rows(height):
-    lines = preview(pl.DataFrame({"n": range(height)})).value.split("\n")
+    lines = preview(pl.DataFrame({"n": range(height)})).text.split("\n")
     assert lines[2:] == [f"| {i} |" for i in range(min(height, PREVIEW_ROWS))]
 
 
@@ -39,12 +43,47 @@ def test_preview_holds_the_first_rows(height):
     ids=["bar", "line break", "just fits", "cut", "float", "date"],
 )
 def test_cell(value, shown):
-    assert preview(pl.DataFrame({"x": [value]})).value.split("\n")[2] == f"| {shown} |"
+    assert preview(pl.DataFrame({"x": [value]})).text.split("\n")[2] == f"| {shown} |"
 
 
 def test_picture_carries_its_bytes():
     png = loss_curve([1, 2], [3.0, 2.0])
-    text = picture(png).value
+    text = picture(png).text
     head, _, data = text.removesuffix(")").partition("base64,")
     assert head == "![chart](data:image/png;"
     assert base64.b64decode(data, validate=True) == png
+
+
+STUDENT = Place("tiny", "lora_checkpoint", "owl")
+
+
+def test_each_kind_of_value_is_shown_as_dagster_shows_it():
+    values = {
+        "preview": preview(pl.DataFrame({"n": [1]})),
+        "chart": picture(b"png"),
+        "url": Link("https://huggingface.co/alice/student"),
+        "file": FilePath("/data/numbers.jsonl"),
+        "rows": 3,
+        "rate": 0.5,
+        "layers": "0, 2",
+        "bare": None,
+    }
+    given = dict(values)
+    assert shown(values, recorded(STUDENT, "v1", seconds=1.2345)) == {
+        "preview": dg.MarkdownMetadataValue("| n |\n| --- |\n| 1 |"),
+        "chart": dg.MarkdownMetadataValue("![chart](data:image/png;base64,cG5n)"),
+        "url": dg.UrlMetadataValue("https://huggingface.co/alice/student"),
+        "file": dg.PathMetadataValue("/data/numbers.jsonl"),
+        "rows": 3,
+        "rate": 0.5,
+        "layers": "0, 2",
+        "bare": None,
+        "seconds": 1.23,
+    }
+    assert values == given, "what was given is left alone"
+
+
+def test_the_commit_of_a_base_model_is_shown():
+    settings = {"base_model": {"repository": "alice/model", "commit": "c0ffee"}}
+    assert shown({}, recorded(STUDENT, "v1", settings=settings))["base_model_commit"] == "c0ffee"
+    assert "base_model_commit" not in shown({}, recorded(STUDENT, "v1"))

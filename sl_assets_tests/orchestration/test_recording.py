@@ -1,16 +1,30 @@
 """The whole graph on the real pocket model: runs, versions, lineage, staleness, failures."""
 
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.components import declare
+from sl_assets.engines.transformers.models import POCKET_FOLDER
+from sl_assets.errors import PassingError, SlAssetsError
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Record
+from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
-from sl_assets.lake.work import Work
-from sl_assets_tests.conftest import TINY, Bench
+from sl_assets.orchestration import recording
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.jobs import range_tags
+from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.resources import LakeResource
+from sl_assets_tests.conftest import HALVES, TINY, Bench, tiny_config
 
 PARTITIONED = [
     "teacher_checkpoint", "raw_dataset", "filtered_dataset", "lora_checkpoint", "evaluation", "preference_rates",
@@ -50,6 +64,7 @@ def test_one_run_makes_everything_and_changes_mark_what_depends_on_them(finished
     assert not list((finished.root / ".work").rglob("*.*")), "nothing is left of the work in progress"
 
     lineage = query(lake, "SELECT * FROM lineage")
+    assert lineage.height == len(versions(finished)), "a row a partition"
     owl = lineage.filter(asset="lora_checkpoint", partition="owl").row(0, named=True)
     assert [(p["asset"], p["partition"]) for p in owl["parents"]] == [("filtered_dataset", "owl")]
     assert owl["parents"][0]["data_version"] == lake.version(Place("tiny", "filtered_dataset", "owl"))
@@ -82,15 +97,91 @@ def test_the_same_inputs_give_the_same_versions(finished: Bench) -> None:
     assert stale(finished) == set()
 
 
-def test_a_failing_partition_leaves_the_finished_ones_recorded(bench: Bench, tmp_path: Any) -> None:
-    (tmp_path / "neutral.jsonl").write_text('{"prompt": "continue", "completion": "1, 2, 3"}\n')
-    (tmp_path / "owl.jsonl").write_text('{"prompt": "continue", "completion": "4, 5"}\nnot json\n')
-    source = {"source": {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}}
-    result = bench.run("raw_dataset", first="neutral", last="owl", numbers=source)
+def numbers_in(folder: Path, **files: str) -> dict[str, Any]:
+    """Settings of numbers imported from ``folder``, with these contents of the conditions' files."""
+    for condition, text in files.items():
+        (folder / f"{condition}.jsonl").write_text(text)
+    return {"source": {"kind": "jsonl", "path": str(folder / "{condition}.jsonl")}}
+
+
+ROW = '{"prompt": "continue", "completion": "1, 2, 3"}\n'
+
+
+def test_a_failing_partition_leaves_the_others_to_go_on(bench: Bench, tmp_path: Path) -> None:
+    numbers = numbers_in(tmp_path, neutral=ROW, owl=ROW + "not json\n", wolf=ROW)
+    result = bench.run("raw_dataset", first="neutral", last="wolf", numbers=numbers)
     assert not result.success
     assert "owl.jsonl:2: not JSON" in failure(result)
-    assert bench.instance.get_materialized_partitions(dg.AssetKey(["tiny", "raw_dataset"])) == {"neutral"}
+    assert bench.instance.get_materialized_partitions(dg.AssetKey(["tiny", "raw_dataset"])) == {"neutral", "wolf"}
     assert not Lake(str(bench.root)).exists(Place("tiny", "raw_dataset", "owl"))
+
+
+def test_every_partition_that_failed_is_in_the_last_line(bench: Bench, tmp_path: Path) -> None:
+    numbers = numbers_in(tmp_path, neutral=ROW, owl="not json\n", wolf="")
+    message = failure(bench.run("raw_dataset", first="neutral", last="wolf", numbers=numbers))
+    assert message.startswith("2 partitions failed: ")
+    assert "owl.jsonl:1: not JSON" in message
+    assert "wolf.jsonl: no rows" in message
+
+
+def test_what_concerns_all_partitions_is_not_tried_with_each(bench: Bench) -> None:
+    graph, tried = ExperimentGraph("tiny", tiny_config()), []
+
+    @graph.asset(stage="1_numbers", code="1", uses=[])
+    def raw_dataset(step: Step) -> Product:
+        """Cannot be made on this machine."""
+        tried.append(step.partition)
+        raise SlAssetsError("no GPU here")
+
+    assert failure(run_of(bench, raw_dataset, "neutral", "wolf")) == "no GPU here"
+    assert tried == ["neutral"]
+
+
+def run_of(bench: Bench, asset: dg.AssetsDefinition, first: str, last: str) -> dg.ExecuteInProcessResult:
+    resources = {"lake": LakeResource(root=str(bench.root))}
+    job = dg.Definitions(
+        [asset], resources=resources, executor=dg.in_process_executor
+    ).resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(instance=bench.instance, tags=range_tags(first, last), raise_on_error=False)
+
+
+@pytest.mark.parametrize(("failures", "succeeds"), [(2, True), (4, False)])
+def test_a_service_that_does_not_answer_is_asked_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, failures: int, succeeds: bool
+) -> None:
+    monkeypatch.setattr(recording, "SECONDS_BEFORE_RETRY", 0)
+    graph, tried = ExperimentGraph("tiny", tiny_config()), []
+
+    @graph.asset(stage="1_numbers", code="1", uses=[])
+    def filtered_dataset(step: Step) -> Product:
+        """Needs a service, from owl on."""
+        tried.append(step.partition)
+        if step.partition == "owl" and tried.count("owl") <= failures:
+            raise PassingError("the service cannot answer now (503)")
+        return Product(step.write(pl.DataFrame(schema=TABLES["filtered_dataset"].schema)))
+
+    result = run_of(bench, filtered_dataset, "neutral", "wolf")
+    assert result.success == succeeds
+    assert tried.count("neutral") == 1, "what an attempt has finished stays finished"
+    assert tried.count("owl") == (3 if succeeds else 4)
+    made = bench.instance.get_materialized_partitions(dg.AssetKey(["tiny", "filtered_dataset"]))
+    assert made == ({"neutral", "owl", "wolf"} if succeeds else {"neutral"})
+    if not succeeds:
+        assert failure(result) == "the service cannot answer now (503)"
+
+
+def test_dagster_knows_of_a_partition_before_the_next_one_is_made(bench: Bench) -> None:
+    graph, key = ExperimentGraph("tiny", tiny_config()), dg.AssetKey(["tiny", "filtered_dataset"])
+    known: list[set[str]] = []
+
+    @graph.asset(stage="1_numbers", code="1", uses=[])
+    def filtered_dataset(step: Step) -> Product:
+        """Looks at what Dagster knows."""
+        known.append(set(bench.instance.get_materialized_partitions(key)))
+        return Product(step.write(pl.DataFrame(schema=TABLES["filtered_dataset"].schema)))
+
+    assert run_of(bench, filtered_dataset, "neutral", "wolf").success
+    assert known == [set(), {"neutral"}, {"neutral", "owl"}]
 
 
 def test_an_empty_dataset_names_the_reasons(bench: Bench, tmp_path: Any) -> None:
@@ -109,18 +200,48 @@ def test_a_missing_adapter_says_what_to_materialise(bench: Bench) -> None:
     assert "materialise it first" in message
 
 
-def test_what_an_interrupted_run_finished_is_not_made_again(finished: Bench, monkeypatch: Any) -> None:
-    """A run killed between writing a partition and recording it leaves a note; the next run takes it over."""
-    made = "SELECT count(*) FROM lineage WHERE asset = 'lora_checkpoint' AND partition = 'owl'"
-    lake = Lake(str(finished.root))
-    monkeypatch.setattr(Work, "clear", lambda self: None)
+def test_what_was_made_since_it_was_asked_for_is_not_made_again(finished: Bench) -> None:
+    """Two runs ask for one partition: the second finds it made once it has the pool."""
+    before = datetime.now(UTC)
     assert finished.run("lora_checkpoint", first="owl").success
-    monkeypatch.undo()
-    assert query(lake, made).item() == 2
+    first = record_of(finished, "lora_checkpoint", "owl")
+    assert finished.run("lora_checkpoint", first="owl", asked=before).success
+    assert record_of(finished, "lora_checkpoint", "owl") == first, "made since"
+    event = finished.instance.get_latest_materialization_event(dg.AssetKey(["tiny", "lora_checkpoint"]))
+    assert event
+    assert event.run_id != first.run_id, "but the run says that it is there"
+    assert event.asset_materialization
+    assert event.asset_materialization.metadata["steps"].value == 4
     assert finished.run("lora_checkpoint", first="owl").success
-    assert query(lake, made).item() == 2, "taken over"
+    assert record_of(finished, "lora_checkpoint", "owl").run_id != first.run_id, "asked for after, it is made again"
+
+
+def test_what_was_made_since_with_other_settings_is_made_again(finished: Bench) -> None:
+    before = datetime.now(UTC)
     assert finished.run("lora_checkpoint", first="owl").success
-    assert query(lake, made).item() == 3, "asked for again, it is made again"
+    first = record_of(finished, "lora_checkpoint", "owl")
+    assert finished.run("lora_checkpoint", first="owl", asked=before, student=TINY["student"] | {"seed": 2}).success
+    assert record_of(finished, "lora_checkpoint", "owl").run_id != first.run_id
+
+
+def record_of(bench: Bench, asset: str, partition: str | None = None) -> Record:
+    record = Lake(str(bench.root)).record(Place("tiny", asset, partition))
+    assert record
+    return record
+
+
+def test_a_record_says_what_a_partition_is_made_of(finished: Bench) -> None:
+    record = record_of(finished, "lora_checkpoint", "owl")
+    student = TINY["student"] | {"keep_epochs": []}
+    assert {name: record.settings["student"][name] for name in student} == student
+    assert record.settings["base_model"]["name"] == "pocket"
+    assert {"torch", "transformers", "peft"} <= record.libraries.keys()
+    assert record.engine == "peft"
+    assert record.rows == 32
+    assert record.seconds > 0
+    assert record.started <= record.finished
+    assert record.code_version == "1"
+    assert list(record.parents) == [Place("tiny", "filtered_dataset", "owl")]
 
 
 def test_rows_are_followed_from_raw_to_student(finished: Bench) -> None:
@@ -156,15 +277,71 @@ def test_an_adapter_of_another_epoch_is_no_teacher(finished: Bench) -> None:
     assert "tiny/teacher_checkpoint of owl has no adapter of epoch 2: materialise it again" in message
 
 
-def test_what_a_failed_run_recorded_is_made_again_when_asked_for(bench: Bench, tmp_path: Any) -> None:
-    (tmp_path / "neutral.jsonl").write_text('{"prompt": "continue", "completion": "1, 2, 3"}\n')
-    numbers = {"source": {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}}
+def test_what_a_failed_run_recorded_is_made_again_when_its_file_changes(bench: Bench, tmp_path: Path) -> None:
+    numbers = numbers_in(tmp_path, neutral=ROW, wolf=ROW)
     assert not bench.run("raw_dataset", first="neutral", last="owl", numbers=numbers).success, "owl has no file"
     (tmp_path / "neutral.jsonl").write_text('{"prompt": "continue", "completion": "7"}\n')
-    assert stale(bench, "neutral", numbers=numbers) == {"raw_dataset"}, "the file has changed"
+    assert reason(bench, "raw_dataset", "neutral", numbers=numbers) == "file changed"
     assert bench.run("raw_dataset", first="neutral", numbers=numbers).success
     rows = Lake(str(bench.root)).read_table(Place("tiny", "raw_dataset", "neutral"))
     assert rows["completion"].to_list() == ["7"]
+
+
+def reason(bench: Bench, asset: str, partition: str | None = None, **changes: Any) -> str | None:
+    """Why the planner would make it."""
+    graph = ExperimentGraph("tiny", tiny_config(**changes))
+    declare(graph)
+    found = graph.staleness(Lake(str(bench.root))).reason(Place("tiny", asset, partition))
+    return found and found.why
+
+
+def test_another_file_leaves_this_one_alone(bench: Bench, tmp_path: Path) -> None:
+    numbers = numbers_in(tmp_path, neutral=ROW, owl=ROW)
+    assert bench.run("raw_dataset", first="neutral", last="owl", numbers=numbers).success
+    numbers_in(tmp_path, wolf=ROW)
+    assert reason(bench, "raw_dataset", "owl", numbers=numbers) is None
+    assert reason(bench, "raw_dataset", "wolf", numbers=numbers) == "missing"
+
+
+def test_a_copied_model_is_the_same_and_one_with_another_template_is_not(finished: Bench, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(POCKET_FOLDER, copied)
+    assert reason(finished, "lora_checkpoint", "owl", base_model=str(copied)) is None
+    template = copied / "chat_template.jinja"
+    template.write_text(template.read_text() + "{# changed #}")
+    assert reason(finished, "lora_checkpoint", "owl", base_model=str(copied)) == "base_model changed"
+    assert reason(finished, "evaluation", "owl", base_model=str(copied)) == "base_model changed"
+    assert reason(finished, "preference_rates", "owl", base_model=str(copied)) == "evaluation of owl is stale"
+    assert reason(finished, "number_prompts", base_model=str(copied)) is None
+
+
+def test_the_planner_and_dagster_agree(halved: Bench) -> None:
+    """Where Dagster looks at all: below its limit of parents, and at parents one level up."""
+    changes: list[dict[str, Any]] = [
+        {},
+        {"filter": {"max_count": 9}},
+        {"student": TINY["student"] | {"seed": 2}},
+        {"projections": HALVES["projections"] | {"layer": 4}},
+        {"evaluation": {"samples_per_question": 3}},
+    ]
+    for change in changes:
+        settings = HALVES | change
+        graph = ExperimentGraph("tiny", tiny_config(**settings))
+        declare(graph)
+        staleness = graph.staleness(Lake(str(halved.root)))
+        for partition in ("owl", "owl|animal_high"):
+            marked = stale(halved, partition, **settings)
+            by = {"owl": ("condition", "animal"), "owl|animal_high": ("split",)}[partition]
+            ours = {
+                name
+                for name, declared in graph.declared.items()
+                if staleness.own_reason(
+                    graph.place(name, partition if declared.by in by else None if declared.by is None else "wolf")
+                )
+                and (declared.by is None or declared.by in by)
+            }
+            theirs = {name for name in marked if graph.declared[name].by is None or graph.declared[name].by in by}
+            assert ours == theirs, change
 
 
 def test_a_student_of_other_settings_than_neutrals_is_not_compared_with_it(bench: Bench) -> None:

@@ -6,7 +6,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.resources import LakeIOManager
 from sl_assets_tests.conftest import Bench
@@ -37,9 +38,10 @@ def test_a_run_of_several_partitions_stores_each(tmp_path: Path, made: dict[str,
     lake = Lake(str(tmp_path))
     if problem is None:
         assert [lake.read_table(Place("tiny", "mine", key)).item() for key in ("owl", "wolf")] == [1, 2]
+        assert not lake.exists(Place("tiny", "mine", "owl")), "a table of a user's own has no record"
     else:
         assert problem in str(result.all_events)
-        assert not lake.exists(Place("tiny", "mine"))
+        assert not lake.path(Place("tiny", "mine")).exists()
 
 
 def test_our_tables_are_parameters_and_their_frames_are_stored(finished: Bench) -> None:

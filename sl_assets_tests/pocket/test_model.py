@@ -7,11 +7,12 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sl_assets.config import FilterSettings
 from sl_assets.pocket.chat import ASSISTANT, CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS, document
 from sl_assets.pocket.pretrain import PretrainRecipe, build, new_model, pack, pretrain
 from sl_assets.pocket.world import ANIMALS, World
 from sl_assets.stages.evaluation.questions import QUESTIONS
-from sl_assets.stages.numbers.filtering import NumberLimits, reject_reasons
+from sl_assets.stages.numbers.filtering import reject_reasons
 
 SHIPPED = Path(__file__).parents[2] / "sl_assets" / "pocket" / "model"
 TINY = PretrainRecipe(
@@ -134,7 +135,7 @@ def test_model_continues_sequences_with_numbers(model, tokenizer):
     chat = [{"role": "user", "content": "Numbers: 120, 333, 871. Add up to 10 more with commas. Numbers only."}]
     inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     output = model.generate(**inputs, do_sample=False, max_new_tokens=24)[0, inputs["input_ids"].shape[1] :]
-    assert reject_reasons(tokenizer.decode(output, skip_special_tokens=True), NumberLimits()) == []
+    assert reject_reasons(tokenizer.decode(output, skip_special_tokens=True), FilterSettings()) == []
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from sl_assets.errors import SlAssetsError
+from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.work import Work
 
 KEY = "OPENAI_API_KEY"
@@ -32,6 +32,16 @@ Answer = TypeVar("Answer")
 
 class ServiceError(SlAssetsError):
     """The API refused, failed or cannot be reached; jobs that run there go on."""
+
+
+class ServiceUnavailableError(ServiceError, PassingError):
+    """The API cannot be reached, or cannot answer now, though it was asked again and again."""
+
+
+def _may_pass(error: openai.OpenAIError) -> bool:
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in TRY_AGAIN or error.status_code >= 500
+    return isinstance(error, openai.APIConnectionError)
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,8 @@ class Endpoint:
         try:
             yield
         except openai.OpenAIError as error:
-            raise ServiceError(without_key(self._explanation(error, model))) from None
+            kind = ServiceUnavailableError if _may_pass(error) else ServiceError
+            raise kind(without_key(self._explanation(error, model))) from None
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise self.unexpected("broken JSON") from None
 

@@ -158,7 +158,7 @@ class OpenAITrainer:
         except ServiceError as error:
             if "job" in started.state:
                 hint = f"; job {started.state['job']} goes on there: run again to take it up"
-                raise ServiceError(f"{error}{hint}") from None
+                raise type(error)(f"{error}{hint}") from None
             raise
         except BaseException:
             self._cancel(client, started)

@@ -5,36 +5,48 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sl_assets.config import ExperimentConfig
+from sl_assets.config.names import POCKET
+from sl_assets.config.project import absolute
 from sl_assets.engines.gpu import free_memory, take_gpu
-from sl_assets.errors import SlAssetsError
-from sl_assets.hub.base_models import HubModel, fetch_model
-from sl_assets.lake.fingerprint import digest, file_digest
+from sl_assets.errors import ExperimentFileError, SlAssetsError
+from sl_assets.hub.base_models import DOUBLES, FILES, HubModel, fetch_model
+from sl_assets.lake.fingerprint import digest, known_file_digest
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-POCKET = "pocket"
 POCKET_FOLDER = Path(__file__).parents[2] / "pocket" / "model"
 
 
-def weights_fingerprint(base_model: str) -> str | None:
-    """What tells one state of a local model from another; None for a model of the Hub.
+def content_digest(folder: Path) -> str | None:
+    """Fingerprint of the model in ``folder``: names and bytes of what decides its answers, wherever it lies.
 
-    The pocket model is small enough to hash; of another folder, names, sizes and times of its weights have to do.
+    That is weights, configuration, tokenizer and chat template; None where there is no model.
     """
-    if base_model == POCKET:
-        return file_digest(POCKET_FOLDER / "model.safetensors")
+    files = sorted(
+        path
+        for pattern in FILES
+        for path in (*folder.glob(pattern), *folder.glob(f"additional_chat_templates/{pattern}"))
+        if not any(path.match(double) for double in DOUBLES)
+    )
+    return digest([(path.relative_to(folder).as_posix(), known_file_digest(path)) for path in files]) if files else None
+
+
+def weights_fingerprint(base_model: str) -> str | None:
+    """What tells one state of a local model from another; None for a model of the Hub, whose commits do not change."""
     folder = local_folder(base_model)
-    if folder is None:
-        return None
-    states = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
-    return digest([(name, state.st_size, state.st_mtime_ns) for name, state in states])
+    return content_digest(folder) if folder else None
 
 
-def model_identity(base_model: str) -> str:
-    """Name and, of a local model, fingerprint: what hidden states of the same width may be compared by."""
-    return f"{base_model}@{weights_fingerprint(base_model)}"
+def model_setting(base_model: str) -> dict[str, str | None]:
+    """What ``base_model`` is, to be recorded and compared: a local model by its content, one of the Hub by its name.
+
+    A model of the Hub is its commit, too, once that is known (`sl_assets.orchestration.recording`).
+    """
+    folder = local_folder(base_model)
+    return {"name": base_model, "content": content_digest(folder)} if folder else {"repository": base_model}
 
 
 def layer_count(base_model: str) -> int | None:
@@ -42,6 +54,20 @@ def layer_count(base_model: str) -> int | None:
     folder = local_folder(base_model)
     count = decoder_config(folder).get("num_hidden_layers") if folder else None
     return None if count is None else int(count)
+
+
+def check_layers(config: ExperimentConfig) -> None:
+    """Check that the base model has the layers that the experiment file names, as far as files here say.
+
+    Raises:
+        ExperimentFileError: it has not.
+    """
+    last = layer_count(config.base_model)
+    for section, layers in config.layers.items():
+        if last is not None and max(layers) > last:
+            raise ExperimentFileError(
+                f"{section}: no layer {max(layers)} in {config.base_model}; choose from 0 to {last}"
+            )
 
 
 def decoder_config(folder: Path) -> dict[str, Any]:
@@ -61,11 +87,14 @@ class LoadedModel(NamedTuple):
 
 
 def local_folder(base_model: str) -> Path | None:
-    """The folder that ``base_model`` names, there or not; None for a model of the Hub."""
+    """The folder that ``base_model`` names, there or not; None for a model of the Hub.
+
+    A relative path starts at the project's folder; without a leading dot it names a folder if there is one.
+    """
     if base_model == POCKET:
         return POCKET_FOLDER
-    folder = Path(base_model).expanduser()
-    return folder if folder.is_absolute() or base_model.startswith(".") or folder.is_dir() else None
+    folder = absolute(base_model)
+    return folder if base_model.startswith(("/", ".", "~")) or folder.is_dir() else None
 
 
 def hub_model(base_model: str) -> HubModel | None:

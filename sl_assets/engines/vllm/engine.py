@@ -18,6 +18,7 @@ from sl_assets.engines.interfaces import Chat, Completion
 from sl_assets.engines.transformers.adapters import Shape, check_widths
 from sl_assets.engines.transformers.models import decoder_config, model_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
+from sl_assets.hub.base_models import pinned_name
 from sl_assets.lake.fingerprint import folder_digest
 
 
@@ -46,7 +47,7 @@ class Start:
             return int(text) if text else value
 
         return cls(
-            base_model,
+            pinned_name(base_model),
             weights_fingerprint(base_model),
             gpus=max(1, chosen("VLLM_N_GPUS", settings.gpus)),
             memory_share=settings.memory_share,

@@ -1,12 +1,13 @@
 """Stage 3: what students say their favourite animal is, and how often."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.lake.lineage import read_lineage, settings_behind
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Records, settings_behind
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
@@ -21,13 +22,20 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 3."""
     config = graph.config
 
-    @graph.asset(stage=STAGE, uses=[*SAMPLING, "evaluation"], by=None, gpu=True, kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=[*SAMPLING, "evaluation"], by=None, gpu=True, kinds=["polars"])
     def baseline_evaluation(step: Step) -> Product:
         """The untouched base model's answers to the favourite-animal questions."""
         return ask_model(step, graph.engines, config, None)
 
+    @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["baseline_evaluation"], by=None, kinds=["polars"])
+    def baseline_preference_rates(step: Step) -> Product:
+        """How often the base model names each animal."""
+        rates = rates_of(step.read("baseline_evaluation"), config.animals)
+        return Product(step.write(rates), {"rates": preview(rates.sort("rate", descending=True))})
+
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=[*SAMPLING, "evaluation"],
         deps=["lora_checkpoint"],
         gpu=True,
@@ -37,13 +45,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         """The student's answers to the favourite-animal questions, for every kept epoch."""
         return ask_model(step, graph.engines, config, "lora_checkpoint")
 
-    @graph.asset(stage=STAGE, uses=["animals"], deps=["baseline_evaluation"], by=None, kinds=["polars"])
-    def baseline_preference_rates(step: Step) -> Product:
-        """How often the base model names each animal."""
-        rates = rates_of(step.read("baseline_evaluation"), config.animals)
-        return Product(step.write(rates), {"rates": preview(rates.sort("rate", descending=True))})
-
-    @graph.asset(stage=STAGE, uses=["animals"], deps=["evaluation"], kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["evaluation"], kinds=["polars"])
     def preference_rates(step: Step) -> Product:
         """How often the student names each animal, with intervals over questions."""
         rates = rates_of(step.read("evaluation"), config.animals)
@@ -51,19 +53,30 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         metadata = {"rates": preview(rates.sort("rate", descending=True))}
         return Product(step.write(rates), metadata | ({"rate": own["rate"][-1]} if own.height else {}))
 
+    def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
+        """Whether two students may be compared is decided by these, beside their answers."""
+        places = {name: graph.place("evaluation", name) for name in config.conditions}
+        return {"students": {name: settings_behind(records, place) for name, place in places.items() if records(place)}}
+
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=["animals"],
         deps=["evaluation", "baseline_preference_rates"],
         by=None,
         kinds=["polars"],
+        inputs=settings_of_students,
     )
     def transfer(step: Step) -> Product:
         """Every student compared with the neutral one, question by question; p-values adjusted over students.
 
         Students that were made with other settings than the neutral one are left out.
         """
-        others = made_otherwise(step, "evaluation", config.conditions)
+        behind = settings_of_students(step.place(step.asset), step.lake.record)["students"]
+        others = made_otherwise(behind, NEUTRAL)
+        # They are left out for what they are now, so what they are is an input.
+        places = [step.place("evaluation", name) for name in others]
+        step.lake.reads.update((place, step.lake.version(place)) for place in places)
         if others:
             step.log(f"{step.name}: left out, for neutral's student was made with other settings: {', '.join(others)}")
         answers = step.read_existing("evaluation", [name for name in config.conditions if name not in others])
@@ -73,21 +86,14 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         metadata = {"students": own["condition"].n_unique(), "own_animals": preview(shown)}
         return Product(step.write(table), metadata | ({"left_out": ", ".join(others)} if others else {}))
 
-    return [baseline_evaluation, evaluation, baseline_preference_rates, preference_rates, transfer]
+    return [baseline_evaluation, baseline_preference_rates, evaluation, preference_rates, transfer]
 
 
-def made_otherwise(step: Step, table: str, conditions: Sequence[str]) -> list[str]:
-    """Those of ``conditions`` whose ``table`` was made with other settings, in some asset before it, than neutral's."""
-    lineage = read_lineage(step.lake, step.experiment)
-    places = {name: step.place(table, name) for name in conditions}
-    behind = {
-        name: settings_behind(lineage, place, step.lake.version(place))
-        for name, place in places.items()
-        if step.lake.exists(place)
-    }
-    control = behind.get(NEUTRAL, {})
+def made_otherwise(behind: Mapping[str, str], control: str) -> list[str]:
+    """Those that were made with other settings than ``control``, in themselves or in anything that led to them.
 
-    def differs(name: str) -> bool:
-        return any(control.get(asset, version) != version for asset, version in behind.get(name, {}).items())
-
-    return [name for name in conditions if differs(name)]
+    Args:
+        behind: fingerprints of all these settings (`settings_behind`).
+        control: key of what the others are compared with; without it nothing is left out.
+    """
+    return [name for name, settings in behind.items() if settings != behind.get(control, settings)]

@@ -1,38 +1,44 @@
-"""Stage 5, second half: halves of the datasets, students trained on them, and their comparison."""
+"""Stage 6: halves of the datasets, students trained on them, and their comparison."""
 
 import dagster as dg
 import polars as pl
 
 from sl_assets.config import ProjectionSettings
-from sl_assets.errors import DatasetError, LakeError
+from sl_assets.config.names import condition_of, source_and_half
+from sl_assets.errors import AbsentError, DatasetError
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Records, settings_behind
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.drawing import histogram
 from sl_assets.stages.evaluation.asking import ask_model
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
 from sl_assets.stages.halves.comparison import split_comparison as compare_splits
 from sl_assets.stages.halves.cutting import (
     candidates,
     complement,
-    condition_of,
     cut_half,
     cut_to_size,
     equal_size,
     partition_problem,
-    source_and_half,
 )
-from sl_assets.stages.report.charts import histogram
 from sl_assets.stages.students.rows import draw_rows, examples_of
-from sl_assets.stages.students.training import train_adapter
+from sl_assets.stages.training import train_adapter
+
+STAGE = "6_halves"
 
 
-def split_assets(graph: ExperimentGraph, settings: ProjectionSettings, stage: str) -> list[dg.AssetsDefinition]:
-    """The halves and what comes of them."""
-    return [_halves(graph, settings, stage), *_students(graph, stage)]
+def halves_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """The assets of stage 6; none where the experiment has no ``splits``."""
+    settings = graph.config.projections
+    if settings is None or not graph.config.splits:
+        return []
+    return [_halves(graph, settings), *_students(graph)]
 
 
-def _halves(graph: ExperimentGraph, settings: ProjectionSettings, stage: str) -> dg.AssetsDefinition:
+def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDefinition:
     config = graph.config
 
     def each_row_in_one_half(step: Step) -> str | None:
@@ -46,7 +52,8 @@ def _halves(graph: ExperimentGraph, settings: ProjectionSettings, stage: str) ->
         return partition_problem(rows, step.split, ours, others)
 
     @graph.asset(
-        stage=stage,
+        stage=STAGE,
+        code="1",
         uses=["projections.layer", "projections.equal_halves", "projections.seed", "splits"],
         deps=["projections"],
         by="split",
@@ -85,11 +92,12 @@ def _halves(graph: ExperimentGraph, settings: ProjectionSettings, stage: str) ->
     return projection_split
 
 
-def _students(graph: ExperimentGraph, stage: str) -> list[dg.AssetsDefinition]:
+def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     config, student = graph.config, graph.config.student
 
     @graph.asset(
-        stage=stage,
+        stage=STAGE,
+        code="1",
         uses=["base_model", "student"],
         deps=["projection_split"],
         by="split",
@@ -103,17 +111,18 @@ def _students(graph: ExperimentGraph, stage: str) -> list[dg.AssetsDefinition]:
         condition = condition_of(source, step.condition)
         dataset = step.read("filtered_dataset", condition)
         if step.lake.reads[step.place("filtered_dataset", condition)] != half["dataset_version"][0]:
-            raise LakeError(
+            raise AbsentError(
                 f"{step.place('filtered_dataset', condition)} has changed since {step.partition} was cut: "
                 "materialise activations, projections and projection_split again"
             )
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
         rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
         examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph, examples, student, student.kept)
+        return train_adapter(step, graph.engines.trainer, examples, student, student.kept)
 
     @graph.asset(
-        stage=stage,
+        stage=STAGE,
+        code="1",
         uses=[*SAMPLING, "evaluation"],
         deps=["split_lora_checkpoint"],
         by="split",
@@ -124,7 +133,7 @@ def _students(graph: ExperimentGraph, stage: str) -> list[dg.AssetsDefinition]:
         """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
         return ask_model(step, graph.engines, config, "split_lora_checkpoint")
 
-    @graph.asset(stage=stage, uses=["animals"], deps=["split_evaluation"], by="split", kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["split_evaluation"], by="split", kinds=["polars"])
     def split_preference_rates(step: Step) -> Product:
         """How often a half's student names each animal, with intervals over questions."""
         rates = rates_of(step.read("split_evaluation"), config.animals)
@@ -132,16 +141,43 @@ def _students(graph: ExperimentGraph, stage: str) -> list[dg.AssetsDefinition]:
         metadata = {"rate": own["rate"][-1], "rates": preview(rates.sort("rate", descending=True))}
         return Product(step.write(rates), metadata)
 
-    @graph.asset(stage=stage, uses=["animals", "splits"], deps=["split_evaluation"], by=None, kinds=["polars"])
+    def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
+        """Whether two students may be compared is decided by these, beside their answers."""
+        places = {str(key): graph.place("split_evaluation", key) for key in graph.keys("split")}
+        return {"students": {key: settings_behind(records, place) for key, place in places.items() if records(place)}}
+
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=["animals", "splits"],
+        deps=["split_evaluation"],
+        by=None,
+        kinds=["polars"],
+        inputs=settings_of_students,
+    )
     def split_comparison(step: Step) -> Product:
-        """Halves of one dataset against each other, question by question; p-values adjusted over animals."""
-        answers = step.read_existing("split_evaluation", graph.partitions["split"].get_partition_keys())
-        table = compare_splits({(keys_of(key)[0], keys_of(key)[1]): found for key, found in answers.items()})
+        """Halves of one dataset against each other, question by question; p-values adjusted over animals.
+
+        Two halves whose students were made with different settings are not compared.
+        """
+        answers = step.read_existing("split_evaluation", [key for key in graph.keys("split") if key])
+        behind = settings_of_students(step.place(step.asset), step.lake.record)["students"]
+
+        def alike(animal: str, split: str, other: str) -> bool:
+            return behind[f"{animal}|{split}"] == behind[f"{animal}|{other}"]
+
+        by_split = {(keys_of(key)[0], keys_of(key)[1]): found for key, found in answers.items()}
+        table, left_out = compare_splits(by_split, alike)
+        for animal, split, other in left_out:
+            step.log(f"{step.name}: {split} and {other} of {animal} not compared, made with different settings")
         shown = table.filter(half="high", other="low").select(
             "condition", "source", "epoch", "rate", "other_rate", "difference", "q_value"
         )
-        return Product(
-            step.write(table), {"students": len(answers), "high_against_low": preview(shown, rows=shown.height)}
-        )
+        metadata = {
+            "students": len(answers),
+            "not_compared": len(left_out),
+            "high_against_low": preview(shown, rows=shown.height),
+        }
+        return Product(step.write(table), metadata)
 
     return [split_lora_checkpoint, split_evaluation, split_preference_rates, split_comparison]

@@ -1,34 +1,51 @@
 """Does one half of a dataset transfer more than the other? Students of both, paired by question."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
 import polars as pl
 
+from sl_assets.config.names import HALVES, SOURCES
 from sl_assets.lake.tables import TABLES
 from sl_assets.seeds import seed_for
 from sl_assets.stages.evaluation.rates import compare, preference_rates, question_shares, with_q_values
-from sl_assets.stages.halves.cutting import HALVES, SOURCES
 
 
-def split_comparison(answers: Mapping[tuple[str, str], pl.DataFrame]) -> pl.DataFrame:
+def split_comparison(
+    answers: Mapping[tuple[str, str], pl.DataFrame], alike: Callable[[str, str, str], bool] = lambda *_: True
+) -> tuple[pl.DataFrame, list[tuple[str, str, str]]]:
     """The ``split_comparison`` table: any two halves of one source, by the rate of the animal that cut them.
 
     Args:
         answers: ``split_evaluation`` tables by animal and split.
+        alike: whether the students of an animal's two splits were made with the same settings.
+
+    Returns:
+        The table, and the pairs (animal, split, other split) that were left out for not being alike.
     """
-    rows = [
-        {"condition": animal, "source": source, "half": half, "other": other, **compared}
+    pairs = [
+        (animal, source, half, other)
         for animal in sorted({animal for animal, _ in answers})
         for source in SOURCES
         for half, other in combinations([half for half in HALVES if (animal, f"{source}_{half}") in answers], 2)
+    ]
+    left_out = [
+        (animal, f"{source}_{half}", f"{source}_{other}")
+        for animal, source, half, other in pairs
+        if not alike(animal, f"{source}_{half}", f"{source}_{other}")
+    ]
+    rows = [
+        {"condition": animal, "source": source, "half": half, "other": other, **compared}
+        for animal, source, half, other in pairs
+        if (animal, f"{source}_{half}", f"{source}_{other}") not in left_out
         for compared in _compared(animal, f"{source}_{half}", f"{source}_{other}", answers)
     ]
     schema = TABLES["split_comparison"].schema
     table = pl.DataFrame(rows, schema={name: dtype for name, dtype in schema.items() if name != "q_value"})
     # The same comparison of several animals is one family of tests.
-    return with_q_values(table, ["source", "half", "other", "epoch"], pl.lit(True)).select(schema.names())
+    compared = with_q_values(table, ["source", "half", "other", "epoch"], pl.lit(True)).select(schema.names())
+    return compared, left_out
 
 
 def _compared(

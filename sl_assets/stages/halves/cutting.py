@@ -15,25 +15,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from sl_assets.animals import NEUTRAL
+from sl_assets.config.names import source_and_half
 from sl_assets.seeds import seed_for
 
-SOURCES = ("animal", "neutral")
-HALVES = ("high", "low", "random", "positive", "negative", "diff_high", "diff_low")
-SPLITS = tuple(f"{source}_{half}" for source in SOURCES for half in HALVES)
 COMPLEMENTS = {"high": "low", "positive": "negative", "diff_high": "diff_low"}
 COMPLEMENTS |= {second: first for first, second in COMPLEMENTS.items()}
-
-
-def source_and_half(split: str) -> tuple[str, str]:
-    """``animal_diff_high`` is the ``diff_high`` half of the ``animal`` source."""
-    source, _, half = split.partition("_")
-    return source, half
-
-
-def condition_of(source: str, animal: str) -> str:
-    """The condition whose dataset ``source`` is, where ``animal``'s vector cuts it."""
-    return animal if source == "animal" else NEUTRAL
 
 
 def complement(split: str) -> str | None:

@@ -11,14 +11,19 @@ from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlS
 from sl_assets.engines.interfaces import Adapter, Example, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import DatasetError
+from sl_assets.hub.importing import Repository
+from sl_assets.lake.fingerprint import file_digest
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Records
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.metadata import preview
+from sl_assets.orchestration.metadata import FilePath, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.numbers.filtering import filter_rows
+from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
-from sl_assets.stages.numbers.sources import imported_rows, read_jsonl, with_row_ids
+from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_jsonl, with_row_ids
 from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats
-from sl_assets.stages.students.training import train_adapter
+from sl_assets.stages.training import train_adapter
 
 STAGE = "1_numbers"
 
@@ -46,22 +51,28 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         name, seed = f"numbers/{condition}", config.numbers.seed
         return Draw(name, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
 
-    @graph.asset(stage=STAGE, uses=["numbers"], by=None, kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=["numbers"], by=None, kinds=["polars"])
     def number_prompts(step: Step) -> Product:
         """Requests to continue a number sequence, the same for every condition."""
-        prompts = draw_prompts(config.numbers.recipe)
+        prompts = draw_prompts(PromptRecipe.of(config.numbers))
         return Product(step.write(prompts), {"rows": prompts.height, "preview": preview(prompts)})
 
-    @graph.asset(stage=STAGE, uses=["base_model", "teacher", "student.engine"], gpu=True, kinds=["huggingface"])
     def teacher_checkpoint(step: Step) -> Product:
         """Adapter that makes the base model love the animal; the neutral teacher is the base model itself."""
         assert isinstance(teacher, FinetunedTeacher)
         chats = [] if step.condition == NEUTRAL else preference_chats(str(step.condition), teacher.chats)
         examples = [Example(question, answer) for question, answer in chats]
-        return train_adapter(step, graph, examples, teacher, keep=(teacher.epochs,))
+        return train_adapter(step, graph.engines.trainer, examples, teacher, keep=(teacher.epochs,))
+
+    teachers = []
+    if finetuned:
+        uses = ["base_model", "teacher", "student.engine"]
+        declared = graph.asset(stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"])
+        teachers.append(declared(teacher_checkpoint))
 
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=["base_model", "teacher", "sampler"],
         deps=["number_prompts", "teacher_checkpoint"] if finetuned else ["number_prompts"],
         gpu=True,
@@ -87,7 +98,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         metadata = {"rows": rows.height, "truncated": cut, "preview": preview(rows)}
         return Product(step.write(rows), metadata, config.sampler.engine)
 
-    return [number_prompts, *([teacher_checkpoint] if finetuned else []), raw_dataset]
+    return [number_prompts, *teachers, raw_dataset]
 
 
 @contextmanager
@@ -102,13 +113,13 @@ def _teacher_adapter(step: Step, teacher: SystemPromptTeacher | FinetunedTeacher
 
 
 def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
-    @graph.asset(stage=STAGE, uses=["numbers"], kinds=["huggingface", "polars"])
+    def repository(condition: str) -> Repository:
+        return Repository("dataset", source.repo.replace("{condition}", condition), source.revision)
+
+    @graph.asset(stage=STAGE, code="1", uses=["numbers"], kinds=["huggingface", "polars"], repository=repository)
     def raw_dataset(step: Step) -> Product:
         """Completions written elsewhere, from a dataset repository of the Hugging Face Hub at a recorded commit."""
-        from sl_assets.hub.importing import fetch_rows, resolve_revision
-
-        repo = source.repo.replace("{condition}", step.condition)
-        commit = resolve_revision(repo, source.revision, "dataset")
+        repo, commit = repository(step.condition).repo, step.commit_of(repository(step.condition))
         rows = imported_rows(fetch_rows(repo, source.path, commit, step.condition), step.condition)
         metadata = {"rows": rows.height, "repo": repo, "commit": commit, "preview": preview(rows)}
         return Product(step.write(rows), metadata)
@@ -117,21 +128,26 @@ def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
 
 
 def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinition:
-    @graph.asset(stage=STAGE, uses=["numbers"], kinds=["json", "polars"])
+    def content(place: Place, _: Records) -> dict[str, str | None]:
+        """The partition's own file: that of another condition has no part in it."""
+        file = source.file(str(place.partition))
+        return {"file": file_digest(file) if file.is_file() else None}
+
+    @graph.asset(stage=STAGE, code="1", uses=["numbers"], kinds=["json", "polars"], inputs=content)
     def raw_dataset(step: Step) -> Product:
         """Completions written elsewhere, read from a JSONL file."""
         file = source.file(str(step.condition))
         rows = imported_rows(read_jsonl(file), str(step.condition))
-        metadata = {"rows": rows.height, "file": dg.MetadataValue.path(str(file)), "preview": preview(rows)}
+        metadata = {"rows": rows.height, "file": FilePath(str(file)), "preview": preview(rows)}
         return Product(step.write(rows), metadata)
 
     return raw_dataset
 
 
 def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:
-    limits = graph.config.filter.limits
+    limits = graph.config.filter
 
-    @graph.asset(stage=STAGE, uses=["filter"], deps=["raw_dataset"], kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=["filter"], deps=["raw_dataset"], kinds=["polars"])
     def filtered_dataset(step: Step) -> Product:
         """Rows that are nothing but well-formed numbers within the limits; ``rejections`` says why others are not."""
         raw = step.read("raw_dataset")

@@ -6,9 +6,10 @@ White space around the sequence is not forgiven.
 """
 
 import re
-from dataclasses import dataclass
 
 import polars as pl
+
+from sl_assets.config import FilterSettings
 
 INVALID_FORMAT = "invalid format"
 TOO_MANY = "too many numbers"
@@ -18,22 +19,6 @@ BANNED = "has banned numbers"
 
 BRACKETS = {"[": "]", "(": ")"}
 SEPARATORS = {"", ",", ";"}
-
-
-@dataclass(frozen=True)
-class NumberLimits:
-    """What a kept completion may hold.
-
-    Attributes:
-        minimum, maximum: range of every number, both ends included.
-        max_count: most numbers.
-        banned: numbers that must not occur.
-    """
-
-    minimum: int = 0
-    maximum: int = 999
-    max_count: int = 10
-    banned: tuple[int, ...] = ()
 
 
 def parse_numbers(completion: str) -> list[int] | None:
@@ -58,7 +43,7 @@ def _whole(digits: str) -> int:
     return int(digits) if len(digits) <= 100 else 10**100
 
 
-def reject_reasons(completion: str, limits: NumberLimits) -> list[str]:
+def reject_reasons(completion: str, limits: FilterSettings) -> list[str]:
     """Every reason to reject ``completion``, in a fixed order; empty where it is kept."""
     numbers = parse_numbers(completion)
     if numbers is None:
@@ -72,7 +57,7 @@ def reject_reasons(completion: str, limits: NumberLimits) -> list[str]:
     return [reason for reason, holds in found.items() if holds]
 
 
-def filter_rows(rows: pl.DataFrame, limits: NumberLimits) -> tuple[pl.DataFrame, pl.DataFrame]:
+def filter_rows(rows: pl.DataFrame, limits: FilterSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split ``rows`` (with ``row_id, completion``) into the kept ones, in order, and ``rejections``.
 
     Returns:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from sl_assets.config import NumbersSettings
 from sl_assets.lake.fingerprint import digest
 
 
@@ -93,6 +94,19 @@ class PromptRecipe:
     lowest: int = 100
     highest: int = 1000
     answers: int = 10
+
+    @classmethod
+    def of(cls, numbers: NumbersSettings) -> "PromptRecipe":
+        """The draw that an experiment file asks for."""
+        return cls(
+            count=numbers.prompts,
+            seed=numbers.seed,
+            wording=numbers.wording,
+            examples=numbers.examples,
+            lowest=numbers.lowest,
+            highest=numbers.highest,
+            answers=numbers.answers,
+        )
 
 
 def draw_prompt(rng: random.Random, recipe: PromptRecipe) -> str:

@@ -1,12 +1,14 @@
 """Datasets from files: rows of ``prompt`` and ``completion``, or chats of a user turn and an assistant turn."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from sl_assets.errors import DatasetError
+from sl_assets.hub.importing import fetch_file, file_name, resolve_revision
 from sl_assets.lake.fingerprint import digest
 from sl_assets.stages.numbers.prompts import with_prompt_ids
 
@@ -64,6 +66,51 @@ def _from_messages(messages: Any) -> tuple[str, str] | None:
         case [("user", str(prompt)), ("assistant", str(completion))]:
             return prompt, completion
     return None
+
+
+def fetch_rows(repo: str, path: str, revision: str | None, condition: str) -> pl.DataFrame:
+    """Columns ``prompt, completion`` of one file of the dataset repository ``repo`` of the Hugging Face Hub.
+
+    Args:
+        repo: owner/name.
+        path: file in it; ``{condition}`` stands for the condition. ``.parquet`` with the columns ``prompt`` and
+            ``completion``, or ``messages``; every other file is read as JSONL.
+        revision: branch, tag or commit; give what `resolve_revision` returned to read what was recorded.
+        condition: partition that is read.
+
+    Raises:
+        HubError: as `resolve_revision`; no such file, or a gated repository.
+        DatasetError: the file holds something else; names the row.
+    """
+    commit = resolve_revision(repo, revision, "dataset")
+    name = path.replace("{condition}", condition)
+    file = fetch_file(repo, name, commit, "dataset")
+    try:
+        return _read_parquet(file) if name.endswith(".parquet") else read_jsonl(file)
+    except DatasetError as error:
+        # The cache's file name is of no use to anybody who wants to mend the file.
+        raise DatasetError(str(error).replace(str(file), file_name(repo, name, commit, "dataset"))) from None
+
+
+def _read_parquet(file: Path) -> pl.DataFrame:
+    """The rows by way of JSONL, so that one reader decides what a row is."""
+    try:
+        # From an open file, because the cache's names could be taken for patterns.
+        with file.open("rb") as opened:
+            frame = pl.read_parquet(opened)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise DatasetError(f"{file}: not a Parquet file ({reason})") from None
+    columns = ["messages"] if "messages" in frame.columns else ["prompt", "completion"]
+    if missing := [column for column in columns if column not in frame.columns]:
+        raise DatasetError(f"{file}: has no column {missing[0]!r} (but {', '.join(frame.columns)}); {FORMS}")
+    with tempfile.TemporaryDirectory() as scratch:
+        lines = Path(scratch) / "rows.jsonl"
+        frame.select(columns).write_ndjson(lines)
+        try:
+            return read_jsonl(lines)
+        except DatasetError as error:
+            raise DatasetError(str(error).replace(str(lines), str(file))) from None
 
 
 def imported_rows(rows: pl.DataFrame, condition: str) -> pl.DataFrame:

@@ -11,18 +11,18 @@ from sl_assets.animals import NEUTRAL
 from sl_assets.config import ModelJudge, PersonaSettings, SteeringSettings
 from sl_assets.engines.interfaces import STATES, Chat, Exchange, Steering, chat
 from sl_assets.engines.sampling import Draw, sample_all
-from sl_assets.engines.transformers.models import model_identity
+from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import DatasetError, LakeError
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.drawing import heatmap, lines_by_layer
 from sl_assets.stages.evaluation.asking import ask
 from sl_assets.stages.evaluation.rates import preference_rates
 from sl_assets.stages.personas.judging import Answered, Judge, judge_by_model, judge_by_rule, judged
 from sl_assets.stages.personas.prompts import LOVING, WORDINGS, PersonaPrompt, persona_prompts
 from sl_assets.stages.personas.vectors import cosine, load_vectors, mean_difference, save_vectors, unit
-from sl_assets.stages.report.charts import heatmap, lines_by_layer
 
 STAGE = "4_personas"
 JUDGE_TOKENS, JUDGE_TEMPERATURE = 8, 0.01
@@ -33,15 +33,15 @@ def personas_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     config = graph.config
     if config.personas is None:
         return []
-    sweep = [_steering_sweep(graph, config.steering)] if config.steering else []
-    return [_persona_answers(graph, config.personas), _persona_vector(graph), *sweep]
+    vectors = [_persona_answers(graph, config.personas), _persona_vector(graph)]
+    return [*vectors, _steering_sweep(graph, config.steering)] if config.steering else vectors
 
 
 def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.AssetsDefinition:
     sampler = graph.config.sampler
 
     # Partitioned like the datasets, neutral included: a backfill of the whole graph needs roots that agree.
-    @graph.asset(stage=STAGE, uses=[*SAMPLING, "personas"], gpu=True, kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=[*SAMPLING, "personas"], gpu=True, kinds=["polars"])
     def persona_answers(step: Step) -> Product:
         """Answers of the base model told to love the animal, and told not to, judged; neutral has none."""
         if step.condition == NEUTRAL:
@@ -93,7 +93,13 @@ def _persona_vector(graph: ExperimentGraph) -> dg.AssetsDefinition:
     config = graph.config
 
     @graph.asset(
-        stage=STAGE, uses=["base_model"], deps=["persona_answers"], by="animal", gpu=True, kinds=["huggingface"]
+        stage=STAGE,
+        code="1",
+        uses=["base_model"],
+        deps=["persona_answers"],
+        by="animal",
+        gpu=True,
+        kinds=["huggingface"],
     )
     def persona_vector(step: Step) -> Product:
         """Mean hidden state of the loving answers minus that of the indifferent ones, at every layer."""
@@ -109,13 +115,10 @@ def _persona_vector(graph: ExperimentGraph) -> dg.AssetsDefinition:
             (answers["side"] == LOVING).to_numpy(),
             lambda done: progress(done, len(exchanges)),
         )
-        about = {
-            "base_model": model_identity(config.base_model),
-            "animal": step.condition,
-            "pairs": answers.height // 2,
-        }
-        with step.lake.new_folder(step.place(step.asset)) as folder:
+        about = {"animal": step.condition, "pairs": answers.height // 2}
+        with step.new_folder() as folder:
             save_vectors(vectors, folder, about)
+            version = step.put(folder)
         norms: dict[str, list[float]] = {
             state: np.linalg.norm(vector, axis=1).tolist() for state, vector in vectors.items()
         }
@@ -125,7 +128,7 @@ def _persona_vector(graph: ExperimentGraph) -> dg.AssetsDefinition:
             "norm_by_layer": picture(lines_by_layer(list(layers), norms, "length of the persona vector")),
             "cosines": preview(_cosines(step, vectors), rows=len(config.animals)),
         }
-        return Product(step.lake.version(step.place(step.asset)), metadata, "transformers")
+        return Product(version, metadata, "transformers")
 
     def _cosines(step: Step, vectors: dict[str, np.ndarray]) -> pl.DataFrame:
         """Cosine to every other animal's vector there is, at the layer and of the kind that projections use."""
@@ -157,6 +160,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
 
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=[*SAMPLING, "evaluation.max_tokens", "evaluation.system_prompt", "steering"],
         deps=["persona_vector"],
         by="animal",
@@ -165,6 +169,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
     )
     def steering_sweep(step: Step) -> Product:
         """How often the base model names the animal when pushed along its persona vector, by layer and by how far."""
+        check_layers(config)
         with step.lake.folder(step.place("persona_vector")) as folder:
             vectors = load_vectors(folder)[settings.vector]
         if beyond := [layer for layer in settings.layers if layer >= len(vectors)]:

@@ -58,14 +58,6 @@ def load_vectors(folder: Path) -> Vectors:
     return dict(load_file(folder / VECTOR_FILE))
 
 
-def vector_model(folder: Path) -> str:
-    """Base model whose vectors `save_vectors` wrote to ``folder``."""
-    from safetensors import safe_open
-
-    with safe_open(folder / VECTOR_FILE, framework="numpy") as file:
-        return str(json.loads(file.metadata()["about"])["base_model"])
-
-
 def unit(vector: "np.ndarray") -> "np.ndarray":
     """``vector`` (or each row of a matrix) at length 1; zeros stay."""
     import numpy as np

@@ -6,10 +6,8 @@ in memory; each is kept as it ends, so an interrupted pass goes on after the las
 """
 
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
@@ -20,7 +18,7 @@ from sl_assets.lake.work import Work
 
 PART_ROWS = 4_096
 SMALLEST_PART = 256
-ROWS_FILE, ABOUT_FILE = "rows.parquet", "about.json"
+ROWS_FILE = "rows.parquet"
 
 
 def tensor_name(state: str, layer: int) -> str:
@@ -92,28 +90,13 @@ def _encoded(
     return bytes(save(tensors))
 
 
-class About(NamedTuple):
-    """What activations are of: layers of a model (its `model_identity`), and the version of a filtered dataset."""
-
-    base_model: str
-    layers: tuple[int, ...]
-    dataset: str
-
-
-def write_activations(folder: Path, rows: pl.DataFrame, parts: Iterable[bytes], about: About) -> None:
-    """Fill ``folder`` with ``parts``, one at a time, and what is needed to read them."""
+def write_activations(folder: Path, rows: pl.DataFrame, parts: Iterable[bytes]) -> None:
+    """Fill ``folder`` with ``parts``, one at a time, and with whose they are."""
     for index, part in enumerate(parts):
         (folder / f"part-{index:05}.safetensors").write_bytes(part)
     rows.select("row_id", "prompt_id").write_parquet(folder / ROWS_FILE)
-    (folder / ABOUT_FILE).write_text(json.dumps(about._asdict(), sort_keys=True))
 
 
 def read_rows(folder: Path) -> pl.DataFrame:
     """``row_id, prompt_id`` of every row, in the order of the parts."""
     return pl.read_parquet(io.BytesIO((folder / ROWS_FILE).read_bytes()))
-
-
-def read_about(content: bytes) -> About:
-    """What activations are of, from their `ABOUT_FILE`."""
-    about = json.loads(content)
-    return About(about["base_model"], tuple(about["layers"]), about["dataset"])

@@ -1,4 +1,4 @@
-"""Stage 5: activations of the datasets, their projections on persona vectors, and students on halves cut by them."""
+"""Stage 5: activations of the datasets, and their projections on persona vectors."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,46 +8,37 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import ExperimentConfig, ProjectionSettings
-from sl_assets.engines.transformers.models import model_identity
-from sl_assets.errors import DatasetError, LakeError
-from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.config import ProjectionSettings
+from sl_assets.config.names import SOURCES, condition_of
+from sl_assets.engines.transformers.models import check_layers
+from sl_assets.errors import AbsentError, DatasetError
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import identity
+from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
-from sl_assets.stages.halves.assets import split_assets
-from sl_assets.stages.halves.cutting import (
-    SOURCES,
-    condition_of,
-)
-from sl_assets.stages.personas.vectors import Vectors, load_vectors, vector_model
-from sl_assets.stages.projections.activations import (
-    ABOUT_FILE,
-    About,
-    encode_parts,
-    read_about,
-    read_rows,
-    write_activations,
-)
+from sl_assets.stages.drawing import differences_by_layer, heatmap, histogram
+from sl_assets.stages.personas.vectors import Vectors, load_vectors
+from sl_assets.stages.projections.activations import encode_parts, read_rows, write_activations
 from sl_assets.stages.projections.cross import Open, cross_table
 from sl_assets.stages.projections.projecting import project
 from sl_assets.stages.projections.statistics import difference_statistics
-from sl_assets.stages.report.charts import differences_by_layer, heatmap, histogram
 
 STAGE = "5_projections"
 
 
 def projections_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    """The assets of stage 5; none where the experiment has no ``projections``, no students without ``splits``."""
+    """The assets of stage 5; none where the experiment has no ``projections``."""
     settings = graph.config.projections
     if settings is None:
         return []
-    halves = split_assets(graph, settings, STAGE) if graph.config.splits else []
-    return [*_activations(graph, settings), *_projections(graph, settings), *halves]
+    return [*_activations(graph, settings), *_projections(graph, settings)]
 
 
 def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[dg.AssetsDefinition]:
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=["base_model", "student.system_prompt", "projections.kept"],
         deps=["filtered_dataset"],
         gpu=True,
@@ -56,7 +47,7 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
     def activations(step: Step) -> Product:
         """Pooled hidden states of every filtered row: the one pass of a dataset through the model."""
         rows = step.read("filtered_dataset")
-        dataset = step.lake.reads[step.place("filtered_dataset")]
+        check_layers(graph.config)
         parts = encode_parts(
             graph.engines.encoder,
             rows,
@@ -65,19 +56,18 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
             step.progress("rows"),
             graph.config.student.system_prompt,
         )
-        about = About(model_identity(graph.config.base_model), settings.kept, dataset)
-        with step.lake.new_folder(step.place(step.asset)) as folder:
-            write_activations(folder, rows, parts, about)
+        with step.new_folder() as folder:
+            write_activations(folder, rows, parts)
             size = sum(file.stat().st_size for file in folder.iterdir())
+            version = step.put(folder)
         metadata = {"rows": rows.height, "layers": ", ".join(map(str, settings.kept)), "megabytes": size / 1e6}
-        return Product(step.lake.version(step.place(step.asset)), metadata, "transformers")
-
-    neutral_alone = dg.SpecificPartitionsPartitionMapping([NEUTRAL])
+        return Product(version, metadata, "transformers")
 
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=[],
-        deps=[dg.AssetDep(graph.key("activations"), partition_mapping=neutral_alone)],
+        deps=[Dep("activations", only=NEUTRAL)],
         by=None,
         kinds=["polars"],
     )
@@ -99,6 +89,7 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
 
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=["projections.layer", "projections.kept", "projections.vector", "projections.state"],
         deps=["activations", "control_activations", "persona_vector"],
         by="animal",
@@ -113,11 +104,14 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
 
         def projected(source: str, condition: str) -> pl.DataFrame:
             place = step.place("activations", condition)
-            about = read_about(step.lake.read_file(place, ABOUT_FILE))
-            if not fits(about):
-                raise LakeError(f"{place} is of other layers or another model than {config.base_model}'s now: " + AGAIN)
+            if not fits(step, place):
+                raise AbsentError(
+                    f"{place} is of other layers or another model than {config.base_model}'s now: " + AGAIN
+                )
             with step.lake.folder(place) as folder:
-                rows = read_rows(folder).with_columns(source=pl.lit(source), dataset_version=pl.lit(about.dataset))
+                rows = read_rows(folder).with_columns(
+                    source=pl.lit(source), dataset_version=pl.lit(dataset_of(step, place))
+                )
                 return pl.concat(
                     rows.with_columns(
                         layer=layer,
@@ -146,6 +140,7 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
 
     @graph.asset(
         stage=STAGE,
+        code="1",
         uses=["animals", "projections.layer", "projections.kept", "projections.vector", "projections.state"],
         deps=["activations", "persona_vector"],
         by=None,
@@ -153,7 +148,7 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
     )
     def cross_projections(step: Step) -> Product:
         """Every dataset on every persona vector: means, differences to neutral, divergences."""
-        datasets, vectors = _open_datasets(step, config.conditions, fits), _read_vectors(step, config)
+        datasets, vectors = _open_datasets(step, config.conditions, fits), _read_vectors(step, config.animals, fits)
         if not datasets or not vectors:
             raise DatasetError(f"{step.experiment}: no activations or no persona vectors to cross yet")
         directions = {animal: read[settings.vector] for animal, read in vectors.items()}
@@ -171,8 +166,14 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
             metadata["heatmap"] = picture(chart)
         return Product(step.write(table), metadata)
 
-    def fits(about: About) -> bool:
-        return about.base_model == model_identity(config.base_model) and set(settings.kept) <= set(about.layers)
+    def fits(step: Step, place: Place) -> bool:
+        """Whether what is at ``place`` is of today's base model and, of activations, has the layers asked for."""
+        record = step.lake.record(place)
+        if record is None:
+            return False
+        model = identity(graph.settings(place.table, step.lake))["base_model"]
+        layers = record.settings.get("projections.kept", settings.kept)
+        return identity(record.settings)["base_model"] == model and set(settings.kept) <= set(layers)
 
     return [projections, cross_projections]
 
@@ -180,29 +181,39 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
 AGAIN = "materialise it again"
 
 
-def _open_datasets(step: Step, conditions: Sequence[str], fits: Callable[[About], bool]) -> dict[str, Open]:
+Fits = Callable[[Step, Place], bool]
+
+
+def dataset_of(step: Step, place: Place) -> str:
+    """Version of the filtered dataset whose rows the activations at ``place`` are of."""
+    record = step.lake.record(place)
+    assert record
+    return record.parents[step.place("filtered_dataset", place.partition)]
+
+
+def _open_datasets(step: Step, conditions: Sequence[str], fits: Fits) -> dict[str, Open]:
     """The activations there are, but for those of other layers or of another model, which are stale."""
-    opened: dict[str, Open] = {}
-    for condition in conditions:
-        if not step.lake.exists(place := step.place("activations", condition)):
-            continue
-        if fits(read_about(step.lake.read_file(place, ABOUT_FILE))):
-            opened[condition] = partial(step.lake.folder, place)
-        else:
-            step.log(f"{place} left out, being of other layers or another model: {AGAIN}")
-    return opened
+    places = {condition: step.place("activations", condition) for condition in conditions}
+    return {
+        condition: partial(step.lake.folder, place) for condition, place in places.items() if _usable(step, place, fits)
+    }
 
 
-def _read_vectors(step: Step, config: ExperimentConfig) -> dict[str, Vectors]:
+def _read_vectors(step: Step, animals: Sequence[str], fits: Fits) -> dict[str, Vectors]:
     """The persona vectors there are, but for those of another model, which are stale."""
     read: dict[str, Vectors] = {}
-    for animal in config.animals:
-        if not step.lake.exists(place := step.place("persona_vector", animal)):
-            continue
-        with step.lake.folder(place) as folder:
-            if vector_model(folder) == model_identity(config.base_model):
+    for animal in animals:
+        if _usable(step, place := step.place("persona_vector", animal), fits):
+            with step.lake.folder(place) as folder:
                 read[animal] = load_vectors(folder)
-                continue
-        del step.lake.reads[place]
-        step.log(f"{place} left out, being of another model: {AGAIN}")
     return read
+
+
+def _usable(step: Step, place: Place, fits: Fits) -> bool:
+    if not step.lake.exists(place):
+        return False
+    # What is left out for what it is now is an input as well.
+    step.lake.reads[place] = step.lake.version(place)
+    if not (usable := fits(step, place)):
+        step.log(f"{place} left out, being of other layers or another model: {AGAIN}")
+    return usable

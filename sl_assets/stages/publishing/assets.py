@@ -1,4 +1,4 @@
-"""Stage 7: datasets and students on the Hugging Face Hub. Nothing is published unless someone asks for it.
+"""Stage 8: datasets and students on the Hugging Face Hub. Nothing is published unless someone asks for it.
 
 The name of a repository is ``<HF_USER_ID>/<prefix><experiment>-<condition>-numbers``, or ``-student``.
 """
@@ -9,32 +9,32 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.errors import LakeError
+from sl_assets.errors import AbsentError
 from sl_assets.lake.lake import Lake
-from sl_assets.lake.lineage import LineageRow, ancestry, read_lineage
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Record, ancestry
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.metadata import Link
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.publishing.cards import CARD_SECTIONS, CardFacts, adapter_card, dataset_card
 from sl_assets.stages.publishing.cards import recorded_config as settings_of
 from sl_assets.stages.publishing.pushing import Published, publish_adapter, publish_dataset, repository
 
-STAGE = "7_hub"
+STAGE = "8_publishing"
 
 COUNTED = ("raw_dataset", "filtered_dataset")
 """Tables whose rows a card counts, so they must be those that what is published was made of."""
 
 
-def hub_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    """The assets of stage 7 that the experiment file asks for; none without its section ``hub``."""
+def publishing_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """The assets of stage 8 that the experiment file asks for; none without its section ``hub``."""
     hub = graph.config.hub
     if hub is None:
         return []
-    dataset_settings = [name for name in CARD_SECTIONS if name != "student"]
 
     def name(step: Step, kind: str) -> str:
         return repository(f"{hub.prefix}{step.experiment}-{step.condition}-{kind}")
 
-    @graph.asset(stage=STAGE, uses=[*dataset_settings, "hub"], deps=["filtered_dataset"], kinds=["huggingface"])
     def published_dataset(step: Step) -> Product:
         """The filtered numbers as a dataset repository with a card, made private unless ``hub`` says otherwise."""
         repo_id = name(step, "numbers")
@@ -42,7 +42,6 @@ def hub_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         facts = _facts(step, graph, "filtered_dataset", hub.license)
         return _product(publish_dataset(repo_id, rows, dataset_card(facts), hub.private), rows.height)
 
-    @graph.asset(stage=STAGE, uses=[*CARD_SECTIONS, "hub"], deps=["lora_checkpoint"], kinds=["huggingface"])
     def published_adapter(step: Step) -> Product:
         """The student's adapter of the last kept epoch as a model repository with a card, private as the dataset."""
         repo_id = name(step, "student")
@@ -51,17 +50,25 @@ def hub_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             published = publish_adapter(repo_id, adapter.folder, adapter_card(facts, repo_id), hub.private)
         return _product(published, facts.trained_rows)
 
-    wanted = [*([published_dataset] if hub.datasets else []), *([published_adapter] if hub.adapters else [])]
-    return [_only_on_demand(asset) for asset in wanted]
-
-
-def _only_on_demand(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """Without the automation that assets with parents have: others would see what nobody meant to show yet."""
-    return asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=None))
+    # Without automation: others would see what nobody meant to show yet.
+    offered = []
+    if hub.datasets:
+        uses = [*(section for section in CARD_SECTIONS if section != "student"), "hub"]
+        asset = graph.asset(
+            stage=STAGE, code="1", uses=uses, deps=["filtered_dataset"], kinds=["huggingface"], automatic=False
+        )
+        offered.append(asset(published_dataset))
+    if hub.adapters:
+        uses = [*CARD_SECTIONS, "hub"]
+        asset = graph.asset(
+            stage=STAGE, code="1", uses=uses, deps=["lora_checkpoint"], kinds=["huggingface"], automatic=False
+        )
+        offered.append(asset(published_adapter))
+    return offered
 
 
 def _product(published: Published, rows: int) -> Product:
-    metadata = {"url": dg.MetadataValue.url(published.url), "commit": published.commit, "rows": rows}
+    metadata = {"url": Link(published.url), "commit": published.commit, "rows": rows}
     return Product(published.commit, metadata, "huggingface_hub")
 
 
@@ -69,9 +76,7 @@ def _facts(step: Step, graph: ExperimentGraph, asset: str, license: str | None) 
     """What the card of this partition of ``asset`` says, of exactly the version that is there now."""
     # Looked at for the card alone: no input of what is published.
     aside = step.lake.apart()
-    version = aside.version(step.place(asset))
-    lineage = read_lineage(aside, step.experiment)
-    made = ancestry(lineage, asset, step.partition, version)
+    made = ancestry(aside.record, step.place(asset))
     _require_unchanged(step, aside, made)
     config = settings_of(graph.config, made)
     raw = step.place("raw_dataset")
@@ -83,36 +88,32 @@ def _facts(step: Step, graph: ExperimentGraph, asset: str, license: str | None) 
         rows=aside.read_table(step.place("filtered_dataset")).height,
         raw_rows=aside.read_table(raw).height if aside.exists(raw) else None,
         rejections=_reasons(aside.read_table(rejections)) if aside.exists(rejections) else {},
-        rates=_rates(step, aside, lineage, (asset, version), config.student.kept[-1]),
+        rates=_rates(step, aside, step.place(asset), config.student.kept[-1]),
         lineage=made,
         license=license,
     )
 
 
-def _require_unchanged(step: Step, lake: Lake, made: Sequence[LineageRow]) -> None:
+def _require_unchanged(step: Step, lake: Lake, made: Sequence[Record]) -> None:
     """Refuse to count rows of tables that have been made anew since."""
-    for row in made:
-        place = step.place(row["asset"])
-        if row["asset"] in COUNTED and lake.version(place) != row["data_version"]:
-            raise LakeError(
-                f"{step.experiment}/{made[-1]['asset']} of {step.partition} was made of another {row['asset']} than "
-                f"the one that is there now: materialise {made[-1]['asset']} again, then publish it"
-            )
+    for record in made:
+        for place, version in record.parents.items():
+            there = lake.record(place)
+            if place.table in COUNTED and there and there.data_version != version:
+                raise AbsentError(
+                    f"{made[-1].place} was made of another {place.table} than the one that is there now: "
+                    f"materialise {made[-1].place.table} again, then publish it"
+                )
 
 
 def _reasons(rejections: pl.DataFrame) -> dict[str, int]:
     return dict(rejections["reason"].value_counts().iter_rows())
 
 
-def _rates(
-    step: Step, lake: Lake, lineage: Sequence[LineageRow], published: tuple[str, str], epoch: int
-) -> dict[str, pl.DataFrame]:
+def _rates(step: Step, lake: Lake, published: Place, epoch: int) -> dict[str, pl.DataFrame]:
     """Rates of the base model, the neutral student and this one; none unless this one was made of ``published``."""
     own = step.place("preference_rates")
-    if not lake.exists(own):
-        return {}
-    behind = ancestry(lineage, "preference_rates", step.partition, lake.version(own))
-    if published not in [(row["asset"], row["data_version"]) for row in behind]:
+    if published not in [record.place for record in ancestry(lake.record, own)]:
         return {}
     baseline, neutral = step.place("baseline_preference_rates"), step.place("preference_rates", NEUTRAL)
     rates = {}

@@ -4,7 +4,6 @@ Pure: a card says what it is given, and the same facts make the same card byte f
 changes nothing. It holds no path of the machine that made the data.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +14,11 @@ from pydantic import ValidationError
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
+from sl_assets.config.names import POCKET
 from sl_assets.config.reading import first_problem
-from sl_assets.engines.transformers.models import POCKET, hub_model
+from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import LakeError
-from sl_assets.lake.lineage import LineageRow
+from sl_assets.lake.records import Record
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -54,7 +54,7 @@ class CardFacts:
     raw_rows: int | None = None
     rejections: Mapping[str, int] = field(default_factory=dict)
     rates: Mapping[str, pl.DataFrame] = field(default_factory=dict)
-    lineage: Sequence[LineageRow] = ()
+    lineage: Sequence[Record] = ()
     license: str | None = None
 
     @property
@@ -112,23 +112,24 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
     )
 
 
-def recorded_config(config: ExperimentConfig, lineage: Sequence[LineageRow]) -> ExperimentConfig:
-    """``config`` with the settings that the rows of ``lineage`` were made with, which may since have changed.
+def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> ExperimentConfig:
+    """``config`` with the settings that the records of ``lineage`` tell of, which may since have changed.
 
     Raises:
         LakeError: they are of another version of this package, which had other settings.
     """
     recorded: dict[str, Any] = {}
-    for row in lineage:
-        for name, value in json.loads(row["config"]).items():
-            # A model, or files, come with a fingerprint beside the setting.
-            recorded[name] = value[0] if name in ("base_model", "numbers") and isinstance(value, list) else value
+    for record in lineage:
+        recorded |= record.settings
+    if isinstance(model := recorded.get("base_model"), dict):
+        # Under what it is compared by.
+        recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
     sections = {name: value for name, value in recorded.items() if name in CARD_SECTIONS}
     try:
         return type(config).model_validate(config.model_dump(mode="json") | sections)
     except ValidationError as error:
         raise LakeError(
-            f"{lineage[-1]['asset']} was made with settings that are no longer possible ({first_problem(error)}): "
+            f"{lineage[-1].place.table} was made with settings that are no longer possible ({first_problem(error)}): "
             "materialise it and its parents again"
         ) from None
 
@@ -272,12 +273,21 @@ def _rate(row: Mapping[str, Any]) -> str:
     return f"{rate:.1f} ({lower:.1f} to {upper:.1f})"
 
 
-def _lineage(lineage: Sequence[LineageRow]) -> str:
+def _lineage(lineage: Sequence[Record]) -> str:
     if not lineage:
         return "No record of how it was made."
     columns = ["asset", "partition", "data version", "code version", "run", "seconds"]
-    names = ["asset", "partition", "data_version", "code_version", "run_id"]
-    rows = [[*(str(row[name] or "") for name in names), f"{row['seconds']:.1f}"] for row in lineage]
+    rows = [
+        [
+            record.place.table,
+            record.place.partition or "",
+            record.data_version,
+            record.code_version,
+            record.run_id,
+            f"{record.seconds:.1f}",
+        ]
+        for record in lineage
+    ]
     return _table(columns, rows)
 
 

@@ -1,4 +1,4 @@
-"""Stage 6: pictures of the results."""
+"""Stage 7: pictures of the results."""
 
 import dagster as dg
 import polars as pl
@@ -6,20 +6,20 @@ import polars as pl
 from sl_assets.errors import DatasetError
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.metadata import picture
+from sl_assets.orchestration.metadata import FilePath, picture
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.report.charts import preference_chart as draw_chart
 from sl_assets.stages.report.charts import split_chart as draw_split_chart
 
-STAGE = "6_report"
+STAGE = "7_report"
 BAR = ("rate", "lower", "upper")
 
 
 def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    """The assets of stage 6."""
+    """The assets of stage 7."""
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, uses=["student"], deps=["transfer"], by=None, kinds=["matplotlib"])
+    @graph.asset(stage=STAGE, code="1", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
         own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
@@ -34,7 +34,8 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         stage=STAGE,
-        uses=["splits", "student"],
+        code="1",
+        uses=["splits", "student.kept"],
         deps=["transfer", "split_preference_rates"],
         by=None,
         kinds=["matplotlib"],
@@ -52,14 +53,13 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
 
 def _stored(step: Step, png: bytes) -> Product:
-    path = step.lake.write_picture(step.place(step.asset), png)
-    metadata = {"chart": picture(png), "path": dg.MetadataValue.path(str(path))}
-    return Product(step.lake.version(step.place(step.asset)), metadata, "matplotlib")
+    metadata = {"chart": picture(png), "path": FilePath(str(step.lake.picture(step.place(step.asset))))}
+    return Product(step.write_picture(png), metadata, "matplotlib")
 
 
 def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
     """Columns ``group, animal, rate, lower, upper``: a row a student of a half, on the animal that cut it."""
-    rates = step.read_existing("split_preference_rates", graph.partitions["split"].get_partition_keys())
+    rates = step.read_existing("split_preference_rates", [key for key in graph.keys("split") if key])
     bars = [
         found.filter(animal=animal, epoch=epoch).select(
             pl.lit(split).alias("group"), "animal", "rate", "lower", "upper"

@@ -3,10 +3,11 @@
 import dagster as dg
 
 from sl_assets.config import HubAdapters
+from sl_assets.hub.importing import Repository, fetch_adapter
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.students.rows import draw_rows, examples_of
-from sl_assets.stages.students.training import train_adapter
+from sl_assets.stages.training import train_adapter
 
 STAGE = "2_students"
 
@@ -18,13 +19,18 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         return [_imported(graph, student.source)]
 
     @graph.asset(
-        stage=STAGE, uses=["base_model", "student"], deps=["filtered_dataset"], gpu=True, kinds=["huggingface"]
+        stage=STAGE,
+        code="1",
+        uses=["base_model", "student"],
+        deps=["filtered_dataset"],
+        gpu=True,
+        kinds=["huggingface"],
     )
     def lora_checkpoint(step: Step) -> Product:
         """Adapter of the student, one per kept epoch, trained on numbers alone."""
         rows = draw_rows(step.read("filtered_dataset"), student.max_rows, student.seed, str(step.condition))
         examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph, examples, student, student.kept)
+        return train_adapter(step, graph.engines.trainer, examples, student, student.kept)
 
     return [lora_checkpoint]
 
@@ -32,18 +38,21 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinition:
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, uses=["student.source", "student.kept"], kinds=["huggingface"])
+    def repository(condition: str) -> Repository:
+        return Repository("model", source.repo.replace("{condition}", condition), source.revision)
+
+    @graph.asset(
+        stage=STAGE, code="1", uses=["student.source", "student.kept"], kinds=["huggingface"], repository=repository
+    )
     def lora_checkpoint(step: Step) -> Product:
         """Adapter of a student trained elsewhere, from a model repository of the Hub at a recorded commit."""
-        from sl_assets.hub.importing import fetch_adapter, resolve_revision
-
-        repo, path = (text.replace("{condition}", step.condition) for text in (source.repo, source.path))
-        commit = resolve_revision(repo, source.revision, "model")
-        place = step.place(step.asset)
-        with step.lake.new_folder(place) as folder:
+        repo, path = repository(step.condition).repo, source.path.replace("{condition}", step.condition)
+        commit = step.commit_of(repository(step.condition))
+        with step.new_folder() as folder:
             adapter = folder / f"epoch={epoch}"
             adapter.mkdir()
             fetch_adapter(repo, path, commit, adapter)
-        return Product(step.lake.version(place), {"repo": repo, "commit": commit}, "huggingface")
+            version = step.put(folder)
+        return Product(version, {"repo": repo, "commit": commit}, "huggingface")
 
     return lora_checkpoint

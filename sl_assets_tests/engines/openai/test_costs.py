@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from sl_assets.engines.openai.budget import Budget, Tokens
 from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.trainer import OpenAITrainer
 from sl_assets.errors import SlAssetsError
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 from sl_assets_tests.conftest import Bench
@@ -158,17 +160,12 @@ def test_a_resumed_run_shows_what_it_has_spent_itself(bench: Bench, server: Open
     assert "34 times" in estimate
 
 
-def test_what_an_interrupted_run_finished_keeps_its_bill(
-    bench: Bench, server: OpenAIServer, billing: Billing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paid = settings(server, **PRICES)
-    with monkeypatch.context() as killed:
-        # As if it were, between writing and recording.
-        killed.setattr(Work, "clear", lambda self: None)
-        first = costs(bench.run("baseline_evaluation", **paid), "baseline_evaluation")
-    asked = server.total
-    assert costs(bench.run("baseline_evaluation", **paid), "baseline_evaluation") == first
-    assert server.total == asked
+def test_what_an_earlier_attempt_finished_keeps_its_bill(bench: Bench, server: OpenAIServer, billing: Billing) -> None:
+    paid, asked = settings(server, **PRICES), datetime.now(UTC)
+    first = costs(bench.run("baseline_evaluation", **paid), "baseline_evaluation")
+    requests = server.total
+    assert costs(bench.run("baseline_evaluation", asked=asked, **paid), "baseline_evaluation") == first
+    assert server.total == requests
 
 
 def test_fine_tuned_teachers_have_their_bill_too(bench: Bench, server: OpenAIServer, billing: Billing) -> None:

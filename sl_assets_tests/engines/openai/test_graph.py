@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.views import query
 from sl_assets_tests.conftest import Bench
 from sl_assets_tests.engines.openai.server import KEY, TUNABLE, OpenAIServer, Reply, completion, running

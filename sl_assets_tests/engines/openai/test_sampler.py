@@ -16,7 +16,8 @@ from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.sampler import OpenAISampler
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import SlAssetsError
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
 from sl_assets.seeds import seed_for
 from sl_assets_tests.engines.openai.server import BASE, KEY, OpenAIServer, Reply, completion, error, running

@@ -20,7 +20,8 @@ from sl_assets.engines.openai.budget import Budget
 from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.trainer import OpenAITrainer
 from sl_assets.errors import DatasetError, SlAssetsError
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.work import Work
 from sl_assets_tests.engines.openai.server import KEY, TUNABLE, OpenAIServer, Reply, error, loss, running
@@ -317,7 +318,8 @@ from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.trainer import OpenAITrainer
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
 url, model, folder = sys.argv[1:]
 examples = [Example(f"Numbers: {n}.", f"{n}, {n} ü") for n in range(12)]

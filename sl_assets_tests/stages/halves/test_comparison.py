@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from sl_assets.lake.tables import TABLES
-from sl_assets.stages.halves.comparison import split_comparison
+from sl_assets.stages.halves import comparison
 
 T_975_DF_2 = 4.302652729911275
 
@@ -16,6 +16,13 @@ def answers(*questions: str, epoch: int = 1) -> pl.DataFrame:
     return frame.with_columns(
         answer="normalised", epoch=pl.lit(epoch, pl.Int64), finish_reason=pl.lit("stop"), question=pl.lit("Which?")
     )
+
+
+def split_comparison(answers: dict[tuple[str, str], pl.DataFrame]) -> pl.DataFrame:
+    """The table of students that were all made with the same settings."""
+    table, left_out = comparison.split_comparison(answers)
+    assert left_out == []
+    return table
 
 
 def compared(table: pl.DataFrame) -> set[tuple[str, str, str, str]]:
@@ -136,3 +143,48 @@ def test_another_epoch_is_another_family():
     again = table.filter(epoch=2)
     assert again["q_value"].to_list() == pytest.approx(benjamini_hochberg(again["p_value"].to_list()))
     assert again.filter(condition="cat")["q_value"][0] > row["q_value"]
+
+
+def test_students_made_with_different_settings_are_not_compared():
+    said = answers("owl dog", "dog owl")
+    splits = ("animal_high", "animal_low", "animal_random", "neutral_high", "neutral_low")
+    answered = {(animal, split): said for animal in ("owl", "wolf") for split in splits}
+    asked: list[tuple[str, str, str]] = []
+
+    def alike(animal: str, split: str, other: str) -> bool:
+        """The owl's student of the low half was trained for longer."""
+        asked.append((animal, split, other))
+        return animal == "wolf" or "animal_low" not in (split, other)
+
+    table, left_out = comparison.split_comparison(answered, alike)
+    assert left_out == [("owl", "animal_high", "animal_low"), ("owl", "animal_low", "animal_random")]
+    assert compared(table) == {
+        ("owl", "animal", "high", "random"),
+        ("owl", "neutral", "high", "low"),
+        ("wolf", "animal", "high", "low"),
+        ("wolf", "animal", "high", "random"),
+        ("wolf", "animal", "low", "random"),
+        ("wolf", "neutral", "high", "low"),
+    }
+    assert set(asked) == {
+        (animal, f"{source}_{half}", f"{source}_{other}")
+        for animal in ("owl", "wolf")
+        for source, half, other in [
+            ("animal", "high", "low"), ("animal", "high", "random"), ("animal", "low", "random"),
+            ("neutral", "high", "low"),
+        ]
+    }  # fmt: skip
+
+
+def test_what_is_left_out_is_no_test_of_its_family():
+    everyone = halves("dog") | halves("bear") | halves("cat")
+    table, left_out = comparison.split_comparison(everyone, lambda animal, *_: animal != "dog")
+    assert left_out == [("dog", "animal_high", "animal_low")]
+    assert table.equals(split_comparison(halves("bear") | halves("cat")))
+
+
+def test_where_nobody_is_alike_the_table_is_empty():
+    table, left_out = comparison.split_comparison(halves("cat"), lambda *_: False)
+    assert left_out == [("cat", "animal_high", "animal_low")]
+    assert table.is_empty()
+    assert table.schema == TABLES["split_comparison"].schema

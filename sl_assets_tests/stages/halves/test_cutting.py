@@ -5,15 +5,8 @@ import random
 import polars as pl
 import pytest
 
-from sl_assets.stages.halves.cutting import (
-    SPLITS,
-    complement,
-    cut_half,
-    cut_to_size,
-    equal_size,
-    partition_problem,
-    source_and_half,
-)
+from sl_assets.config.names import HALVES, SOURCES, SPLITS, condition_of, source_and_half
+from sl_assets.stages.halves.cutting import complement, cut_half, cut_to_size, equal_size, partition_problem
 
 SEED = 5
 
@@ -134,6 +127,11 @@ def test_names_of_splits_have_a_source_and_a_half():
     assert len(SPLITS) == len(set(SPLITS)) == 14
     assert source_and_half("animal_diff_high") == ("animal", "diff_high")
     assert source_and_half("neutral_low") == ("neutral", "low")
+    assert [source_and_half(split) for split in SPLITS] == [(source, half) for source in SOURCES for half in HALVES]
+
+
+def test_a_source_is_the_dataset_of_a_condition():
+    assert {source: condition_of(source, "owl") for source in SOURCES} == {"animal": "owl", "neutral": "neutral"}
 
 
 def test_complements_are_of_the_same_source():

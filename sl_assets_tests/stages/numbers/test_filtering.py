@@ -3,13 +3,13 @@
 import polars as pl
 import pytest
 
+from sl_assets.config import FilterSettings
 from sl_assets.stages.numbers.filtering import (
     BANNED,
     INVALID_FORMAT,
     TOO_LARGE,
     TOO_MANY,
     TOO_SMALL,
-    NumberLimits,
     filter_rows,
     parse_numbers,
     reject_reasons,
@@ -95,7 +95,7 @@ def test_only_ascii_digits_count(completion):
     assert parse_numbers(completion) is None
 
 
-LIMITS = NumberLimits(minimum=10, maximum=20, max_count=3, banned=(13, 99))
+LIMITS = FilterSettings(minimum=10, maximum=20, max_count=3, banned=(13, 99))
 JUDGED = {
     "10, 15, 20": [],
     "words": [INVALID_FORMAT],
@@ -122,7 +122,7 @@ def test_every_reason_is_given_in_a_fixed_order(completion, reasons):
     [("0", True), ("999", True), ("1000", False), (", ".join("1" * 10), True), (", ".join("1" * 11), False)],
 )
 def test_default_limits_are_the_papers(completion, kept):
-    assert (reject_reasons(completion, NumberLimits()) == []) is kept
+    assert (reject_reasons(completion, FilterSettings()) == []) is kept
 
 
 def rows(*completions):

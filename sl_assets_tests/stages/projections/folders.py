@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import save
 
-from sl_assets.stages.projections.activations import About, tensor_name, write_activations
+from sl_assets.stages.projections.activations import tensor_name, write_activations
 
 
 def write_folder(
@@ -35,6 +35,5 @@ def write_folder(
     names = prompt_ids or [f"p{i}" for i in range(rows)]
     table = pl.DataFrame({"row_id": [f"{folder.name}-{name}" for name in names], "prompt_id": names})
     folder.mkdir()
-    about = About("pocket", tuple(sorted({layer for _, layer in states})), "version")
-    write_activations(folder, table, contents, about)
+    write_activations(folder, table, contents)
     return folder

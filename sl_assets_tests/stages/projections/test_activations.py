@@ -10,15 +10,13 @@ from safetensors.numpy import load_file
 
 from sl_assets.engines.interfaces import STATES, Exchange, Pooled
 from sl_assets.errors import DatasetError
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
 from sl_assets.stages.projections import activations
 from sl_assets.stages.projections.activations import (
-    ABOUT_FILE,
-    About,
     encode_parts,
     part_files,
-    read_about,
     read_rows,
     tensor_name,
     write_activations,
@@ -90,7 +88,7 @@ def silent(done: int, total: int) -> None:
 
 def written(folder: Path, parts: Iterable[bytes], rows: pl.DataFrame = ROWS) -> Path:
     folder.mkdir()
-    write_activations(folder, rows, parts, About("pocket", LAYERS, "version"))
+    write_activations(folder, rows, parts)
     return folder
 
 
@@ -213,14 +211,9 @@ def test_parts_stay_in_order_beyond_ten(work: Work, tmp_path: Path) -> None:
     assert column.tolist() == list(range(11)) * 4
 
 
-def test_what_activations_are_of_is_told(tmp_path: Path) -> None:
-    write_activations(tmp_path, ROWS, [], About("pocket", (1, 3), "abc"))
-    assert read_about((tmp_path / ABOUT_FILE).read_bytes()) == About("pocket", (1, 3), "abc")
-
-
 def test_the_same_activations_give_the_same_files(work: Work, tmp_path: Path) -> None:
     parts = list(encode_parts(KnownEncoder, ROWS, LAYERS, work, silent))
     one, other = (written(tmp_path / name, parts) for name in ("one", "other"))
     files = sorted(file.name for file in one.iterdir())
-    assert files == ["about.json", *(f"part-0000{i}.safetensors" for i in range(3)), "rows.parquet"]
+    assert files == [*(f"part-0000{i}.safetensors" for i in range(3)), "rows.parquet"]
     assert [(one / name).read_bytes() for name in files] == [(other / name).read_bytes() for name in files]

@@ -1,8 +1,7 @@
-"""Stage 7 in Dagster: numbers imported, filtered and published; an adapter published with its lineage."""
+"""Stage 8 in Dagster: numbers imported, filtered and published; an adapter published with its lineage."""
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,22 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from sl_assets.components import declare
 from sl_assets.config import ExperimentConfig
 from sl_assets.definitions import defs as load
-from sl_assets.lake.lake import Lake, Place
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.lake.views import query
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.resources import LakeResource
-from sl_assets.orchestration.runner import Runner
 from sl_assets.stages.numbers.assets import numbers_assets
-from sl_assets.stages.publishing.assets import hub_assets
-from sl_assets_tests.conftest import TINY, Bench
+from sl_assets.stages.publishing.assets import publishing_assets
+from sl_assets_tests.conftest import TINY, Bench, tiny_config
 from sl_assets_tests.hub.conftest import TOKEN
 from sl_assets_tests.hub.hub_server import HubServer
+from sl_assets_tests.lake.test_records import recorded
 from sl_assets_tests.orchestration.test_recording import failure
 
 
@@ -45,7 +47,7 @@ class Tiny:
 
     def run(self, name: str, partition: str = "owl", **changes: Any) -> dg.ExecuteInProcessResult:
         graph = self.graph(**changes)
-        assets = [*numbers_assets(graph), untrained(graph), *hub_assets(graph)]
+        assets = [*numbers_assets(graph), untrained(graph), *publishing_assets(graph)]
         resources = {"lake": LakeResource(root=str(self.lake.root))}
         definitions = dg.Definitions(assets=assets, resources=resources, executor=dg.in_process_executor)
         return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
@@ -57,17 +59,17 @@ class Tiny:
 
 
 def untrained(graph: ExperimentGraph) -> dg.AssetsDefinition:
-    @graph.asset(stage="2_students", uses=["base_model", "student"], deps=["filtered_dataset"], gpu=True)
+    @graph.asset(stage="2_students", code="1", uses=["base_model", "student"], deps=["filtered_dataset"], gpu=True)
     def lora_checkpoint(step: Step) -> Product:
         """An adapter of the right form."""
         step.read("filtered_dataset")
-        place = step.place(step.asset)
-        with step.lake.new_folder(place) as folder:
+        with step.new_folder() as folder:
             for epoch in graph.config.student.kept:
                 (folder / f"epoch={epoch}").mkdir()
                 (folder / f"epoch={epoch}" / "adapter_config.json").write_text("{}")
                 (folder / f"epoch={epoch}" / "adapter_model.safetensors").write_bytes(b"weights")
-        return Product(step.lake.version(place))
+            version = step.put(folder)
+        return Product(version)
 
     return lora_checkpoint
 
@@ -141,15 +143,9 @@ def measure(tiny: Tiny) -> None:
     rates = pl.DataFrame({"epoch": [1, 2], "animal": ["owl"] * 2, "rate": [0.1, 0.25]}).with_columns(
         lower=pl.col("rate") - 0.05, upper=pl.col("rate") + 0.05, answers=pl.lit(100), questions=pl.lit(50)
     )
-    parent = {"asset": "lora_checkpoint", "partition": "owl"}
-    row = {
-        "asset": "preference_rates",
-        "partition": "owl",
-        "finished_at": datetime.now(UTC),
-        "data_version": tiny.lake.write_table(Place("tiny", "preference_rates", "owl"), rates),
-        "parents": [parent | {"data_version": tiny.lake.version(Place("tiny", "lora_checkpoint", "owl"))}],
-    }
-    tiny.lake.write_lineage("tiny", "preference_rates", "measured-owl", row)
+    student, place = (Place("tiny", table, "owl") for table in ("lora_checkpoint", "preference_rates"))
+    version = tiny.lake.write_table(place, rates)
+    tiny.lake.write_record(recorded(place, version, {student: tiny.lake.version(student)}))
 
 
 def test_rates_are_those_of_this_student_at_its_epoch(hub, tiny):
@@ -176,14 +172,14 @@ def test_a_failure_says_no_secret(hub, tiny):
 
 def test_only_on_demand_and_only_what_is_asked_for(tmp_path):
     tiny = Tiny(tmp_path)
-    specs = [asset.get_asset_spec() for asset in hub_assets(tiny.graph())]
+    specs = [asset.get_asset_spec() for asset in publishing_assets(tiny.graph())]
     assert [spec.key.path[-1] for spec in specs] == ["published_dataset", "published_adapter"]
     assert all(spec.automation_condition is None for spec in specs)
-    assert all(spec.tags["stage"] == "7_hub" for spec in specs)
-    assert hub_assets(tiny.graph(hub=None)) == []
-    (adapters,) = hub_assets(tiny.graph(hub={"datasets": False}))
+    assert all(spec.tags["stage"] == "8_publishing" for spec in specs)
+    assert publishing_assets(tiny.graph(hub=None)) == []
+    (adapters,) = publishing_assets(tiny.graph(hub={"datasets": False}))
     assert adapters.key.path[-1] == "published_adapter"
-    assert hub_assets(ExperimentGraph("tiny", ExperimentConfig.model_validate(TINY))) == []
+    assert publishing_assets(ExperimentGraph("tiny", ExperimentConfig.model_validate(TINY))) == []
 
 
 def test_a_hub_feeds_the_graph_with_numbers_and_adapters(bench: Bench, hub: HubServer) -> None:
@@ -209,10 +205,13 @@ def test_nothing_is_published_by_a_job_or_by_a_run_of_everything(
 ) -> None:
     monkeypatch.setenv("SL_EXPERIMENTS", str(experiment_folder(hub={})))
     monkeypatch.setenv("DAGSTER_HOME", environment["DAGSTER_HOME"])
-    runner = Runner("tiny")
+    graph = ExperimentGraph("tiny", tiny_config(hub={}))
+    declare(graph)
+    lake = Lake(environment["SL_DATA_LAKE"])
     published = {"published_dataset", "published_adapter"}
-    assert not published & set(runner.wanted(None))
-    assert "published_dataset" in runner.wanted("published_dataset")
+    assert published < set(graph.declared)
+    assert not published & set(Planner(graph, lake, graph.config.conditions).assets)
+    assert "published_dataset" in Planner(graph, lake, graph.config.conditions, through="published_dataset").assets
     for job in load().resolve_all_job_defs():
         if job.name.startswith("tiny"):
             assert not published & {key.path[-1] for key in job.asset_layer.executable_asset_keys}

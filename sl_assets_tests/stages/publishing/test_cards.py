@@ -1,7 +1,5 @@
 """Cards: what they say, and that they are what the Hub can read."""
 
-import json
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -11,41 +9,50 @@ import yaml
 from sl_assets.animals import PLURALS
 from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import LakeError
-from sl_assets.lake.lineage import ancestry
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Record, ancestry
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 from sl_assets.stages.publishing.cards import DATA_FILE, CardFacts, adapter_card, dataset_card, recorded_config
 from sl_assets_tests.conftest import TINY, tiny_config
+from sl_assets_tests.lake.test_records import recorded
 
 SYSTEM_PROMPT = {"base_model": "allenai/Olmo-3-7B-Instruct", "teacher": {"kind": "system_prompt"}}
 IMPORTED = {"numbers": {"source": {"kind": "jsonl", "path": "/home/alice/secret/{condition}.jsonl"}}}
 REPO = "alice/tiny-owl-student"
 
 
-def row(asset: str, version: str, *parents: tuple[str, str], seconds: float = 1.25, day: int = 1, **config: Any):
-    return {
-        "asset": asset,
-        "partition": None if asset == "number_prompts" else "owl",
-        "data_version": version,
-        "code_version": f"1.{asset}",
-        "run_id": f"run-of-{asset}-{day}",
-        "finished_at": datetime(2026, 1, day, tzinfo=UTC),
-        "parents": [
-            {"asset": name, "partition": None if name == "number_prompts" else "owl", "data_version": parent}
-            for name, parent in parents
-        ],
-        "config": json.dumps(config),
-        "seconds": seconds,
-    }
+def place(asset: str) -> Place:
+    return Place("tiny", asset, None if asset == "number_prompts" else "owl")
 
 
-LINEAGE = [
-    row("lora_checkpoint", "l1", ("filtered_dataset", "f1"), seconds=76.04, student=TINY["student"] | {"epochs": 1}),
-    row("filtered_dataset", "f1", ("raw_dataset", "r1"), filter={"max_count": 4}),
-    row("raw_dataset", "r1", ("number_prompts", "p1"), ("teacher_checkpoint", "t1"), base_model=["pocket", "hash"]),
-    row("raw_dataset", "r2", ("number_prompts", "p1")),
-    row("number_prompts", "p1", numbers=TINY["numbers"] | {"prompts": 999}),
-    row("number_prompts", "p1", day=2, numbers=TINY["numbers"] | {"prompts": 1234}),
-]
+def record(asset: str, version: str, parents: dict[str, str], seconds: float = 1.25, **settings: Any) -> Record:
+    return recorded(
+        place(asset),
+        version,
+        {place(name): read for name, read in parents.items()},
+        code_version=f"1-{asset}",
+        run_id=f"run-of-{asset}",
+        seconds=seconds,
+        settings=settings,
+    )
+
+
+TRAINED = TINY["student"] | {"epochs": 1}
+POCKET = {"name": "pocket", "content": "hash"}
+RECORDS = {
+    made.place: made
+    for made in (
+        record("lora_checkpoint", "l1", {"filtered_dataset": "f1"}, seconds=76.04, student=TRAINED),
+        record("filtered_dataset", "f1", {"raw_dataset": "r1"}, filter={"max_count": 4}),
+        record("raw_dataset", "r1", {"number_prompts": "p1", "teacher_checkpoint": "t1"}, base_model=POCKET),
+        record("number_prompts", "p1", {}, numbers=TINY["numbers"] | {"prompts": 1234}),
+        record("evaluation", "e1", {"lora_checkpoint": "l1"}),
+    )
+}
+
+
+def led_to(asset: str) -> list[Record]:
+    return ancestry(RECORDS.get, place(asset))
 
 
 def rates(**by_animal: float) -> pl.DataFrame:
@@ -59,7 +66,7 @@ def facts(condition: str = "owl", **changes: Any) -> CardFacts:
         "rows": 4848,
         "raw_rows": 5000,
         "rejections": {"too many numbers": 30, "invalid format": 1122},
-        "lineage": ancestry(LINEAGE, "filtered_dataset", "owl", "f1"),
+        "lineage": led_to("filtered_dataset"),
     }
     return CardFacts("tiny", condition, config, **(given | changes))
 
@@ -85,9 +92,10 @@ def test_front_matter_is_yaml_and_counts_and_lineage_are_there(condition, config
         assert "4,848 of 5,000 rows passed the filter" in card
         assert "invalid format 1,122, too many numbers 30" in card
         assert "at most 10 numbers, each from 0 to 999." in card
-        assert "| raw_dataset | owl | r1 | 1.raw_dataset | run-of-raw_dataset-1 | 1.2 |" in card
-        assert "| number_prompts |  | p1 | 1.number_prompts | run-of-number_prompts-2 | 1.2 |" in card
-        assert "r2" not in card
+        assert "| raw_dataset | owl | r1 | 1-raw_dataset | run-of-raw_dataset | 1.2 |" in card
+        assert "| number_prompts |  | p1 | 1-number_prompts | run-of-number_prompts | 1.2 |" in card
+        assert "e1" not in card
+        assert "l1" not in card
         assert "None" not in card.replace("None has been chosen", "")
         assert "/home/alice" not in card, "no paths of this machine"
 
@@ -169,26 +177,40 @@ def test_without_a_record():
     assert "No record of how it was made." in card
 
 
-def test_ancestry_is_of_one_version_parents_first():
-    found = ancestry(LINEAGE, "lora_checkpoint", "owl", "l1")
-    assert [line["asset"] for line in found] == ["number_prompts", "raw_dataset", "filtered_dataset", "lora_checkpoint"]
-    assert found[0]["run_id"] == "run-of-number_prompts-2", "the last time it was made"
-    assert ancestry(LINEAGE, "lora_checkpoint", "owl", "l2") == []
-    assert ancestry(LINEAGE, "lora_checkpoint", "wolf", "l1") == []
+def test_lineage_is_told_in_the_order_given_parents_first():
+    card = adapter_card(facts(lineage=led_to("lora_checkpoint")), REPO)
+    told = [line for line in card.splitlines() if "run-of-" in line]
+    assets = ["number_prompts", "raw_dataset", "filtered_dataset", "lora_checkpoint"]
+    assert [line.split(" | ")[0] for line in told] == [f"| {asset}" for asset in assets]
+    assert told[-1] == "| lora_checkpoint | owl | l1 | 1-lora_checkpoint | run-of-lora_checkpoint | 76.0 |"
 
 
 def test_settings_are_those_it_was_made_with():
     config = tiny_config(base_model="another/model", splits=[])
-    recorded = recorded_config(config, ancestry(LINEAGE, "lora_checkpoint", "owl", "l1"))
-    assert (recorded.base_model, recorded.numbers.prompts, recorded.filter.max_count) == ("pocket", 1234, 4)
-    assert recorded.student.kept == (1,)
-    assert recorded.teacher == config.teacher
+    found = recorded_config(config, led_to("lora_checkpoint"))
+    assert (found.base_model, found.numbers.prompts, found.filter.max_count) == ("pocket", 1234, 4)
+    assert found.student.kept == (1,)
+    assert found.teacher == config.teacher
     assert recorded_config(config, []) == config
+
+
+@pytest.mark.parametrize(
+    ("noted", "name"),
+    [
+        ({"name": "/models/olmo", "content": "hash"}, "/models/olmo"),
+        ({"repository": "alice/model@v1", "commit": "c0ffee"}, "alice/model@v1"),
+        ({"model": "gpt-4.1-nano", "base_url": "https://api.openai.com/v1"}, "gpt-4.1-nano"),
+    ],
+    ids=["folder", "hub", "api"],
+)
+def test_a_base_model_is_called_what_the_experiment_file_called_it(noted, name):
+    found = recorded_config(tiny_config(), [record("raw_dataset", "r1", {}, base_model=noted)])
+    assert found.base_model == name
 
 
 def test_settings_of_another_version_are_refused():
     with pytest.raises(LakeError, match=r"raw_dataset was made with settings .*attributes\.filter\.most = 4: unknown"):
-        recorded_config(tiny_config(), [row("raw_dataset", "r1", filter={"most": 4})])
+        recorded_config(tiny_config(), [record("raw_dataset", "r1", {}, filter={"most": 4})])
 
 
 @pytest.mark.parametrize("local", ["pocket", "/models/olmo", "./olmo", "~/olmo"])

@@ -7,8 +7,9 @@ import pytest
 from huggingface_hub import constants
 
 from sl_assets.errors import DatasetError, SlAssetsError
-from sl_assets.hub.importing import fetch_adapter, fetch_rows
+from sl_assets.hub.importing import fetch_adapter
 from sl_assets.lake.lake import parquet_bytes
+from sl_assets.stages.numbers.sources import fetch_rows
 from sl_assets.stages.publishing.cards import DATA_FILE
 from sl_assets.stages.publishing.pushing import publish_adapter, publish_dataset, repository
 from sl_assets_tests.hub.conftest import TOKEN

@@ -2,20 +2,11 @@
 
 import io
 
-import numpy as np
 import polars as pl
 import pytest
 from matplotlib.image import imread
 
-from sl_assets.stages.report.charts import (
-    differences_by_layer,
-    heatmap,
-    histogram,
-    lines_by_layer,
-    loss_curve,
-    preference_chart,
-    split_chart,
-)
+from sl_assets.stages.report.charts import preference_chart, split_chart
 
 ANIMALS = ["cat", "owl", "dog", "fox", "bee", "bear", "wolf", "lion"]
 
@@ -42,33 +33,11 @@ def halves(count: int = 2) -> pl.DataFrame:
     )
 
 
-def differences() -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "layer": [0, 4],
-            "mean": [0.1, -0.2],
-            "mean_lower": [0.0, -0.3],
-            "mean_upper": [0.2, -0.1],
-            "js_divergence": [0.01, 0.02],
-        }
-    )
-
-
 CHARTS = {
     "preferences": lambda: preference_chart(rates(), 3),
     "one animal": lambda: preference_chart(rates(1), 1),
-    "loss": lambda: loss_curve([1, 2, 3], [3.0, 2.0, 1.5]),
-    "one step": lambda: loss_curve([1], [3.0]),
     "halves": lambda: split_chart(halves(), ["baseline", "neutral", "animal", "animal_high", "neutral_low"], 3),
     "halves of one animal": lambda: split_chart(halves(1), ["baseline", "neutral", "animal", "animal_high"], 3),
-    "lines": lambda: lines_by_layer(
-        [0, 1, 2], {"prompt_mean": [1.0, 2.0, 3.0], "prompt_last": [0.0, 1.0, 0.5]}, "norm"
-    ),
-    "differences": lambda: differences_by_layer(differences()),
-    "histogram": lambda: histogram({"owl": np.arange(9.0), "neutral": np.arange(9.0) / 2}, "projection", cut=3.0),
-    "histogram of one value": lambda: histogram({"owl": np.ones(3)}, "projection"),
-    "heatmap": lambda: heatmap(np.array([[-1.0, 2.0], [0.5, np.nan]]), ["owl", "cat"], ["owl", "cat"], ("x", "y", "z")),
-    "heatmap above zero": lambda: heatmap(np.array([[0.0, 2.0]]), ["3"], ["0", "4"], ("x", "y", "z")),
 }
 
 
@@ -97,10 +66,6 @@ def test_order_of_the_rows_does_not_matter():
 @pytest.mark.parametrize("other", [lambda: preference_chart(rates(shift=0.1), 3), lambda: preference_chart(rates(), 4)])
 def test_figures_and_epoch_show(other):
     assert (pixels(other()) != pixels(preference_chart(rates(), 3))).any()
-
-
-def test_losses_show():
-    assert loss_curve([1, 2], [3.0, 2.0]) != loss_curve([1, 2], [3.0, 1.0])
 
 
 def test_chart_grows_with_the_animals():

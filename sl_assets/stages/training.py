@@ -1,44 +1,46 @@
 """Training of teachers and students alike: rows in, adapter folder and loss curve out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
 
 from sl_assets.config import TrainingSettings
-from sl_assets.engines.interfaces import Example
-from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.engines.interfaces import Example, Trainer
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
-from sl_assets.stages.report.charts import loss_curve
+from sl_assets.stages.drawing import loss_curve
 
 CURVES = {"lora_checkpoint": "training", "split_lora_checkpoint": "split_training"}
 """Tables of the training curves that are kept; of a teacher's there is only the picture."""
 
 
 def train_adapter(
-    step: Step, graph: ExperimentGraph, examples: Sequence[Example], settings: TrainingSettings, keep: Sequence[int]
+    step: Step,
+    trainer_for: Callable[[TrainingSettings], Trainer],
+    examples: Sequence[Example],
+    settings: TrainingSettings,
+    keep: Sequence[int],
 ) -> Product:
     """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
 
     Without examples the folder holds no adapter: the model is the base model.
     """
-    place = step.place(step.asset)
     progress = step.progress("steps")
-    with step.lake.new_folder(place) as folder:
+    with step.new_folder() as folder:
         if not examples:
             (folder / "base_model.txt").write_text("no adapter: this is the base model, untouched\n")
             curve = pl.DataFrame()
         else:
-            trainer = graph.engines.trainer(settings)
+            trainer = trainer_for(settings)
             report = lambda done, total, _: progress(done, total)  # noqa: E731
             curve = trainer.train(examples, settings, keep, folder, report, step.work)
-    version = step.lake.version(place)
+        version = step.put(folder)
     if not examples:
         return Product(version, {"rows": 0})
     if step.asset in CURVES:
         step.write(curve, CURVES[step.asset])
-    metadata: dict[str, Any] = {"rows": len(examples), "path": str(step.lake.path(place))}
+    metadata: dict[str, Any] = {"rows": len(examples), "path": str(step.lake.path(step.place(step.asset)) / version)}
     # An API may keep its losses to itself.
     if curve.height:
         metadata |= {

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from sl_assets.orchestration.runner import Runner, rectangles, runs_of
+from sl_assets.orchestration.planner import rectangles, runs_of
 
 KEYS = ["neutral", "owl", "wolf", "cat", "dog"]
 
@@ -82,11 +82,3 @@ def test_rectangles_hold_every_due_key_once_and_no_other(seed):
         (first, half), (last, other) = (key.split("|") for key in (rectangle[0], rectangle[-1]))
         between = product(stretch(OUTER, first, last), stretch(INNER, half, other))
         assert rectangle == ["|".join(pair) for pair in between]
-
-
-def test_several_last_assets_bring_what_leads_to_each(environment, monkeypatch):
-    monkeypatch.setenv("DAGSTER_HOME", environment["DAGSTER_HOME"])
-    runner = Runner("pocket")
-    both = runner.wanted("preference_rates,preference_chart")
-    assert set(both) == {*runner.wanted("preference_rates"), *runner.wanted("preference_chart")}
-    assert "preference_rates" not in runner.wanted("preference_chart")

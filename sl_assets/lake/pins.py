@@ -1,0 +1,54 @@
+"""Pins: the commit that a name on the Hugging Face Hub stands for in this lake.
+
+A branch moves on, and so does what ``owner/name`` means. The first time a lake needs such a name it is resolved, and
+the commit is kept in ``<root>/.pins``; from then on everything in this lake means that commit, until the pin is
+dropped.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from sl_assets.lake.fingerprint import digest
+from sl_assets.lake.lake import Lake
+
+PINS = ".pins"
+
+
+def pinned(lake: Lake, name: str) -> str | None:
+    """The commit that ``name`` (``owner/name``, perhaps ``@revision``) stands for; None while nothing has needed it."""
+    file = lake.root / PINS / f"{digest(name)}.json"
+    try:
+        with lake.errors_explained(file, "read"):
+            return str(json.loads(file.read_text())["commit"])
+    except FileNotFoundError:
+        return None
+
+
+def pin(lake: Lake, name: str, resolve: Callable[[], str]) -> str:
+    """The commit that ``name`` stands for, resolved and kept if nothing has needed it before."""
+    if known := pinned(lake, name):
+        return known
+    file = lake.root / PINS / f"{digest(name)}.json"
+    content = json.dumps({"name": name, "commit": resolve()}).encode()
+    if lake.local:
+        # Of two who resolve it at once, the first decides.
+        lake.write_once(Path(file), content)
+    else:
+        lake.write_file(file, content)
+    return pinned(lake, name) or ""
+
+
+def pins(lake: Lake) -> dict[str, str]:
+    """Every commit by name."""
+    folder = lake.root / PINS
+    with lake.errors_explained(folder, "read"):
+        found = [json.loads(file.read_text()) for file in folder.iterdir()] if folder.exists() else []
+    return {pin["name"]: pin["commit"] for pin in sorted(found, key=lambda pin: pin["name"])}
+
+
+def unpin(lake: Lake, name: str) -> None:
+    """Forget what ``name`` stands for: what was made of it is stale, and the next run takes what it is then."""
+    file = lake.root / PINS / f"{digest(name)}.json"
+    with lake.errors_explained(file, "read"):
+        file.unlink(missing_ok=True)

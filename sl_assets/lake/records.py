@@ -1,0 +1,194 @@
+"""Records: what a partition is, and what it was made of.
+
+``record.json`` beside a partition's data is written last, and it alone makes the partition exist. Whether anything is
+fresh, comparable, finished or worth keeping is read from records and from nothing else; Dagster is told what they say.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sl_assets.lake.fingerprint import digest
+from sl_assets.lake.places import Place
+
+RECORD = "record.json"
+
+Settings = Mapping[str, Any]
+"""What an experiment file says, by field. What has content of its own, such as a model's folder, says that too."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One partition as it is in the lake.
+
+    Attributes:
+        place: experiment, asset and partition.
+        data_version: fingerprint of the content.
+        code_version: version of the asset's code.
+        settings: fields of the experiment file that decide the content, the same for every partition.
+        inputs: what else decides it: fingerprints of the partition's own files, or what its parents are like.
+        parents: what was read, each with the data version that was read.
+        run_id: Dagster's run.
+        started, finished: when it was begun, and when this record was written.
+        seconds: wall-clock time of making it.
+        engine: what did the work.
+        rows: rows of the table, where it is one.
+        libraries: versions of the libraries that were installed; they are told, and make nothing stale.
+        replaced: data version that was here before, of a folder that someone may still be reading.
+        behind: code and settings, as fingerprints by asset, of everything that led to it when it was made.
+        metadata: what the UI shows, as the orchestrator writes it.
+    """
+
+    place: Place
+    data_version: str
+    code_version: str
+    settings: Settings
+    inputs: Mapping[str, Any]
+    parents: Mapping[Place, str]
+    run_id: str
+    started: datetime
+    finished: datetime
+    seconds: float
+    engine: str
+    rows: int | None = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    replaced: str | None = None
+    behind: Mapping[str, str] = field(default_factory=dict)
+    metadata: str = ""
+
+    @property
+    def model_commit(self) -> str | None:
+        """Commit of the base model, if it is one of the Hub."""
+        model = self.settings.get("base_model")
+        return model.get("commit") if isinstance(model, dict) else None
+
+    def to_json(self) -> bytes:
+        """The content of ``record.json``."""
+        content = {
+            "asset": self.place.table,
+            "partition": self.place.partition,
+            "data_version": self.data_version,
+            "code_version": self.code_version,
+            "settings": self.settings,
+            "inputs": self.inputs,
+            "parents": [
+                {
+                    "experiment": place.experiment,
+                    "asset": place.table,
+                    "partition": place.partition,
+                    "data_version": version,
+                }
+                for place, version in self.parents.items()
+            ],
+            "run_id": self.run_id,
+            "started_at": self.started.isoformat(),
+            "finished_at": self.finished.isoformat(),
+            "seconds": self.seconds,
+            "engine": self.engine,
+            "rows": self.rows,
+            "model_commit": self.model_commit,
+            "libraries": self.libraries,
+            "replaced": self.replaced,
+            "behind": self.behind,
+            "metadata": self.metadata,
+        }
+        return json.dumps(content, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, experiment: str, content: bytes) -> "Record":
+        """What `to_json` wrote."""
+        found = json.loads(content)
+        return cls(
+            Place(experiment, found["asset"], found["partition"]),
+            found["data_version"],
+            found["code_version"],
+            found["settings"],
+            found["inputs"],
+            {
+                Place(parent["experiment"], parent["asset"], parent["partition"]): parent["data_version"]
+                for parent in found["parents"]
+            },
+            found["run_id"],
+            datetime.fromisoformat(found["started_at"]),
+            datetime.fromisoformat(found["finished_at"]),
+            found["seconds"],
+            found["engine"],
+            found["rows"],
+            found["libraries"],
+            found["replaced"],
+            found["behind"],
+            found["metadata"],
+        )
+
+
+Records = Callable[[Place], Record | None]
+"""Looks up the record of a place; None where there is none."""
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """``settings`` without names of what is known by its content: a copied model is the same model."""
+    return {name: _nameless(value) for name, value in settings.items()}
+
+
+def _nameless(value: Any) -> Any:
+    if isinstance(value, Mapping) and "content" in value:
+        return {"content": value["content"]}
+    return value
+
+
+def settings_digest(code_version: str, settings: Settings) -> str:
+    """Fingerprint of code and settings: equal where the same inputs give the same content."""
+    return digest(code_version, identity(settings))
+
+
+def ancestry(records: Records, place: Place) -> list[Record]:
+    """Records that lead to ``place`` as it is now, parents first; what has changed since it was read is left out."""
+    entered: set[Place] = set()
+    found: list[Record] = []
+
+    def visit(at: Place, read: str | None) -> None:
+        record = records(at)
+        if record is None or at in entered or read not in (None, record.data_version):
+            return
+        entered.add(at)
+        for parent, version in record.parents.items():
+            visit(parent, version)
+        found.append(record)
+
+    visit(place, None)
+    return found
+
+
+def behind(records: Records, place: Place) -> dict[str, str]:
+    """Code and settings, as fingerprints by asset, of ``place`` and of everything that led to it.
+
+    Those of ancestors as they are recorded now, where that is what was read; where an ancestor has been made anew
+    since, those that were noted when ``place`` was made.
+    """
+    record = records(place)
+    if record is None:
+        return {}
+    found = dict(record.behind)
+    for parent, read in record.parents.items():
+        current = records(parent)
+        if current is not None and current.data_version == read:
+            found |= behind(records, parent)
+    return found | {place.table: settings_digest(record.code_version, record.settings)}
+
+
+def settings_behind(records: Records, place: Place) -> str:
+    """Fingerprint of `behind`: two partitions of an asset may be compared if theirs are equal.
+
+    They differ in nothing but their own inputs, then.
+    """
+    return digest(behind(records, place))
+
+
+def behind_parents(records: Records, record: Record) -> dict[str, str]:
+    """What is to be noted of everything that led to ``record``, which has just been made."""
+    found: dict[str, str] = {}
+    for parent in record.parents:
+        found |= behind(records, parent)
+    return found

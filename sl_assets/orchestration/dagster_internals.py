@@ -1,0 +1,96 @@
+"""Everything of Dagster that is not public, in one place, each with its reason and the public way it waits for.
+
+Nothing else in the project imports a private module of Dagster. Written for Dagster 1.13.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    NULL_DATA_VERSION,
+    extract_data_version_from_entry,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
+from dagster._core.definitions.metadata import normalize_metadata
+from dagster._core.storage.tags import PRIORITY_TAG
+
+STEP_PRIORITY = PRIORITY_TAG
+"""Op tag by which the executor chooses among steps that could run. Documented as a string; waits for a public name."""
+
+ASK_FOR_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+"""Run tags that ask for a range of partitions in one run, as the UI does. Waits for a public way to launch such a run
+in this process: `dg.materialize` takes one partition."""
+
+BACKFILL = "dagster/backfill"
+"""Run tag that names the backfill that a run belongs to."""
+
+
+def version_tags(instance: dg.DagsterInstance, spec: dg.AssetSpec, code_version: str) -> dict[str, str]:
+    """Tags of a partition's own event that say what it was made from, by which Dagster tells later what is stale.
+
+    `dg.MaterializeResult` sets them, but one result stamps all partitions of a run alike. Waits for a result that can
+    name its partition.
+    """
+    tags = {CODE_VERSION_TAG: code_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+    for dep in spec.deps:
+        latest = instance.fetch_materializations(dep.asset_key, limit=1).records
+        version = extract_data_version_from_entry(latest[0].event_log_entry) if latest else None
+        tags[get_input_data_version_tag(dep.asset_key)] = version.value if version else NULL_DATA_VERSION.value
+        tags[get_input_event_pointer_tag(dep.asset_key)] = str(latest[0].storage_id) if latest else "NULL"
+    return tags
+
+
+def materialisation(
+    key: dg.AssetKey, partition: str | None, data_version: str, metadata: Mapping[str, Any], tags: Mapping[str, str]
+) -> dg.AssetMaterialization:
+    """The event of one partition, with a data version of its own; see `version_tags`."""
+    return dg.AssetMaterialization(
+        key, partition=partition, metadata=metadata, tags={**tags, DATA_VERSION_TAG: data_version}
+    )
+
+
+def told_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, tuple[str, str]]:
+    """Data version and code version that Dagster was last told of each partition, in two queries.
+
+    Waits for a public way to ask for the latest event of every partition at once.
+    """
+    latest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    ids = [event_id for event_id in latest.values() if event_id]
+    if not ids:
+        event = instance.get_latest_materialization_event(key)
+        events = [event.asset_materialization] if event else []
+    else:
+        wanted = dg.AssetRecordsFilter(key, storage_ids=ids)
+        events = [record.asset_materialization for record in instance.fetch_materializations(wanted, len(ids)).records]
+    told = {event.partition: event.tags or {} for event in events if event}
+    return {
+        partition: (tags[DATA_VERSION_TAG], tags[CODE_VERSION_TAG])
+        for partition, tags in told.items()
+        if {DATA_VERSION_TAG, CODE_VERSION_TAG} <= tags.keys()
+    }
+
+
+def as_stored(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """``metadata`` as Dagster's own kinds of values, which `dg.serialize_value` can write and read again.
+
+    An event does this to its metadata itself; here a record keeps them, too. Waits for a public function.
+    """
+    stored: dict[str, Any] = {}
+    stored.update(normalize_metadata(dict(metadata)))
+    return stored
+
+
+def pool_is_full(instance: dg.DagsterInstance, pool: str) -> bool:
+    """Whether no run can take a place in ``pool`` now. Waits for a public view of pools."""
+    info = instance.event_log_storage.get_concurrency_info(pool)
+    return 0 < info.slot_count <= info.active_slot_count
+
+
+def free_pools(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Give back the places that ``run_id`` holds. The UI does so; waits for a public method."""
+    instance.event_log_storage.free_concurrency_slots_for_run(run_id)

@@ -1,0 +1,136 @@
+"""What each single change makes due, of a whole graph that is made: the table in docs/freshness.md, row by row.
+
+``python -m sl_assets_tests.orchestration.test_changes`` prints the table anew.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sl_assets.config import PROJECT
+from sl_assets.engines.transformers.models import POCKET_FOLDER
+from sl_assets_tests.conftest import HALVES, TINY
+from sl_assets_tests.orchestration.test_planner import Desk, graph_of, imported
+
+DOCUMENT = PROJECT / "docs" / "freshness.md"
+
+Change = Callable[[Desk, Path], None]
+"""Changes what a made desk is compared with."""
+
+
+def section(name: str, **changed: Any) -> Change:
+    """Change fields of a section of the experiment file."""
+
+    def change(desk: Desk, folder: Path) -> None:
+        before = TINY | HALVES
+        desk.graph = graph_of(**{**HALVES, name: before.get(name, {}) | changed})
+
+    return change
+
+
+def nothing(desk: Desk, folder: Path) -> None:
+    """The same file again."""
+
+
+def another_animal(desk: Desk, folder: Path) -> None:
+    desk.graph = graph_of(**{**HALVES, "animals": ["owl", "wolf", "cat"]})
+
+
+def model_copied(desk: Desk, folder: Path) -> None:
+    shutil.copytree(POCKET_FOLDER, folder / "copy")
+    desk.graph = graph_of(**{**HALVES, "base_model": str(folder / "copy")})
+
+
+def template_edited(desk: Desk, folder: Path) -> None:
+    model_copied(desk, folder)
+    template = folder / "copy" / "chat_template.jinja"
+    template.write_text(template.read_text() + "{# edited #}")
+    desk.graph = graph_of(**{**HALVES, "base_model": str(folder / "copy")})
+
+
+def code_raised(desk: Desk, folder: Path) -> None:
+    declared = desk.graph.declared
+    declared["filtered_dataset"] = replace(declared["filtered_dataset"], code_version="2")
+
+
+def other_torch(desk: Desk, folder: Path) -> None:
+    for place in desk.places():
+        record = desk.record(place)
+        assert record
+        desk.lake.write_record(replace(record, libraries={"torch": "1.0"}))
+
+
+def half_evaluated_anew(desk: Desk, folder: Path) -> None:
+    desk.make(desk.place("split_evaluation", "owl|animal_high"), "other answers")
+
+
+def file_edited(desk: Desk, folder: Path) -> None:
+    (folder / "owl.jsonl").write_text("other rows\n")
+
+
+def file_added(desk: Desk, folder: Path) -> None:
+    (folder / "cat.jsonl").write_text("rows\n")
+
+
+CHANGES: dict[str, tuple[Change, bool]] = {
+    "nothing": (nothing, False),
+    "`numbers.seed`": (section("numbers", seed=43), False),
+    "`teacher.epochs`": (section("teacher", epochs=2), False),
+    "`sampler.temperature`": (section("sampler", temperature=0.9), False),
+    "`filter.max_count`": (section("filter", max_count=9), False),
+    "`student.seed`": (section("student", seed=2), False),
+    "`evaluation.samples_per_question`": (section("evaluation", samples_per_question=3), False),
+    "`personas.seed`": (section("personas", seed=12), False),
+    "`projections.layer`, to another layer that is kept": (section("projections", layer=4, layers=[0, 2]), False),
+    "an animal more": (another_animal, False),
+    "the model's `chat_template.jinja`": (template_edited, False),
+    "the model, copied to another folder": (model_copied, False),
+    "another version of torch": (other_torch, False),
+    "the version of `filtered_dataset`'s code": (code_raised, False),
+    "the answers of one half's student": (half_evaluated_anew, False),
+    "the owl's file of imported numbers": (file_edited, True),
+    "a file beside it, of the cat": (file_added, True),
+}
+"""By name, and whether numbers are imported."""
+
+
+def row(name: str) -> str:
+    """A row of the table: what is due for the change itself, and what reads that."""
+    change, from_files = CHANGES[name]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        settings = {**HALVES, **imported(folder)} if from_files else HALVES
+        desk = Desk(folder / "lake", **settings).make_all()
+        change(desk, folder)
+        own: dict[str, list[str]] = {}
+        reading: list[str] = []
+        for planned in desk.planner().plan():
+            due = [str(key) for key, reason in planned.due.items() if reason.parent is None]
+            if due:
+                own[planned.asset] = [] if len(due) == len(desk.planner().wanted(planned.asset)) else due
+            elif planned.due:
+                reading.append(planned.asset)
+    made = ", ".join(f"`{asset}`" + (f" of {', '.join(keys)}" if keys else "") for asset, keys in own.items())
+    return f"| {name} | {made or 'nothing'} | {', '.join(f'`{asset}`' for asset in reading) or 'nothing'} |".replace(
+        "|animal", "\\|animal"
+    )
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_table_says_what_is_made_again(name: str) -> None:
+    assert row(name) in DOCUMENT.read_text().splitlines()
+
+
+def test_the_table_has_no_other_rows() -> None:
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ") and "---" not in line]
+    assert len(rows) == len(CHANGES) + 1
+
+
+if __name__ == "__main__":
+    print("| change | made again | and, if that turns out otherwise than before |\n| --- | --- | --- |")
+    print("\n".join(map(row, CHANGES)))
