@@ -1,0 +1,108 @@
+"""What nobody needs any more in a lake: found by records, listed first, and deleted only if someone says so.
+
+Not touched: whatever has no record and is no table that an asset of ours writes, for it is someone else's.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from upath import UPath
+
+from sl_assets.lake.lake import SECONDS_A_FOLDER_IS_FILLED, Lake, recorded_as
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import RECORD
+from sl_assets.lake.tables import DIMENSIONS, TABLES
+
+SCHEMA = "_schema"
+OLD_LINEAGE = "lineage"
+"""Folder in which version 0.1 kept what records tell now."""
+
+Makes = Callable[[Place], bool]
+"""Whether an experiment, as its file is now, makes a place."""
+
+
+class Leftover(NamedTuple):
+    """Something to delete.
+
+    Attributes:
+        path: file or folder.
+        why: nobody needs it.
+        experiment: whose it is; empty where that is nobody's in particular.
+        is_experiment: whether it is all that an unknown experiment made, which only its name deletes.
+    """
+
+    path: UPath
+    why: str
+    experiment: str = ""
+    is_experiment: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        if not self.path.is_dir():
+            return int(self.path.stat().st_size)
+        return sum(int(file.stat().st_size) for file in self.path.rglob("*") if not file.is_dir())
+
+    def delete(self) -> None:
+        """Delete it; a record goes before the data that it tells of."""
+        for record in self.path.rglob(RECORD) if self.path.is_dir() else ():
+            record.unlink()
+        self.path.fs.rm(self.path.path, recursive=True)
+
+
+def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover]:
+    """What nobody needs of ``lake``.
+
+    Args:
+        lake: where to look.
+        experiments: those that have a file now, by name.
+    """
+    for folder in sorted(lake.root.glob("experiment=*")):
+        name = folder.name.removeprefix("experiment=")
+        if name == SCHEMA:
+            continue
+        if name not in experiments:
+            yield Leftover(folder, f"no experiment is called {name} now", name, is_experiment=True)
+            continue
+        for table in sorted(folder.iterdir()):
+            if table.name == OLD_LINEAGE:
+                yield Leftover(table, "lineage of version 0.1, which records tell now", name)
+            else:
+                yield from _of_table(lake, table, name, experiments[name])
+    work = lake.root / ".work"
+    for folder in sorted(work.glob("experiment=*")) if work.exists() else ():
+        if (name := folder.name.removeprefix("experiment=")) not in experiments:
+            yield Leftover(folder, f"work in progress of {name}, which is no experiment now")
+
+
+def _of_table(lake: Lake, table: UPath, experiment: str, makes: Makes) -> Iterator[Leftover]:
+    for folder, place in _partitions(table, experiment):
+        owner = recorded_as(place)
+        ours = table.name in TABLES or (folder / RECORD).exists()
+        if ours and not makes(owner):
+            yield Leftover(folder, f"{owner} is not made by the experiment now", experiment)
+            continue
+        record = lake.record(place)
+        kept = {record.data_version, record.replaced} if record else set()
+        for version in folder.iterdir():
+            if version.is_dir() and "=" not in version.name and version.name not in kept and _is_old(version):
+                yield Leftover(version, f"a version of {place} that no record names", experiment)
+
+
+def _partitions(table: UPath, experiment: str) -> Iterator[tuple[UPath, Place]]:
+    """Folders of ``table`` that hold files, with their places."""
+    found: list[tuple[UPath, list[str]]] = [(table, [])]
+    while found:
+        folder, keys = found.pop()
+        below = [child for child in folder.iterdir() if child.is_dir() and "=" in child.name] if folder.is_dir() else []
+        if len(below) < len(list(folder.iterdir())):
+            yield folder, Place(experiment, table.name, "|".join(keys) or None)
+        if len(keys) < len(DIMENSIONS):
+            found += [(child, [*keys, child.name.partition("=")[2]]) for child in sorted(below, reverse=True)]
+
+
+def _is_old(folder: UPath) -> bool:
+    times = [file.stat() for file in folder.rglob("*") if not file.is_dir()]
+    latest = max((getattr(stat, "st_mtime", 0.0) for stat in times), default=0.0)
+    return time.time() - latest > SECONDS_A_FOLDER_IS_FILLED
