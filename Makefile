@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Laptops have no use for the CUDA build that PyPI serves by default to Linux; set PIP_EXTRA_INDEX_URL to choose another.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: quickstart ui test lint install install-dev lock clean
+.PHONY: quickstart ui test versions lint install install-dev lock clean
 
 comma := ,
 empty :=
@@ -23,10 +23,14 @@ ui: install  ## open the Dagster UI on http://localhost:3000
 test: install-dev  ## every test, with real parts
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: install-dev  ## style and types
+versions: install-dev  ## record the sources of all assets, saying which results change
+	$(BIN)/python -m sl_assets_tests.code_versions
+
+lint: install-dev  ## style, types, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
