@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sl_assets.config import ExperimentConfig
-    from sl_assets.lake.prune import Makes
+    from sl_assets.orchestration.asset import ExperimentGraph
 
 
 def main() -> None:
@@ -132,13 +132,10 @@ def trace(experiment: str, asset: str, partition: str | None) -> None:
 
     A half is named like 'owl|animal_high'.
     """
-    from sl_assets.components import declare
     from sl_assets.definitions import open_lake
-    from sl_assets.orchestration.asset import ExperimentGraph
     from sl_assets.orchestration.tracing import trace as chain
 
-    graph = ExperimentGraph(experiment, known_experiment(experiment))
-    declare(graph)
+    graph = declared_graph(experiment)
     if asset not in graph.declared:
         raise click.ClickException(f"{experiment} has no asset {asset!r}; it has {', '.join(graph.declared)}")
     keys = graph.keys(graph.declared[asset].by)
@@ -158,7 +155,7 @@ def prune(delete: bool, gone: str | None) -> None:
     from sl_assets.lake.prune import leftovers
 
     total = 0
-    for leftover in leftovers(open_lake(), {name: makes(name) for name in experiments_by_name()}):
+    for leftover in leftovers(open_lake(), {name: declared_graph(name).makes for name in experiments_by_name()}):
         spared = leftover.is_experiment and leftover.experiment != gone
         total += 0 if spared else (size := leftover.size)
         note = f"spared, for it may be of SL_EXPERIMENTS elsewhere: --experiment {leftover.experiment} deletes it"
@@ -217,14 +214,14 @@ def known_experiment(name: str) -> "ExperimentConfig":
     return known[name]
 
 
-def makes(experiment: str) -> "Makes":
-    """Whether a place is made by ``experiment`` as its file is now."""
+def declared_graph(experiment: str) -> "ExperimentGraph":
+    """The graph of ``experiment``, to ask what it would make."""
     from sl_assets.components import declare
     from sl_assets.orchestration.asset import ExperimentGraph
 
     graph = ExperimentGraph(experiment, known_experiment(experiment))
     declare(graph)
-    return graph.makes
+    return graph
 
 
 def free_killed_runs() -> None:

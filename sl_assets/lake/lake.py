@@ -233,7 +233,7 @@ class Lake:
                     self._move(building / file, target / version / file.as_posix())
             self.write_file(target / version / MANIFEST, json.dumps({"sha256": sha256}, indent=1).encode())
         except BaseException:
-            # With a manifest it is whole: then another run has put the same there. What cannot be deleted now, later is.
+            # With a manifest it is whole: then another run has put the same there.
             with suppress(Exception):
                 if not (target / version / MANIFEST).exists():
                     self._forget_folder(target / version)

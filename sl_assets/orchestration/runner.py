@@ -10,23 +10,19 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.places import Place
 from sl_assets.lake.staleness import Reason
-from sl_assets.orchestration.asset import GPU_POOL
+from sl_assets.orchestration.asset import GPU_POOL, ExperimentGraph
 from sl_assets.orchestration.dagster_internals import pool_is_full, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
 from sl_assets.orchestration.recording import FAILED, PLANNED, event_of
 from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
-
-if TYPE_CHECKING:
-    from sl_assets.orchestration.asset import ExperimentGraph
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """At a pool that is full."""
