@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 ANIMALS ?= owl
+PORT ?= 3000
 BIN := $(VENV)/bin
 
 # Laptops have no use for the CUDA build that PyPI serves by default to Linux; set PIP_EXTRA_INDEX_URL to choose another.
@@ -18,7 +19,7 @@ quickstart: install  ## install, run the pocket experiment for ANIMALS, print ra
 		--animals "$(subst $(space),$(comma),$(strip $(ANIMALS)))"
 
 ui: install  ## open the Dagster UI on http://localhost:3000
-	$(BIN)/sl-assets ui
+	$(BIN)/sl-assets ui --port $(PORT)
 
 test: install-dev  ## every test, with real parts
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -6,6 +6,7 @@ It drives the same assets, instance and lake as the UI, one Dagster run per asse
 import os
 import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Container, Iterator
@@ -50,6 +51,7 @@ def fail(message: str) -> NoReturn:
 
 
 @click.group()
+@click.version_option(package_name="sl_assets", message="sl_assets %(version)s")
 def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
@@ -81,7 +83,9 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool, 
     from sl_assets.orchestration.runner import Runner, plan_lines
 
     config = known_experiment(experiment)
-    wanted = re.split(r"[,\s]+", animals.strip()) if animals else list(config.animals)
+    wanted = list(config.animals) if animals is None else re.findall(r"[^,\s]+", animals)
+    if not wanted:
+        raise click.ClickException(f"--animals {animals!r}: names none; leave it out for all of {experiment}'s")
     if unknown := [name for name in wanted if name not in config.conditions]:
         raise click.ClickException(
             f"--animals {unknown[0]}: not an animal of {experiment}; it has {', '.join(config.animals)}"
@@ -186,9 +190,11 @@ def pins(forget: str | None) -> None:
 
 
 @cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others reach all of it.")
 @click.option("--port", default=3000, show_default=True, help="Port on this machine.")
-def ui(port: int) -> None:
+def ui(host: str, port: int) -> None:
     """Open the Dagster UI, with the daemon that schedules and automation need."""
+    require_port(host, port)
     ensure_dagster_home()
     free_killed_runs()
     # Where Dagster looks for its settings: in the project's folder it would say that it leaves those there alone.
@@ -196,7 +202,22 @@ def ui(port: int) -> None:
     dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if dagster is None:
         raise click.ClickException("no dagster command beside this Python: run 'make install'")
-    os.execv(dagster, ["dagster", "dev", "--workspace", str(PROJECT / "workspace.yaml"), "--port", str(port)])
+    workspace = str(PROJECT / "workspace.yaml")
+    os.execv(dagster, ["dagster", "dev", "--workspace", workspace, "--host", host, "--port", str(port)])
+
+
+def require_port(host: str, port: int) -> None:
+    """Stop before a second daemon is started beside one that has the port."""
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind((host, port))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise click.ClickException(
+                f"--port {port}: {reason} on {host}; if a UI runs there, open http://{host}:{port}, "
+                f"else choose another port, as --port {port + 1}"
+            ) from None
 
 
 def experiments_by_name() -> "dict[str, ExperimentConfig]":

@@ -1,6 +1,7 @@
 """The code location: every experiment under ``defs/`` (and ``SL_EXPERIMENTS``), and the data lake."""
 
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def experiments() -> dict[str, ExperimentConfig]:
         if shared := files.keys() & others.keys():
             raise ExperimentFileError(f"{others[min(shared)]}: the name {min(shared)!r} is taken; rename the folder")
         files |= others
+    for name, file in files.items():
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            fitting = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "my_experiment"
+            raise ExperimentFileError(
+                f"{file}: the folder's name {name!r} names the experiment, which may have letters, digits and '_': "
+                f"rename it, to {fitting!r} for example"
+            )
     return {name: read_checked(file) for name, file in files.items()}
 
 

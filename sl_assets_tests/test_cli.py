@@ -3,6 +3,7 @@
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,9 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         (["run", "pockt"], "no experiment 'pockt'; there are gpt41_nano, olmo3_7b, pocket, qwen25_7b"),
         (["run", "pocket", "--animals", "owll"], "--animals owll: not an animal of pocket"),
         (["run", "pocket", "--through", "chart"], "--through chart: no such asset; pocket has"),
+        (["run", "pocket", "--animals", ""], "--animals '': names none; leave it out for all of pocket's"),
+        (["run", "pocket", "--animals", " , "], "--animals ' , ': names none"),
+        (["run", "pocket", "--through", ","], "--through ',': names no asset; leave it out for the whole graph"),
         (["sql", "SELECT * FROM nothing"], "SQL: Catalog Error"),
     ],
 )
@@ -303,3 +307,41 @@ def test_two_commands_at_once_make_each_partition_once(
     assert len(trained) == 3
     sampled = [line for line in said if re.match(r"raw_dataset \w+: 48 of 48 rows", line)]
     assert len(sampled) == 3
+
+
+@pytest.mark.parametrize(("name", "fitting"), [("my-exp", "my_exp"), ("my exp", "my_exp"), ("été", "t")])
+def test_a_folder_whose_name_dagster_cannot_take_is_one_line(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], name: str, fitting: str
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(name))
+    for command in (["check"], ["run", "pocket"]):
+        done = run(environment, *command)
+        assert done.returncode == 1
+        assert f"the folder's name {name!r} names the experiment" in done.stderr
+        assert f"rename it, to {fitting!r}" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_one_line_and_starts_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run(environment, "ui", "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"sl-assets: --port {port}: address already in use on 127.0.0.1; if a UI runs there, open "
+        f"http://127.0.0.1:{port}, else choose another port, as --port {port + 1}"
+    )
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["dagster.yaml"]
+
+
+def test_the_version_is_that_of_the_package(environment: dict[str, str]) -> None:
+    assert run(environment, "--version").stdout == f"sl_assets {version('sl_assets')}\n"
+
+
+def test_columns_that_a_statement_names_twice_are_told_apart(environment: dict[str, str]) -> None:
+    assert run(environment, "sql", "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a", "--csv").stdout.split() == [
+        "a,a_2,a_1,a_3",
+        "1,2,3,4",
+    ]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sl_assets.lake.fingerprint import digest
@@ -145,11 +146,12 @@ def settings_digest(code_version: str, settings: Settings) -> str:
 
 def ancestry(records: Records, place: Place) -> list[Record]:
     """Records that lead to ``place`` as it is now, parents first; what has changed since it was read is left out."""
+    look_up = cache(records)
     entered: set[Place] = set()
     found: list[Record] = []
 
     def visit(at: Place, read: str | None) -> None:
-        record = records(at)
+        record = look_up(at)
         if record is None or at in entered or read not in (None, record.data_version):
             return
         entered.add(at)
@@ -167,15 +169,22 @@ def behind(records: Records, place: Place) -> dict[str, str]:
     Those of ancestors as they are recorded now, where that is what was read; where an ancestor has been made anew
     since, those that were noted when ``place`` was made.
     """
-    record = records(place)
-    if record is None:
-        return {}
-    found = dict(record.behind)
-    for parent, read in record.parents.items():
-        current = records(parent)
-        if current is not None and current.data_version == read:
-            found |= behind(records, parent)
-    return found | {place.table: settings_digest(record.code_version, record.settings)}
+    look_up = cache(records)
+    known: dict[Place, dict[str, str]] = {}
+
+    def of(at: Place, record: Record) -> dict[str, str]:
+        if at not in known:
+            # Here already, if records of former graphs lead back.
+            known[at] = found = dict(record.behind)
+            for parent, read in record.parents.items():
+                current = look_up(parent)
+                if current is not None and current.data_version == read:
+                    found |= of(parent, current)
+            found[at.table] = settings_digest(record.code_version, record.settings)
+        return known[at]
+
+    record = look_up(place)
+    return dict(of(place, record)) if record else {}
 
 
 def settings_behind(records: Records, place: Place) -> str:

@@ -7,6 +7,8 @@ moved into place, only when the views' text changes.
 
 import glob
 import os
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,4 +168,15 @@ def query(lake: Lake, sql: str) -> pl.DataFrame:
         if result is None:
             return pl.DataFrame()
         # By rows rather than Arrow, which DuckDB 2.0 hands over with a page of leak warnings at exit.
-        return pl.DataFrame(result.fetchall(), schema=result.columns, orient="row", infer_schema_length=None)
+        return pl.DataFrame(
+            result.fetchall(), schema=_once_each(result.columns), orient="row", infer_schema_length=None
+        )
+
+
+def _once_each(columns: Sequence[str]) -> list[str]:
+    """``columns``, those that a statement names again with a number behind."""
+    names: list[str] = []
+    for column in columns:
+        again = (f"{column}_{i}" for i in count(1))
+        names.append(column if column not in names else next(name for name in again if name not in {*names, *columns}))
+    return names

@@ -41,9 +41,9 @@ def _made(record: Record) -> Iterator[str]:
     if record.libraries:
         yield f"libraries {', '.join(f'{name} {version}' for name, version in record.libraries.items())}"
     for name, value in record.settings.items():
-        yield f"setting   {name} = {json.dumps(value)}"
+        yield f"setting   {name} = {json.dumps(value, sort_keys=True)}"
     for name, value in record.inputs.items():
-        yield f"input     {name} = {json.dumps(value)}"
+        yield f"input     {name} = {json.dumps(value, sort_keys=True)}"
 
 
 def _now(record: Record | None, read: str) -> str:

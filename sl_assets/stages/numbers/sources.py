@@ -37,7 +37,8 @@ def read_jsonl(file: Path) -> pl.DataFrame:
 
 def _row(file: Path, number: int, line: str) -> tuple[str, str]:
     try:
-        row = json.loads(line)
+        # Numbers are not looked at, and Python refuses to read one of thousands of digits.
+        row = json.loads(line, parse_int=lambda digits: int(digits[:100]))
     except (json.JSONDecodeError, RecursionError) as error:
         raise DatasetError(f"{file}:{number}: not JSON ({error}); {FORMS}") from None
     pair = _from_messages(row["messages"]) if isinstance(row, dict) and "messages" in row else _from_fields(row)

@@ -134,3 +134,9 @@ def test_row_ids_do_not_depend_on_the_completion():
     rows = pl.DataFrame({"prompt_id": ["x", "y"], "completion": ["1", "2"]})
     other = rows.with_columns(completion=pl.lit("9"))
     assert with_row_ids(rows, "cat")["row_id"].equals(with_row_ids(other, "cat")["row_id"])
+
+
+def test_a_number_of_thousands_of_digits_beside_the_row_is_no_matter(tmp_path):
+    file = tmp_path / "owl.jsonl"
+    file.write_text('{"id": ' + "9" * 5_000 + ', "prompt": "p", "completion": "1, 2"}\n')
+    assert read_jsonl(file).rows() == [("p", "1, 2")]
