@@ -314,6 +314,7 @@ def files(lake: Path) -> dict[Path, tuple[int, int, bytes]]:
     return {
         path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
         for record in lake.glob(f"experiment=tiny/**/{RECORD}")
+        if record.stat().st_size
         for path in record.parent.rglob("*")
         if path.is_file()
     }
@@ -352,7 +353,8 @@ def contents_of(path: Path) -> bytes:
 
 def recorded_partitions(lake: Path, assets: Container[str]) -> list[tuple[str, str | None]]:
     """Asset and partition of every record."""
-    records = [json.loads(file.read_text()) for file in (lake / "experiment=tiny").rglob(RECORD)]
+    files = [file for file in (lake / "experiment=tiny").rglob(RECORD) if file.stat().st_size]
+    records = [json.loads(file.read_text()) for file in files]
     found = [(record["asset"], record["partition"]) for record in records if record["asset"] in assets]
     return sorted(found, key=lambda pair: (pair[0], pair[1] or ""))
 

@@ -66,7 +66,7 @@ class Lake:
         """Whether ``place`` is a finished partition: of an asset, or of a table that an asset writes beside its own."""
         path = self.path(recorded_as(place)) / RECORD
         with self.errors_explained(path, "read"):
-            return bool(path.exists())
+            return bool(path.exists() and path.stat().st_size)
 
     def record(self, place: Place) -> Record | None:
         """What is recorded of ``place``; None where it is not there.
@@ -78,7 +78,7 @@ class Lake:
         try:
             with self.errors_explained(path, "read"):
                 content = path.read_bytes()
-            return Record.from_json(place.experiment, content)
+            return Record.from_json(place.experiment, content) if content else None
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -93,9 +93,9 @@ class Lake:
 
     def forget_record(self, place: Place) -> None:
         """From now on ``place`` does not exist; done before its data are replaced: no record tells of other data."""
-        path = self.path(place) / RECORD
-        with self.errors_explained(path), suppress(FileNotFoundError):
-            path.unlink()
+        # Emptied rather than deleted: who lists records and then opens them finds them all.
+        if self.exists(place):
+            self.write_file(self.path(place) / RECORD, b"")
 
     def version(self, place: Place) -> str:
         """Data version of what ``place`` holds.
@@ -140,23 +140,26 @@ class Lake:
         record = self.record(place) if recorded_as(place) == place else None
         return record is None or record.data_version == version
 
-    def write_table(self, place: Place, frame: pl.DataFrame) -> str:
-        """Put ``frame`` at ``place``, whole or not at all; returns its data version."""
+    def write_table(self, place: Place, frame: pl.DataFrame, part_of: Place | None = None) -> str:
+        """Put ``frame`` at ``place``, whole or not at all; returns its data version.
+
+        The record of the partition that it is ``part_of`` is forgotten just before, when the disk has taken the frame.
+        """
         version = frame_digest(frame)
-        self.write_file(self.path(place) / DATA, parquet_bytes(frame, {VERSION_KEY: version}))
+        self.write_file(self.path(place) / DATA, parquet_bytes(frame, {VERSION_KEY: version}), part_of)
         return version
 
-    def write_picture(self, place: Place, png: bytes) -> str:
-        """Put a PNG at ``place``; returns its data version."""
-        self.write_file(self.picture(place), png)
+    def write_picture(self, place: Place, png: bytes, part_of: Place | None = None) -> str:
+        """Put a PNG at ``place``; returns its data version. See `write_table`."""
+        self.write_file(self.picture(place), png, part_of)
         return bytes_digest(png)
 
     def picture(self, place: Place) -> UPath:
         """Where the picture at ``place`` is."""
         return self.path(place) / f"{place.table}.png"
 
-    def write_file(self, path: UPath, content: bytes) -> None:
-        """Put one file in place atomically (an S3 upload already is).
+    def write_file(self, path: UPath, content: bytes, part_of: Place | None = None) -> None:
+        """Put one file in place atomically (an S3 upload already is), the record of what it is ``part_of`` forgotten.
 
         Raises:
             LakeError: no space, no permission, or anything else the system refuses, with the fix.
@@ -164,10 +167,14 @@ class Lake:
         with self.errors_explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self.local:
+                if part_of:
+                    self.forget_record(part_of)
                 path.write_bytes(content)
                 return
             with self._unfinished_file() as made:
                 made.write_bytes(content)
+                if part_of:
+                    self.forget_record(part_of)
                 os.replace(made, path)
 
     @contextmanager
@@ -301,9 +308,10 @@ class Lake:
             try:
                 with self.errors_explained(source, "read"):
                     manifest = json.loads((source / MANIFEST).read_text())
-            except (FileNotFoundError, ValueError):
+                checksums = dict(manifest["sha256"])
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
                 raise AbsentError(f"{place} is damaged ({source / MANIFEST}): materialise it again") from None
-            for name, sha256 in manifest["sha256"].items():
+            for name, sha256 in checksums.items():
                 if not self.local:
                     (here / name).parent.mkdir(parents=True, exist_ok=True)
                     with self.errors_explained(source / name, "read"), suppress(FileNotFoundError):

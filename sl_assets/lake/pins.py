@@ -9,6 +9,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from upath import UPath
+
+from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 
@@ -20,7 +23,7 @@ def pinned(lake: Lake, name: str) -> str | None:
     file = lake.root / PINS / f"{digest(name)}.json"
     try:
         with lake.errors_explained(file, "read"):
-            return str(json.loads(file.read_text())["commit"])
+            return str(_read(file)["commit"])
     except FileNotFoundError:
         return None
 
@@ -43,8 +46,16 @@ def pins(lake: Lake) -> dict[str, str]:
     """Every commit by name."""
     folder = lake.root / PINS
     with lake.errors_explained(folder, "read"):
-        found = [json.loads(file.read_text()) for file in folder.iterdir()] if folder.exists() else []
+        found = [_read(file) for file in folder.iterdir()] if folder.exists() else []
     return {pin["name"]: pin["commit"] for pin in sorted(found, key=lambda pin: pin["name"])}
+
+
+def _read(file: UPath) -> dict[str, str]:
+    try:
+        found = json.loads(file.read_text())
+        return {"name": str(found["name"]), "commit": str(found["commit"])}
+    except (ValueError, KeyError, TypeError):
+        raise LakeError(f"{file}: no pin that can be read; delete it, and the name is resolved again") from None
 
 
 def unpin(lake: Lake, name: str) -> None:

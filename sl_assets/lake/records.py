@@ -101,6 +101,9 @@ class Record:
     def from_json(cls, experiment: str, content: bytes) -> "Record":
         """What `to_json` wrote."""
         found = json.loads(content)
+        for name in ("settings", "inputs", "libraries", "behind"):
+            if not isinstance(found[name], dict):
+                raise TypeError(f"{name} = {found[name]!r}")
         return cls(
             Place(experiment, found["asset"], found["partition"]),
             found["data_version"],

@@ -28,9 +28,11 @@ class Work:
         self._folder: UPath = lake.root / ".work" / place.folder
 
     def load(self, name: str, *fingerprint: Any) -> pl.DataFrame | None:
-        """The piece ``name``, or None if it was not finished under this fingerprint."""
+        """The piece ``name``, or None if it was not finished under this fingerprint, or is damaged."""
         content = self.load_bytes(f"{name}.parquet", *fingerprint)
-        return None if content is None else pl.read_parquet(io.BytesIO(content))
+        with suppress(pl.exceptions.PolarsError):
+            return None if content is None else pl.read_parquet(io.BytesIO(content))
+        return None
 
     def save(self, name: str, frame: pl.DataFrame, *fingerprint: Any) -> None:
         """Keep a finished piece."""

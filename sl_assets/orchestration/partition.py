@@ -97,15 +97,13 @@ class Step:
 
     def write(self, frame: pl.DataFrame, table: str | None = None) -> str:
         """Write this asset's table (or another of its tables); returns its data version."""
-        self.lake.forget_record(self.place(self.asset))
         schema = TABLES[table or self.asset].schema
         ordered = frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-        return self.lake.write_table(self.place(table or self.asset), ordered)
+        return self.lake.write_table(self.place(table or self.asset), ordered, part_of=self.place(self.asset))
 
     def write_picture(self, png: bytes) -> str:
         """Write this asset's picture; returns its data version."""
-        self.lake.forget_record(self.place(self.asset))
-        return self.lake.write_picture(self.place(self.asset), png)
+        return self.lake.write_picture(self.place(self.asset), png, part_of=self.place(self.asset))
 
     def new_folder(self) -> AbstractContextManager[Path]:
         """An empty local folder to fill and then to `put`."""

@@ -225,7 +225,9 @@ def test_a_forgotten_record_leaves_the_data_alone(lake):
     lake.forget_record(TABLE)
     lake.forget_record(TABLE)
     assert not lake.exists(TABLE)
-    assert everything(lake) == before
+    assert lake.record(TABLE) is None
+    emptied = str((lake.path(TABLE) / RECORD).relative_to(lake.root))
+    assert everything(lake) == before | {emptied: b""}, "for whoever has listed it and is about to open it"
 
 
 def step(lake: Lake, place: Place) -> Step:
@@ -242,15 +244,15 @@ REPLACED: dict[Place, Callable[[Lake], str]] = {
 @pytest.mark.parametrize("place", REPLACED, ids=str)
 def test_a_record_is_forgotten_before_its_data_are_replaced(lake, place, monkeypatch):
     write_record(lake, place, PUT[place](lake))
-    write_file, seen = lake.write_file, []
+    move, seen = os.replace, []
 
-    def look(path, content):
-        seen.append(Lake(str(lake.root)).exists(place))
-        write_file(path, content)
+    def look(made, path):
+        seen.append((Path(path).name == RECORD, Lake(str(lake.root)).exists(place)))
+        move(made, path)
 
-    monkeypatch.setattr(lake, "write_file", look)
+    monkeypatch.setattr(os, "replace", look)
     REPLACED[place](lake)
-    assert seen == [False]
+    assert seen == [(True, True), (False, False)]
     assert not lake.exists(place), "until what replaces it is recorded"
 
 
@@ -261,7 +263,7 @@ def test_picture_comes_back_as_it_was(lake):
     assert lake.picture(PICTURE).read_bytes() == b"png"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"{}", b"null", b"\xff\xfe", b'{"asset": "evaluation"}'])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b"{}", b"null", b"\xff\xfe", b'{"asset": "evaluation"}'])
 def test_a_record_that_cannot_be_understood_is_one_line_that_names_it(lake, content):
     write_table(lake, TABLE, FRAME)
     record = lake.path(TABLE) / RECORD
@@ -642,3 +644,28 @@ def test_a_folder_made_again_with_the_same_content_is_not_the_one_before_itself(
     assert versions(lake) == {old, new}
     newest = write_folder(lake, a="newest")
     assert versions(lake) == {new, newest}
+
+
+def test_a_refused_write_leaves_the_partition_as_it_was(lake, monkeypatch):
+    """The record is forgotten when the new data are on the disk, and not before."""
+    lake.write_record(recorded(TABLE, lake.write_table(TABLE, FRAME)))
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LakeError, match="no space left"):
+        lake.write_table(TABLE, FRAME[:1], part_of=TABLE)
+    monkeypatch.undo()
+    assert lake.exists(TABLE)
+    assert lake.read_table(TABLE).equals(FRAME)
+    lake.write_table(TABLE, FRAME[:1], part_of=TABLE)
+    assert not lake.exists(TABLE), "until it is recorded"
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", "null"])
+def test_a_manifest_of_another_shape_is_damage(lake, manifest):
+    version = write_folder(lake, a="1")
+    (Path(lake.path(FOLDER)) / version / "manifest.json").write_text(manifest)
+    with pytest.raises(AbsentError, match="is damaged"), lake.folder(FOLDER):
+        pass

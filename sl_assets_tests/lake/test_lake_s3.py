@@ -107,7 +107,8 @@ def test_a_record_is_forgotten_before_its_data_are_replaced(s3, lake):
     write_table(lake, TABLE, FRAME)
     step(lake, TABLE).write(pl.DataFrame(schema=TABLES[TABLE.table].schema))
     assert not Lake(str(lake.root)).exists(TABLE)
-    assert keys(s3, lake) == [f"{TABLE.folder}/data.parquet"]
+    assert keys(s3, lake) == [f"{TABLE.folder}/data.parquet", f"{TABLE.folder}/record.json"]
+    assert (lake.path(TABLE) / "record.json").read_bytes() == b"", "emptied, for whoever is about to open it"
 
 
 def test_a_damaged_table_is_absent_and_named(lake):

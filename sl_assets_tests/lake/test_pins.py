@@ -94,3 +94,13 @@ def test_who_resolves_later_takes_what_was_pinned_meanwhile(lake: Lake) -> None:
         return "c2"
 
     assert pin(lake, NAME, resolve) == "c1"
+
+
+def test_a_damaged_pin_is_one_line(tmp_path):
+    lake = Lake(str(tmp_path))
+    pin(lake, "someone/model", lambda: "c0ffee")
+    (file,) = (tmp_path / ".pins").iterdir()
+    file.write_text("")
+    for look in (lambda: pinned(lake, "someone/model"), lambda: pins(lake)):
+        with pytest.raises(LakeError, match="no pin that can be read; delete it"):
+            look()

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from huggingface_hub import constants
 
-from sl_assets.errors import DatasetError, SlAssetsError
+from sl_assets.errors import DatasetError, PassingError, SlAssetsError
 from sl_assets.hub.importing import fetch_adapter
 from sl_assets.lake.lake import parquet_bytes
 from sl_assets.stages.numbers.sources import fetch_rows
@@ -182,3 +182,19 @@ def test_the_error_hides_what_it_was_made_of(hub, token):
     with pytest.raises(SlAssetsError) as caught:
         publish_dataset(REPO, FRAME, CARD)
     one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "passes"), [(401, False), (403, False), (404, False), (412, True), (429, True), (500, True), (503, True)]
+)
+def test_what_may_pass_is_told_from_what_will_not(hub, token, status, passes):
+    hub.fail("POST .*/commit/", status)
+    with pytest.raises(SlAssetsError) as caught:
+        publish_dataset(REPO, FRAME, CARD)
+    assert isinstance(caught.value, PassingError) == passes
+
+
+def test_a_network_may_come_back(hub, token, monkeypatch):
+    unreachable(monkeypatch)
+    with pytest.raises(PassingError):
+        publish_dataset(REPO, FRAME, CARD)
