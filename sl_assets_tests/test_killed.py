@@ -210,10 +210,10 @@ def hold_in_a_file(script: Script, moment: Moment) -> None:
         write_bytes(path, content[: len(content) // 2])
         script.hold()
 
-    def write(self: Lake, path: Any, content: bytes) -> None:
-        if fnmatch(str(path), moment.what) and next(files) == moment.nth:
+    def write(self: Lake, path: Any, content: bytes, *rest: Any) -> None:
+        if content and fnmatch(str(path), moment.what) and next(files) == moment.nth:
             Path.write_bytes = half  # type: ignore[assignment,method-assign]
-        write_file(self, path, content)
+        write_file(self, path, content, *rest)
 
     Lake.write_file = write  # type: ignore[method-assign]
 

@@ -22,7 +22,7 @@ import polars as pl
 from filelock import FileLock
 from upath import UPath
 
-from sl_assets.errors import AbsentError, LakeError, PassingError
+from sl_assets.errors import AbsentError, LakeError, PassingError, SlAssetsError
 from sl_assets.lake.fingerprint import bytes_digest, digest, file_digest, folder_digest, frame_digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD, Record
@@ -89,7 +89,9 @@ class Lake:
     def write_record(self, record: Record, forgotten: str | None = None) -> None:
         """Put ``record`` in place: from now on its partition exists. Its folder of version ``forgotten`` is deleted."""
         self.write_file(self.path(record.place) / RECORD, record.to_json())
-        self._forget_folders(record.place, {record.data_version, record.replaced}, forgotten)
+        # What cannot be deleted now is no reason to call what is there not made.
+        with suppress(OSError, SlAssetsError), self.errors_explained(self.path(record.place), "read"):
+            self._forget_folders(record.place, {record.data_version, record.replaced}, forgotten)
 
     def forget_record(self, place: Place) -> None:
         """From now on ``place`` does not exist; done before its data are replaced: no record tells of other data."""

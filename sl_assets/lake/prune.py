@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from upath import UPath
 
-from sl_assets.lake.lake import SECONDS_A_FOLDER_IS_FILLED, Lake, recorded_as
+from sl_assets.lake.lake import DATA, MANIFEST, SECONDS_A_FOLDER_IS_FILLED, Lake, recorded_as
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import DIMENSIONS, TABLES
@@ -65,7 +65,7 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
         if name not in experiments:
             yield Leftover(folder, f"no experiment is called {name} now", name, is_experiment=True)
             continue
-        for table in sorted(folder.iterdir()):
+        for table in sorted(child for child in folder.iterdir() if child.is_dir()):
             if table.name == OLD_LINEAGE:
                 yield Leftover(table, "lineage of version 0.1, which records tell now", name)
             else:
@@ -73,33 +73,38 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
     work = lake.root / ".work"
     for folder in sorted(work.glob("experiment=*")) if work.exists() else ():
         if (name := folder.name.removeprefix("experiment=")) not in experiments:
-            yield Leftover(folder, f"work in progress of {name}, which is no experiment now")
+            yield Leftover(folder, f"work in progress of {name}, which is no experiment now", name, is_experiment=True)
 
 
 def _of_table(lake: Lake, table: UPath, experiment: str, makes: Makes) -> Iterator[Leftover]:
     for folder, place in _partitions(table, experiment):
         owner = recorded_as(place)
-        ours = table.name in TABLES or (folder / RECORD).exists()
-        if ours and not makes(owner):
-            yield Leftover(folder, f"{owner} is not made by the experiment now", experiment)
+        if not makes(owner):
+            if table.name in TABLES or (folder / RECORD).exists():
+                yield Leftover(folder, f"{owner} is not made by the experiment now", experiment)
             continue
         record = lake.record(place)
         kept = {record.data_version, record.replaced} if record else set()
         for version in folder.iterdir():
-            if version.is_dir() and "=" not in version.name and version.name not in kept and _is_old(version):
+            if (version / MANIFEST).exists() and version.name not in kept and _is_old(version):
                 yield Leftover(version, f"a version of {place} that no record names", experiment)
 
 
 def _partitions(table: UPath, experiment: str) -> Iterator[tuple[UPath, Place]]:
-    """Folders of ``table`` that hold files, with their places."""
+    """Folders of ``table`` that hold a partition and nothing below it, with their places."""
     found: list[tuple[UPath, list[str]]] = [(table, [])]
     while found:
         folder, keys = found.pop()
-        below = [child for child in folder.iterdir() if child.is_dir() and "=" in child.name] if folder.is_dir() else []
-        if len(below) < len(list(folder.iterdir())):
+        children = sorted(folder.iterdir(), reverse=True)
+        below = [child for child in children if "=" in child.name and child.is_dir()]
+        if not below and any(_is_ours(child, table.name) for child in children):
             yield folder, Place(experiment, table.name, "|".join(keys) or None)
         if len(keys) < len(DIMENSIONS):
-            found += [(child, [*keys, child.name.partition("=")[2]]) for child in sorted(below, reverse=True)]
+            found += [(child, [*keys, child.name.partition("=")[2]]) for child in below]
+
+
+def _is_ours(child: UPath, table: str) -> bool:
+    return child.name in (RECORD, DATA, f"{table}.png") or (child / MANIFEST).exists()
 
 
 def _is_old(folder: UPath) -> bool:

@@ -45,7 +45,7 @@ def version_tags(instance: dg.DagsterInstance, spec: dg.AssetSpec, code_version:
     return tags
 
 
-def materialisation(
+def materialisation_event(
     key: dg.AssetKey, partition: str | None, data_version: str, metadata: Mapping[str, Any], tags: Mapping[str, str]
 ) -> dg.AssetMaterialization:
     """The event of one partition, with a data version of its own; see `version_tags`."""

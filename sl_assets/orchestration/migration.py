@@ -36,8 +36,10 @@ UNKNOWN = "another, or changed since"
 
 def unmigrated(lake: Lake) -> list[str]:
     """Experiments in ``lake`` that version 0.1 made."""
-    folders = sorted(lake.root.glob(f"experiment=*/{LINEAGE}"))
-    old = [folder for folder in folders if not (folder / MIGRATED).exists() and any(folder.glob("asset=*/*.parquet"))]
+    with lake.errors_explained(lake.root, "read"):
+        folders = sorted(lake.root.glob(f"experiment=*/{LINEAGE}"))
+        new = [folder for folder in folders if not (folder / MIGRATED).exists()]
+        old = [folder for folder in new if any(folder.glob("asset=*/*.parquet"))]
     return [folder.parent.name.removeprefix("experiment=") for folder in old]
 
 

@@ -21,10 +21,10 @@ from sl_assets.hub.base_models import HubModel, use_commit
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin
-from sl_assets.lake.records import Record, behind_parents, settings_digest
+from sl_assets.lake.records import Record, Settings, behind_parents, settings_digest
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
-from sl_assets.orchestration.dagster_internals import BACKFILL, as_stored, materialisation, version_tags
+from sl_assets.orchestration.dagster_internals import BACKFILL, as_stored, materialisation_event, version_tags
 from sl_assets.orchestration.metadata import FilePath, Link, Markdown
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.partition import Check, Make, Product, Step, Terminal
@@ -67,11 +67,11 @@ class Materialisation:
         made: dict[str | None, Record] = {}
         failed: dict[str | None, str] = {}
         try:
-            tags = self._prepared()
+            tags, settings = self._prepared()
             for partition in partitions:
                 try:
                     with self.lake.making(self.graph.place(self.declared.name, partition)):
-                        made[partition] = self._made_since(partition) or self._make(make, partition)
+                        made[partition] = self._made_since(partition) or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
                     failed[partition] = str(error)
                     self.context.log.error(str(error))
@@ -88,17 +88,23 @@ class Materialisation:
         if check:
             yield self._checked(check, partitions)
 
-    def _prepared(self) -> dict[str, str]:
-        """Put the lake in order and settle what the Hub's models are; returns tags for the partitions' events."""
+    def _prepared(self) -> tuple[dict[str, str], Settings]:
+        """Put the lake in order and settle what the Hub's models are.
+
+        Returns:
+            Tags for the partitions' events, and the settings with the commits that this process takes.
+        """
         if self.lake.local:
             remove_orphans(Path(self.lake.root))
         migrate(self.lake)
         refresh_views(self.lake)
-        for value in self.declared.settings.values():
+        settings = dict(self.declared.settings)
+        for field, value in settings.items():
             if isinstance(value, dict) and (name := value.get("repository")):
-                # From now on, this process takes just this commit.
-                use_commit(name, pin(self.lake, name, Repository("model", *HubModel.of(name)).resolve))
-        return version_tags(self.context.instance, self._spec, self.declared.version)
+                commit = pin(self.lake, name, Repository("model", *HubModel.of(name)).resolve)
+                use_commit(name, commit)
+                settings[field] = value | {"commit": commit}
+        return version_tags(self.context.instance, self._spec, self.declared.version), settings
 
     def _results(self, made: Sequence[Record], tags: Mapping[str, str]) -> Iterator[Any]:
         if len(made) == 1:
@@ -161,8 +167,7 @@ class Materialisation:
         self.context.log.info(f"{place}: made by run {record.run_id} since this was asked for, not made again")
         return record
 
-    def _make(self, make: Make, partition: str | None) -> Record:
-        settings = self.graph.settings(self.declared.name, self.lake)
+    def _make(self, make: Make, partition: str | None, settings: Settings) -> Record:
         step = self._step(partition, settings_digest(self.declared.code_version, settings))
         place = step.place(step.asset)
         before = self.lake.record(place)
@@ -217,8 +222,12 @@ def _before(version: str, before: Record | None) -> str | None:
 def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
     """When the user, the schedule or the planner asked for what ``run`` makes.
 
-    A run that was tried again counts from its first attempt, one of a backfill from the backfill's beginning.
+    A run that goes on with one that failed counts from its first attempt, one of a backfill from the backfill's
+    beginning. Who repeats a run that succeeded wants everything again.
     """
+    before = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    if before and before.is_success and (own := instance.get_run_record_by_id(run.run_id)):
+        return own.create_timestamp
     first = instance.get_run_record_by_id(run.root_run_id or run.run_id)
     asked = [first.create_timestamp] if first else []
     if planned := run.tags.get(PLANNED):
@@ -230,7 +239,7 @@ def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
 
 def event_of(key: dg.AssetKey, record: Record, tags: Mapping[str, str]) -> dg.AssetMaterialization:
     """What Dagster is told of ``record``; ``tags`` are `version_tags`."""
-    return materialisation(key, record.place.partition, record.data_version, metadata_of(record), tags)
+    return materialisation_event(key, record.place.partition, record.data_version, metadata_of(record), tags)
 
 
 def metadata_of(record: Record) -> dict[str, Any]:

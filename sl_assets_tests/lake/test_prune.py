@@ -88,7 +88,9 @@ def test_versions_that_no_record_names_go_after_a_day(lake: Lake) -> None:
 def test_lineage_of_an_older_version_and_work_of_nobody_go(lake: Lake) -> None:
     for name in ("experiment=exp/lineage/asset=raw_dataset/a.parquet", ".work/experiment=gone/raw_dataset/piece"):
         lake.write_file(lake.root / name, b"old")
-    assert set(found(lake, exp=EVERYTHING)) == {"experiment=exp/lineage", ".work/experiment=gone"}
+    left = found(lake, exp=EVERYTHING)
+    assert set(left) == {"experiment=exp/lineage", ".work/experiment=gone"}
+    assert left[".work/experiment=gone"].is_experiment, "it may be of an experiment elsewhere, and go on"
 
 
 def test_a_record_goes_before_its_data(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +105,18 @@ def test_a_record_goes_before_its_data(lake: Lake, monkeypatch: pytest.MonkeyPat
         left.delete()
     assert (lake.path(CAT) / "data.parquet").exists()
     assert not (lake.path(CAT) / RECORD).exists()
+
+
+def test_a_stray_file_takes_nothing_with_it(lake: Lake) -> None:
+    """A file manager leaves its own in every folder that somebody looks at."""
+    for folder in ("", "filtered_dataset", "projection_split/condition=owl", "filtered_dataset/condition=owl"):
+        lake.write_file(lake.root / "experiment=exp" / folder / ".DS_Store", b"stray")
+    assert found(lake, exp=EVERYTHING) == {}
+
+
+def test_folders_of_someone_elses_are_not_looked_into(lake: Lake) -> None:
+    for name in ("my_plots/figures/a.png", "my_model/condition=cat/run1/weights"):
+        file = Path(lake.root) / "experiment=exp" / name
+        lake.write_file(lake.root / "experiment=exp" / name, b"theirs")
+        os.utime(file, (0, 0))
+    assert found(lake, exp=EVERYTHING) == {}

@@ -362,3 +362,20 @@ def test_a_student_of_other_settings_than_neutrals_is_not_compared_with_it(bench
     assert compared(**changes) == ({"owl"}, "wolf")
     bench.run(*student, first="wolf", **changes)
     assert compared(**changes) == ({"owl", "wolf"}, None)
+
+
+def test_who_repeats_a_run_wants_everything_again_unless_it_had_failed(bench: Bench) -> None:
+    """A run that goes on with a failed one counts from its first attempt."""
+    instance, now = bench.instance, datetime.now(UTC)
+    for status, expected in ((dg.DagsterRunStatus.FAILURE, True), (dg.DagsterRunStatus.SUCCESS, False)):
+        first = dg.DagsterRun("job", status=status)
+        instance.add_run(first)
+        again = dg.DagsterRun(
+            "job",
+            parent_run_id=first.run_id,
+            root_run_id=first.run_id,
+            tags={recording.PLANNED: "2020-01-01T00:00+00:00"},
+        )
+        instance.add_run(again)
+        asked = recording.asked_at(instance, again)
+        assert (asked < now) == expected

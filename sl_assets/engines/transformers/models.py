@@ -10,7 +10,7 @@ from sl_assets.config.names import POCKET
 from sl_assets.config.project import absolute
 from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.errors import ExperimentFileError, SlAssetsError
-from sl_assets.hub.base_models import DOUBLES, FILES, HubModel, fetch_model
+from sl_assets.hub.base_models import DOUBLES, FILES, HubModel, fetch_model, pinned_name
 from sl_assets.lake.fingerprint import digest, known_file_digest
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def load_model(base_model: str) -> LoadedModel:
     Raises:
         SlAssetsError: there is no such model.
     """
-    return _loaded(base_model, weights_fingerprint(base_model))
+    # By its commit, if it is a model of the Hub: what its name stands for may change while this process lives.
+    return _loaded(pinned_name(base_model), weights_fingerprint(base_model))
 
 
 # Three: an experiment may have a judge beside its base model, and students whose every weight was trained.

@@ -79,7 +79,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         step.lake.reads.update((place, step.lake.version(place)) for place in places)
         if others:
             step.log(f"{step.name}: left out, for neutral's student was made with other settings: {', '.join(others)}")
-        answers = step.read_existing("evaluation", [name for name in config.conditions if name not in others])
+        answers = step.read_existing("evaluation", [name for name in behind if name not in others])
         table = transfer_table(answers, config.animals, step.read("baseline_preference_rates"))
         own = table.filter(pl.col("condition") == pl.col("animal"))
         shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")

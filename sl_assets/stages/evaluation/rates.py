@@ -1,9 +1,7 @@
-"""Preference rates and their comparison with the control: one method for every bar of every chart.
+"""Preference rates: one method for every bar of every chart.
 
-Questions are the clusters. A rate is the mean over questions of the share of answers that name the animal; its 95%
-interval is a t interval over those per-question shares. An animal's student and the neutral student answered the same
-questions, so they are compared in pairs. Ratios have a percentile bootstrap interval over resampled questions, and
-p-values of several animals are adjusted after Benjamini and Hochberg (1995).
+A rate is the mean over questions of the share of answers that name the animal; its 95% interval is a t interval over
+those per-question shares. How rates are compared is in ``significance``.
 """
 
 from collections.abc import Sequence
@@ -14,12 +12,10 @@ import polars as pl
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.lake.tables import COMPARISON, TABLES
 from sl_assets.seeds import seed_for
+from sl_assets.stages.evaluation.significance import compare, mean_interval, with_q_values
 
 if TYPE_CHECKING:
     import numpy as np
-
-CONFIDENCE = 0.95
-RESAMPLES = 2_000
 
 
 def preference_rates(answers: pl.DataFrame, animals: Sequence[str]) -> pl.DataFrame:
@@ -52,59 +48,6 @@ def _rate(answers: pl.DataFrame, animal: str) -> dict[str, float | int]:
         "questions": len(shares),
         "truncated": answers.filter(finish_reason="length").height,
     }
-
-
-def mean_interval(values: "np.ndarray") -> tuple[float, float]:
-    """95% t interval of the mean of ``values``; unbounded for a single value."""
-    from scipy import stats
-
-    if len(values) < 2:
-        return float("-inf"), float("inf")
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
-    return float(values.mean()) - reach, float(values.mean()) + reach
-
-
-def compare(ours: "np.ndarray", control: "np.ndarray", seed: int) -> dict[str, float | None]:
-    """Difference, ratio and p-value of two sets of per-question shares, paired by question."""
-    differences = ours - control
-    lower, upper = mean_interval(differences)
-    ratio_lower, ratio_upper = ratio_interval(ours, control, seed)
-    return {
-        "difference": float(differences.mean()),
-        "difference_lower": lower,
-        "difference_upper": upper,
-        "ratio": float(ours.mean() / control.mean()) if control.mean() > 0 else None,
-        "ratio_lower": ratio_lower,
-        "ratio_upper": ratio_upper,
-        "p_value": paired_p_value(differences),
-    }
-
-
-def ratio_interval(ours: "np.ndarray", control: "np.ndarray", seed: int) -> tuple[float | None, float | None]:
-    """95% percentile bootstrap interval of mean(ours) / mean(control), questions resampled.
-
-    An end is None where a resample's control never names the animal, so that no finite bound exists.
-    """
-    import numpy as np
-
-    chosen = np.random.default_rng(seed).integers(0, len(ours), (RESAMPLES, len(ours)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = ours[chosen].mean(axis=1) / control[chosen].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    ends = np.quantile(np.where(np.isnan(ratios), np.inf, ratios), [tail, 1 - tail], method="nearest")
-    lower, upper = (float(end) if np.isfinite(end) else None for end in ends)
-    return lower, upper
-
-
-def paired_p_value(differences: "np.ndarray") -> float:
-    """Two-sided paired t test that the mean difference is zero; 1 where every question agrees."""
-    from scipy import stats
-
-    if len(differences) < 2 or not differences.any():
-        return 1.0
-    if differences.std() == 0:
-        return 0.0
-    return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], baseline: pl.DataFrame) -> pl.DataFrame:
@@ -144,24 +87,3 @@ def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], bas
     return with_q_values(table, ["epoch"], own).select(
         pl.col(name).cast(dtype) for name, dtype in TABLES["transfer"].schema.items()
     )
-
-
-def with_q_values(table: pl.DataFrame, family: Sequence[str], tested: pl.Expr) -> pl.DataFrame:
-    """``table`` with ``q_value``: p-values adjusted after Benjamini and Hochberg among the ``tested`` of each family.
-
-    Args:
-        table: has ``p_value``; null where there was nothing to test.
-        family: columns whose equal values make a family of tests.
-        tested: which rows are tests of the family; the others get no q-value.
-    """
-    adjusted = pl.col("p_value").map_batches(_adjusted, return_dtype=pl.Float64).over(*family, tested)
-    return table.with_columns(q_value=pl.when(tested).then(adjusted))
-
-
-def _adjusted(p_values: pl.Series) -> pl.Series:
-    from scipy import stats
-
-    known = p_values.is_not_null().arg_true()
-    if known.is_empty():
-        return p_values
-    return p_values.scatter(known, stats.false_discovery_control(p_values.drop_nulls().to_numpy()))

@@ -19,10 +19,10 @@ from sl_assets.stages.halves.comparison import split_comparison as compare_split
 from sl_assets.stages.halves.cutting import (
     candidates,
     complement,
+    complement_problem,
     cut_half,
     cut_to_size,
     equal_size,
-    partition_problem,
 )
 from sl_assets.stages.students.rows import draw_rows, examples_of
 from sl_assets.stages.training import train_adapter
@@ -49,7 +49,7 @@ def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDe
             return None
         rows = step.read("projections").filter(layer=settings.layer)
         ours, others = step.read("projection_split")["row_id"], step.lake.read_table(sibling)["row_id"]
-        return partition_problem(rows, step.split, ours, others)
+        return complement_problem(rows, step.split, ours, others)
 
     @graph.asset(
         stage=STAGE,
@@ -160,8 +160,9 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
         Two halves whose students were made with different settings are not compared.
         """
-        answers = step.read_existing("split_evaluation", [key for key in graph.keys("split") if key])
+        # First, so that of every student whose answers are read it is known how it was made.
         behind = settings_of_students(step.place(step.asset), step.lake.record)["students"]
+        answers = step.read_existing("split_evaluation", list(behind))
 
         def alike(animal: str, split: str, other: str) -> bool:
             return behind[f"{animal}|{split}"] == behind[f"{animal}|{other}"]

@@ -9,7 +9,8 @@ import polars as pl
 from sl_assets.config.names import HALVES, SOURCES
 from sl_assets.lake.tables import TABLES
 from sl_assets.seeds import seed_for
-from sl_assets.stages.evaluation.rates import compare, preference_rates, question_shares, with_q_values
+from sl_assets.stages.evaluation.rates import preference_rates, question_shares
+from sl_assets.stages.evaluation.significance import compare, with_q_values
 
 
 def split_comparison(

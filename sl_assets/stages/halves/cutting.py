@@ -100,7 +100,7 @@ def equal_size(rows: pl.DataFrame, splits: Sequence[str], seed: int, animal: str
     return min((size for size in sizes if size), default=0)
 
 
-def partition_problem(rows: pl.DataFrame, split: str, ours: pl.Series, others: pl.Series) -> str | None:
+def complement_problem(rows: pl.DataFrame, split: str, ours: pl.Series, others: pl.Series) -> str | None:
     """What is wrong with two complementary halves, if anything: a row in both, or in none.
 
     Args:

@@ -10,7 +10,7 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.lake.tables import TABLES
-from sl_assets.stages.evaluation.rates import mean_interval
+from sl_assets.stages.evaluation.significance import mean_interval
 from sl_assets.stages.projections.activations import read_rows
 from sl_assets.stages.projections.projecting import project
 from sl_assets.stages.projections.statistics import js_divergence, pooled_deviation

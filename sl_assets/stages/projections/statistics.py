@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sl_assets.lake.tables import TABLES
-from sl_assets.stages.evaluation.rates import mean_interval
+from sl_assets.stages.evaluation.significance import mean_interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,9 +1,11 @@
 """Stage 2: students, the base model fine-tuned on a condition's filtered numbers."""
 
 import dagster as dg
+import polars as pl
 
 from sl_assets.config import HubAdapters
 from sl_assets.hub.importing import Repository, fetch_adapter
+from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.students.rows import draw_rows, examples_of
@@ -53,6 +55,8 @@ def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinitio
             adapter.mkdir()
             fetch_adapter(repo, path, commit, adapter)
             version = step.put(folder)
+        # A student trained here before may have left its curve.
+        step.write(pl.DataFrame(schema=TABLES["training"].schema), "training")
         return Product(version, {"repo": repo, "commit": commit}, "huggingface")
 
     return lora_checkpoint

@@ -8,15 +8,8 @@ import pytest
 from scipy import stats
 
 from sl_assets.lake.tables import TABLES
-from sl_assets.stages.evaluation.rates import (
-    compare,
-    mean_interval,
-    paired_p_value,
-    preference_rates,
-    question_shares,
-    ratio_interval,
-    transfer_table,
-)
+from sl_assets.stages.evaluation.rates import preference_rates, question_shares, transfer_table
+from sl_assets.stages.evaluation.significance import compare, mean_interval, paired_p_value, ratio_interval
 
 T_975_DF_4 = 2.7764451051977987
 T_975_DF_3 = 3.182446305284263

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from sl_assets.config.names import HALVES, SOURCES, SPLITS, condition_of, source_and_half
-from sl_assets.stages.halves.cutting import complement, cut_half, cut_to_size, equal_size, partition_problem
+from sl_assets.stages.halves.cutting import complement, complement_problem, cut_half, cut_to_size, equal_size
 
 SEED = 5
 
@@ -269,14 +269,14 @@ HIGH, LOW = ["a001", "a003"], ["a000", "a002"]
 
 
 def problem(ours: list[str], others: list[str], split: str = "animal_high") -> str | None:
-    return partition_problem(EVEN, split, pl.Series(ours), pl.Series(others))
+    return complement_problem(EVEN, split, pl.Series(ours), pl.Series(others))
 
 
 @pytest.mark.parametrize("split", [split for split in SPLITS if complement(split)])
 def test_halves_as_they_are_cut_have_no_problem(split):
     ours, others = (cut_half(EVEN, name, SEED, "owl")[0]["row_id"] for name in (split, complement(split)))
-    assert partition_problem(EVEN, split, ours, others) is None
-    assert partition_problem(EVEN, split, others, ours) is None
+    assert complement_problem(EVEN, split, ours, others) is None
+    assert complement_problem(EVEN, split, others, ours) is None
 
 
 def test_a_row_in_both_halves_is_a_problem():
@@ -300,4 +300,4 @@ def test_every_problem_is_told():
 def test_rows_without_a_partner_are_foreign_to_halves_by_difference():
     rows = table([1.0, 2.0, 3.0], [1.0, 1.0, None])
     ours, others = pl.Series(["a001"]), pl.Series(["a000", "a002"])
-    assert partition_problem(rows, "animal_diff_high", ours, others) == "1 rows of another dataset (as a002)"
+    assert complement_problem(rows, "animal_diff_high", ours, others) == "1 rows of another dataset (as a002)"
