@@ -106,15 +106,15 @@ class Planner:
         made: set[Place] = set()
         for asset in self.assets:
             found = self.due(asset, now)
-            for partition in [*found.stale, *(p.partition for p in self.wanted(asset))]:
-                remade = [parent for parent in self.graph.parents(asset, partition) if parent in made]
-                if partition not in found.due and remade:
-                    found.due[partition] = Reason(f"{remade[0].table} is made", remade[0])
-                    found.stale.pop(partition, None)
-            made |= {self.graph.place(asset, partition) for partition in found.due}
-            # In the order of the partitions, whatever the reasons.
-            order = [place.partition for place in self.wanted(asset) if place.partition in found.due]
-            yield Planned(asset, {partition: found.due[partition] for partition in order}, found.stale)
+            due: dict[str | None, Reason] = {}
+            for place in self.wanted(asset):
+                remade = [parent for parent in self.graph.parents(asset, place.partition) if parent in made]
+                if own := found.due.get(place.partition):
+                    due[place.partition] = own
+                elif remade:
+                    due[place.partition] = Reason(f"{remade[0].table} is made", remade[0])
+            made |= {self.graph.place(asset, partition) for partition in due}
+            yield Planned(asset, due, {key: reason for key, reason in found.stale.items() if key not in due})
 
     def needs_models(self) -> bool:
         """Whether what would be made includes what runs a model; tables and charts do not."""

@@ -68,10 +68,11 @@ class Materialisation:
         failed: dict[str | None, str] = {}
         try:
             tags, settings = self._prepared()
+            asked = asked_at(self.context.instance, self.context.run)
             for partition in partitions:
                 try:
                     with self.lake.making(self.graph.place(self.declared.name, partition)):
-                        made[partition] = self._made_since(partition) or self._make(make, partition, settings)
+                        made[partition] = self._made_since(partition, asked) or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
                     failed[partition] = str(error)
                     self.context.log.error(str(error))
@@ -156,11 +157,11 @@ class Materialisation:
     def _step(self, partition: str | None, made_by: str = "") -> Step:
         return Step(self.graph.name, self.declared.name, partition, made_by, self.lake, self.context.log.info)
 
-    def _made_since(self, partition: str | None) -> Record | None:
+    def _made_since(self, partition: str | None, asked: datetime) -> Record | None:
         """The record of a partition that was made while this run waited, or by an earlier attempt, and still holds."""
         place = self.graph.place(self.declared.name, partition)
         record = self.lake.record(place)
-        if record is None or record.finished <= asked_at(self.context.instance, self.context.run):
+        if record is None or record.finished <= asked:
             return None
         if self.graph.staleness(self.lake).own_reason(place):
             return None
