@@ -67,8 +67,8 @@ def test_a_missing_file_to_import_stops_before_anything_runs(
     for command in (["check"], ["run", "tiny", "--animals", "owl wolf"]):
         done = run(environment, *command)
         assert done.returncode == 1
-        assert f"tiny: {tmp_path}/neutral.jsonl: no such file" in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
+        assert f"{tmp_path}/neutral.jsonl: no such file" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == (3 if command == ["check"] else 1)
     assert not (tmp_path / "lake").exists()
 
 
@@ -307,19 +307,6 @@ def test_two_commands_at_once_make_each_partition_once(
     assert len(trained) == 3
     sampled = [line for line in said if re.match(r"raw_dataset \w+: 48 of 48 rows", line)]
     assert len(sampled) == 3
-
-
-@pytest.mark.parametrize(("name", "fitting"), [("my-exp", "my_exp"), ("my exp", "my_exp"), ("été", "t")])
-def test_a_folder_whose_name_dagster_cannot_take_is_one_line(
-    environment: dict[str, str], experiment_folder: Callable[..., Path], name: str, fitting: str
-) -> None:
-    environment["SL_EXPERIMENTS"] = str(experiment_folder(name))
-    for command in (["check"], ["run", "pocket"]):
-        done = run(environment, *command)
-        assert done.returncode == 1
-        assert f"the folder's name {name!r} names the experiment" in done.stderr
-        assert f"rename it, to {fitting!r}" in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_taken_port_is_one_line_and_starts_nothing(environment: dict[str, str], tmp_path: Path) -> None:
