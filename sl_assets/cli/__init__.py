@@ -5,6 +5,7 @@ It drives the same assets, instance and lake as the UI, one Dagster run per asse
 Here nothing is imported before `main` runs: from the first moment on, Ctrl-C ends in one line.
 """
 
+import _thread
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import NoReturn
 
 def main() -> None:
     """Entry point: mistakes of the user end in one line, never in a traceback."""
+    sys.unraisablehook = _interrupt_again
     try:
         _run_command()
     except KeyboardInterrupt:
@@ -25,6 +27,14 @@ def main() -> None:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+
+def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Ctrl-C while Python clears away something would be printed and forgotten; it comes again right after."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _run_command() -> None:

@@ -1,12 +1,20 @@
-"""``sl-assets ui``: Dagster's UI and daemon, one pair for each home of Dagster."""
+"""``sl-assets ui``: Dagster's UI and daemon, one pair for each home of Dagster.
+
+They run in a session of their own, below a process that the terminal's Ctrl-C reaches: what Dagster starts would answer
+with a page each while it is still being loaded.
+"""
 
 import os
+import signal
 import socket
+import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
+from threading import Thread, main_thread
 
 import click
 from filelock import FileLock, Timeout
@@ -21,8 +29,51 @@ LOCK, ADDRESS = "ui.lock", "ui.address"
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others reach all of it.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port on this machine.")
-def ui(host: str, port: int) -> None:
+@click.option("--leash", type=int, hidden=True, help="Pipe whose other end is held by the process to end with.")
+def ui(host: str, port: int, leash: int | None) -> None:
     """Open the Dagster UI, with the daemon that schedules and automation need."""
+    if leash is None:
+        sys.exit(serve_apart(host, port))
+    end_with(leash)
+    serve(host, port)
+
+
+def serve_apart(host: str, port: int) -> int:
+    """`serve` in a process in a session of its own, until that or this one ends; returns its exit code."""
+    ours, its = os.pipe()
+    command = [sys.executable, "-m", "sl_assets", "ui", "--host", host, "--port", str(port), "--leash", str(ours)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    with subprocess.Popen(command, pass_fds=[ours], start_new_session=True) as server:
+        os.close(ours)
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            if is_answered(host, port):
+                # Everything is loaded: as if Ctrl-C had reached it all, so that runs are interrupted, too.
+                with suppress(ProcessLookupError):
+                    os.killpg(server.pid, signal.SIGINT)
+                server.wait()
+            return 0
+        finally:
+            os.close(its)
+
+
+def end_with(leash: int) -> None:
+    """Interrupt this process when whoever holds the other end of ``leash`` lets go, killed or not."""
+
+    def watch() -> None:
+        os.read(leash, 1)
+        if ident := main_thread().ident:
+            signal.pthread_kill(ident, signal.SIGINT)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def serve(host: str, port: int) -> None:
+    """Run UI and daemon in this process and those that it starts, until it is interrupted."""
+    import dagster as dg
+
     from sl_assets.definitions import lake_root
 
     lake_root()
@@ -37,9 +88,18 @@ def ui(host: str, port: int) -> None:
         workspace = str(project_file("workspace.yaml"))
         sys.argv = ["dagster", "dev", "--workspace", workspace, "--host", host, "--port", str(port)]
         sys.argv += ["--log-level", "warning"]
-        # In this process, which holds the lock: what it starts ends with it, however it ends.
+        # The command that Dagster would rather see is of a package that the project can do without.
+        warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
+        # In this process, which holds the lock for as long as the UI runs, however it ends.
         (dagster,) = entry_points(group="console_scripts", name="dagster")
         dagster.load()()
+
+
+def is_answered(host: str, port: int) -> bool:
+    """Whether somebody listens on ``port``."""
+    with socket.socket() as asking:
+        asking.settimeout(1)
+        return asking.connect_ex((host, port)) == 0
 
 
 def require_port(host: str, port: int) -> None:
@@ -71,6 +131,8 @@ def only_one(home: Path, address: str) -> Iterator[None]:
         raise click.ClickException(
             f"a UI of {home} runs already: open {other}, or end it first; another {VARIABLE} has a UI of its own"
         ) from None
-    with lock:
+    try:
         (home / ADDRESS).write_text(address, encoding="utf-8")
         yield
+    finally:
+        lock.release()
