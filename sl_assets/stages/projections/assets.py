@@ -75,9 +75,12 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         """Which neutral activations the animals are compared with.
 
         Animals depend on this note rather than on the neutral partition itself: a backfill of neutral would otherwise
-        ask for every animal.
+        ask for every animal. As long as neutral has none it is empty, so that an animal's job succeeds without.
         """
         place = step.place("activations", NEUTRAL)
+        if not step.lake.exists(place):
+            step.log(f"{place} is not there yet: materialise it before the animals' projections")
+            return Product(step.write(pl.DataFrame({"data_version": []})), {"activations": "none yet"})
         step.lake.reads[place] = version = step.lake.version(place)
         return Product(step.write(pl.DataFrame({"data_version": [version]})), {"activations": version})
 
@@ -104,7 +107,7 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
 
         def projected(source: str, condition: str) -> pl.DataFrame:
             place = step.place("activations", condition)
-            if not fits(step, place):
+            if step.lake.exists(place) and not fits(step, place):
                 raise AbsentError(
                     f"{place} is of other layers or another model than {config.base_model}'s now: " + AGAIN
                 )
