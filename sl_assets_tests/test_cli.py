@@ -140,22 +140,21 @@ def test_a_dry_run_names_what_would_be_made_and_makes_nothing(
     environment["SL_EXPERIMENTS"] = str(experiment_folder())
     plan = ("run", "tiny", "--animals", "owl", "--through", "filtered_dataset", "--dry-run")
     before = run(environment, *plan).stdout.splitlines()
-    assert [line.split(maxsplit=1) for line in before] == [
-        ["number_prompts", "to be made  (missing)"],
-        ["teacher_checkpoint", "neutral, owl  (missing)"],
-        ["raw_dataset", "neutral, owl  (missing)"],
-        ["filtered_dataset", "neutral, owl  (missing)"],
+    assert [" ".join(line.split()) for line in before] == [
+        "number_prompts unknown missing",
+        "teacher_checkpoint unknown missing: neutral, owl",
+        "raw_dataset unknown missing: neutral, owl",
+        "filtered_dataset unknown missing: neutral, owl",
+        "in all unknown 7 partitions; not counted: 4 of 4 assets, of which nothing is made yet",
     ]
     assert not list((tmp_path / "lake").rglob("*.parquet"))
     run(environment, *plan[:-1])
     environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 16}))
-    after = [line.split(maxsplit=1)[1] for line in run(environment, *plan).stdout.splitlines()]
-    assert after == [
-        "fresh",
-        "fresh",
-        "neutral, owl  (sampler changed)",
-        "neutral, owl  (raw_dataset is made)",
-    ]
+    after = [line.split() for line in run(environment, *plan).stdout.splitlines()]
+    assert [line[1:] for line in after[:2]] == [["fresh"], ["fresh"]]
+    assert " ".join(after[2][-6:]) == "s stale: neutral, owl (sampler changed)"
+    assert " ".join(after[3][-7:]) == "s stale: neutral, owl (raw_dataset is made)"
+    assert (" ".join(after[4][:2]), after[4][-2:]) == ("in all", ["4", "partitions"])
 
 
 def test_an_engine_that_is_not_installed_stops_before_anything_runs(

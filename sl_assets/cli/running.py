@@ -1,6 +1,7 @@
 """``sl-assets run``."""
 
 import re
+import shutil
 import time
 from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
@@ -41,8 +42,9 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, dry_r
     import dagster as dg
 
     from sl_assets.definitions import open_lake, surroundings
+    from sl_assets.orchestration.outlook import WIDTH, plan_lines
     from sl_assets.orchestration.planner import Planner
-    from sl_assets.orchestration.runner import Runner, plan_lines
+    from sl_assets.orchestration.runner import Runner
 
     start = time.monotonic()
     experiment = known_experiment(name)
@@ -51,7 +53,7 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, dry_r
     definitions = dg.Definitions.merge(experiment.definitions, surroundings())
     planner = Planner(experiment.graph, open_lake(), conditions, through, again)
     if dry_run:
-        for line in plan_lines(planner):
+        for line in plan_lines(planner, shutil.get_terminal_size((WIDTH, 0)).columns):
             click.echo(line)
         return
     if (absent := missing_engine(experiment.config)) and planner.needs_models():

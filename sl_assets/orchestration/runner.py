@@ -15,10 +15,10 @@ import dagster as dg
 
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.places import Place
-from sl_assets.lake.staleness import Reason
 from sl_assets.orchestration.asset import GPU_POOL, ExperimentGraph
 from sl_assets.orchestration.dagster_internals import pool_is_full, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
+from sl_assets.orchestration.outlook import not_made
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
 from sl_assets.orchestration.recording import FAILED, PLANNED, event_of
@@ -143,37 +143,18 @@ class Runner:
                 self._instance.report_runless_asset_event(event_of(key, record, tags))
 
 
-def plan_lines(planner: Planner) -> Iterator[str]:
-    """What `Runner.materialise` would make, a line for every asset."""
-    for planned in planner.plan():
-        yield from _lines(planned, list(planned.due), {}, None)
-
-
 def _lines(
-    planned: Planned, made: Sequence[str | None], waiting: dict[str | None, Place], seconds: float | None
+    planned: Planned, made: Sequence[str | None], waiting: dict[str | None, Place], seconds: float
 ) -> Iterator[str]:
     name = f"{planned.asset:<26}"
-    if made and seconds is not None:
+    if made:
         yield f"{name} {seconds:6.1f} s  {listed(made)}"
-    elif made:
-        yield f"{name} {listed(made) or 'to be made'}{_why(planned.due)}"
     elif not planned.due and not planned.stale:
         yield f"{name} fresh"
     for partition, parent in waiting.items():
         yield f"{name} not made: {partition} waits for {parent.table} of {parent.partition}, which failed"
     if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
-        yield f"{name} stale{_stale(stale)}"
-
-
-def _why(due: dict[str | None, Reason]) -> str:
-    reasons = list(dict.fromkeys(reason.why for reason in due.values()))
-    return f"  ({'; '.join(reasons[:2])}{'; ...' if len(reasons) > 2 else ''})"
-
-
-def _stale(stale: dict[str | None, Reason]) -> str:
-    partitions = listed(list(stale))
-    reasons = list(dict.fromkeys(reason.why for reason in stale.values()))
-    return f"{' ' + partitions if partitions else ''}, and not made: {reasons[0]}, which was not asked for"
+        yield f"{name} {not_made(stale)}"
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:

@@ -1,0 +1,93 @@
+"""What a plan would make, for a terminal: a line for every asset, none longer than the terminal is wide."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from sl_assets.lake.staleness import MISSING, Reason
+from sl_assets.lake.tables import keys_of
+from sl_assets.orchestration.durations import duration
+from sl_assets.orchestration.planner import AGAIN, Planned, Planner, listed
+
+WIDTH = 120
+UNKNOWN = "unknown"
+
+
+def plan_lines(planner: Planner, width: int = WIDTH) -> Iterator[str]:
+    """What would be made of every asset, why, and how long that may take; the last line sums up."""
+    plan = list(planner.plan())
+    for planned in plan:
+        yield from _lines(planned, width)
+    if due := [planned for planned in plan if planned.due]:
+        yield _cut(_line("in all", *_total(due)), width)
+
+
+def not_made(stale: Mapping[str | None, Reason], room: int | None = None) -> str:
+    """That ``stale`` partitions are not made, for what they read was not asked for."""
+    why = f" ({next(iter(stale.values())).why}, not asked for)"
+    partitions = grouped(list(stale), None if room is None else room - len(f"stays stale: {why}"))
+    return f"stays stale{': ' + partitions if partitions else ''}{why}"
+
+
+def grouped(partitions: Sequence[str | None], room: int | None) -> str:
+    """``partitions`` by name if they fit into ``room``, else as briefly as need be."""
+    named = [keys_of(partition) for partition in partitions if partition]
+    by_first = {first: [keys[1] for keys in members if len(keys) > 1] for first, members in groupby(named, _first)}
+    firsts, halves = list(by_first), next(iter(by_first.values()), [])
+    forms = [listed(partitions)]
+    if halves and all(members == halves for members in by_first.values()):
+        inner = f"({halves[0]} ... {len(halves)} halves)" if len(halves) > 1 else f"({halves[0]})"
+        forms += [f"{', '.join(firsts)} {inner}", f"{len(firsts)} animals {inner}"]
+    if halves:
+        forms += [f"{len(named)} halves of {firsts[0] if len(firsts) == 1 else f'{len(firsts)} animals'}"]
+    elif len(firsts) > 2:
+        forms += [f"{firsts[0]} ... {firsts[-1]} ({len(firsts)})"]
+    return next((form for form in forms if room is None or len(form) <= room), forms[-1])
+
+
+def _first(keys: Sequence[str]) -> str:
+    return keys[0]
+
+
+def _lines(planned: Planned, width: int) -> Iterator[str]:
+    if not planned.due and not planned.stale:
+        yield _line(planned.asset, "", "fresh")
+    for state, reasons in _by_state(planned.due).items():
+        took = UNKNOWN if planned.seconds is None else duration(planned.seconds * len(reasons))
+        room = width - len(_line(planned.asset, took, ""))
+        yield _cut(_line(planned.asset, took, _what(state, reasons, room)), width)
+    if planned.stale:
+        room = width - len(_line(planned.asset, "", ""))
+        yield _cut(_line(planned.asset, "", not_made(planned.stale, room)), width)
+
+
+def _by_state(due: Mapping[str | None, Reason]) -> dict[str, dict[str | None, Reason]]:
+    found: dict[str, dict[str | None, Reason]] = {}
+    for partition, reason in due.items():
+        state = "missing" if reason == MISSING else "again" if reason == AGAIN else "stale"
+        found.setdefault(state, {})[partition] = reason
+    return found
+
+
+def _what(state: str, reasons: Mapping[str | None, Reason], room: int) -> str:
+    whys = list(dict.fromkeys(reason.why for reason in reasons.values()))
+    why = f" ({'; '.join(whys[:2])}{'; ...' if len(whys) > 2 else ''})" if state == "stale" else ""
+    partitions = grouped(list(reasons), room - len(f"{state}: {why}"))
+    return f"{state}{': ' + partitions if partitions else ''}{why}"
+
+
+def _total(due: Sequence[Planned]) -> tuple[str, str]:
+    """How long all that is ``due`` may take, and how much it is."""
+    known = [planned.seconds * len(planned.due) for planned in due if planned.seconds is not None]
+    count = sum(len(planned.due) for planned in due)
+    what = f"{count:,} {'partition' if count == 1 else 'partitions'}"
+    if unknown := len(due) - len(known):
+        what += f"; not counted: {unknown} of {len(due)} assets, of which nothing is made yet"
+    return duration(sum(known)) if known else UNKNOWN, what
+
+
+def _line(name: str, took: str, what: str) -> str:
+    return f"{name:<26} {took:>8}  {what}"
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 4]} ..."
