@@ -2,11 +2,9 @@
 
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +16,6 @@ from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin, pinned
 from sl_assets.lake.places import Place
-from sl_assets_tests.conftest import TINY
 
 PROMPTS = Place("tiny", "number_prompts")
 COMMAND = [sys.executable, "-m", "sl_assets"]
@@ -198,28 +195,6 @@ def test_whoever_finds_the_pool_full_says_so_and_waits(
         slots.free_concurrency_slots_for_run("another run")
         assert " ".join(first) == "teacher_checkpoint waits: another run has the pool gpu"
         assert waiting.stdout.readline().endswith("neutral, owl\n")
-
-
-def test_an_interrupted_run_says_how_to_go_on(
-    environment: dict[str, str], experiment_folder: Callable[..., Path]
-) -> None:
-    environment["SL_EXPERIMENTS"] = str(experiment_folder(student=TINY["student"] | {"epochs": 500}))
-    running = subprocess.Popen(
-        [*COMMAND, "run", "tiny", "--animals", "owl"],
-        env=environment | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with running:
-        assert running.stdout
-        while not running.stdout.readline().startswith("filtered_dataset"):
-            pass
-        time.sleep(3)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
-    assert said.strip().splitlines()[-1] == "sl-assets: interrupted; the same command goes on from here"
-    assert "Traceback" not in said
 
 
 def test_a_result_is_traced_back_to_its_prompts(

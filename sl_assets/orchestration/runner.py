@@ -21,8 +21,11 @@ from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.outlook import not_made
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
-from sl_assets.orchestration.recording import FAILED, PLANNED, event_of
+from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, event_of
 from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
+
+COMMAND = "sl_assets/command"
+"""Run tag that all runs of one command share."""
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """At a pool that is full."""
@@ -41,6 +44,7 @@ class Runner:
 
     def __init__(self, planner: Planner, definitions: dg.Definitions) -> None:
         self._planner = planner
+        self._command = uuid.uuid4().hex[:8]
         self._graph: ExperimentGraph = planner.graph
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
@@ -106,7 +110,8 @@ class Runner:
             asset_selection=[self._graph.key(asset)],
             partition_key=first if len(stretch) == 1 else None,
             tags={
-                "experiment": self._graph.name,
+                EXPERIMENT: self._graph.name,
+                COMMAND: self._command,
                 PLANNED: planned_at.isoformat(),
                 # From the start: a step takes its place in a pool before its asset's code is called.
                 **process_tags(run_id),
