@@ -13,6 +13,7 @@ from sl_assets.config import PROJECT
 from sl_assets.config.project import absolute
 from sl_assets.errors import LakeError
 from sl_assets.experiments import FILE, find_experiments, fitting
+from sl_assets.lake.answering import require_answer
 from sl_assets.lake.lake import Lake
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.resources import LakeIOManager, LakeResource
@@ -27,19 +28,23 @@ def lake_root() -> str:
         LakeError: it is none of the places that a lake may be in.
     """
     root = os.environ.get("SL_DATA_LAKE") or str(DEFAULT_LAKE)
-    scheme, _, rest = root.rpartition(":/") if re.match(r"[A-Za-z][\w+.-]*:/", root) else ("", "", root)
-    if not scheme:
+    if not re.match(r"[A-Za-z][\w+.-]*:/", root):
         return str(absolute(root))
-    if scheme not in ("s3", "file") or not rest.strip("/"):
+    if not re.match(r"s3://[^/]|file:///", root):
         raise LakeError(f"SL_DATA_LAKE = {root!r}: a lake is in a folder, or in s3://bucket/prefix; name one of these")
-    if scheme == "s3" and not find_spec("s3fs"):
+    if root.startswith("s3") and not find_spec("s3fs"):
         raise LakeError(f"SL_DATA_LAKE = {root!r}: s3fs is not installed here; pip install -e '.[s3]'")
     return root
 
 
 def open_lake() -> Lake:
-    """The lake at `lake_root`, in today's form."""
+    """The lake at `lake_root`, in today's form.
+
+    Raises:
+        SlAssetsError: it cannot be read, or nobody answers where it is.
+    """
     lake = Lake(lake_root())
+    require_answer(lake)
     migrate(lake)
     return lake
 

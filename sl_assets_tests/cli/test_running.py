@@ -88,7 +88,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(environment: dict[str, str]) 
     os.close(reading)
     with subprocess.Popen(
         [*COMMAND, "check"], env=environment, stdout=writing, stderr=subprocess.PIPE, text=True
-    ) as it:
+    ) as checking:
         os.close(writing)
-        _, said = it.communicate(timeout=60)
+        _, said = checking.communicate(timeout=60)
     assert said == ""
