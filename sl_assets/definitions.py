@@ -61,8 +61,11 @@ def defs() -> dg.Definitions:
     """What Dagster loads. What is wrong with an experiment is an asset in its place, and the others are there."""
     around = surroundings()
     found = find_experiments().checked(around)
+    problems: dict[str, list[str]] = {}
+    for name, problem in found.problems.items():
+        problems.setdefault(fitting(name), []).append(str(problem))
     shared = dg.Definitions(
-        assets=[_unloadable(name, str(problem)) for name, problem in found.problems.items()],
+        assets=[_unloadable(name, "; ".join(lines)) for name, lines in problems.items()],
         sensors=[dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all())],
     )
     loaded = [experiment.definitions for experiment in found.loaded.values()]
@@ -74,8 +77,8 @@ def _unloadable(name: str, problem: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         name="cannot_be_loaded",
-        key_prefix=fitting(name),
-        group_name=fitting(name),
+        key_prefix=name,
+        group_name=name,
         description=f"**This experiment cannot be loaded; everything else can.** {problem}",
         kinds={"error"},
     )

@@ -160,6 +160,7 @@ def test_the_projects_own_folder_may_be_named(monkeypatch: pytest.MonkeyPatch) -
 def test_in_the_ui_a_broken_experiment_is_an_asset_that_says_why(
     experiment_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    experiment_folder("other one")
     folder = experiment_folder("other-one", filter={"max_cuont": 3})
     monkeypatch.setenv("SL_EXPERIMENTS", str(folder))
     loaded = defs()
