@@ -190,6 +190,24 @@ def pins(forget: str | None) -> None:
 
 
 @cli.command()
+def gpus() -> None:
+    """List this machine's GPUs and who uses them, and let as many runs of the UI run models at the same time."""
+    import dagster as dg
+
+    from sl_assets.engines.cards import cards
+    from sl_assets.orchestration.gpu_pool import size_pool
+
+    ensure_dagster_home()
+    for card in cards():
+        memory = f", {card.free / 1e9:.0f} of {card.total / 1e9:.0f} GB free" if card.free and card.total else ""
+        click.echo(f"GPU {card.name}: {card.model}{memory}; {card.holder or 'not used by a run'}")
+    with dg.DagsterInstance.get() as instance:
+        size = size_pool(instance)
+    runs = "1 run" if size == 1 else f"{size} runs"
+    click.echo(f"{'' if cards() else 'no GPU here, models run on the CPU; '}{runs} with models at the same time")
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others reach all of it.")
 @click.option("--port", default=3000, show_default=True, help="Port on this machine.")
 def ui(host: str, port: int) -> None:
@@ -249,10 +267,12 @@ def free_killed_runs() -> None:
     """Record runs that were killed as failed: Dagster does not look for them, and those of its UI would wait behind."""
     import dagster as dg
 
+    from sl_assets.orchestration.gpu_pool import prepare_pool
     from sl_assets.orchestration.run_processes import end_killed_runs
 
     with dg.DagsterInstance.get() as instance:
         end_killed_runs(instance)
+        prepare_pool(instance)
 
 
 def require_files(experiment: str, config: "ExperimentConfig") -> None:

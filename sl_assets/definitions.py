@@ -14,6 +14,7 @@ from sl_assets.errors import ExperimentFileError
 from sl_assets.lake.lake import Lake
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.resources import LakeIOManager, LakeResource
+from sl_assets.orchestration.run_processes import end_killed_runs
 
 # Backfill policies and data versions are chosen knowingly; their notices would bury everything else.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -68,6 +69,13 @@ def surroundings() -> dg.Definitions:
     return dg.Definitions(resources=resources, executor=dg.in_process_executor)
 
 
+@dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+def fail_killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Record runs whose process was killed as failed, so that those that are queued need not wait for them."""
+    end_killed_runs(context.instance)
+    return dg.SkipReason("killed runs are recorded as failed")
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads. Files are checked first, so that a mistake is one line rather than a page."""
@@ -75,6 +83,9 @@ def defs() -> dg.Definitions:
     inside = experiment_files(PACKAGE / "defs")
     outside = [experiment_definitions(name, config) for name, config in checked.items() if name not in inside]
     shared = dg.Definitions(
-        sensors=[dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all())],
+        sensors=[
+            dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all()),
+            fail_killed_runs,
+        ],
     )
     return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), *outside, surroundings(), shared)

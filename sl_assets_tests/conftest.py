@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ import yaml
 
 from sl_assets.components import experiment_definitions
 from sl_assets.config import PROJECT, ExperimentConfig
+from sl_assets.engines import cards
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.jobs import range_tags
@@ -87,6 +89,20 @@ def rewrite(lake: Lake, place: Place, frame: pl.DataFrame) -> None:
     record = lake.record(place)
     assert record
     lake.write_record(replace(record, data_version=lake.write_table(place, frame)))
+
+
+@pytest.fixture
+def two_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that says it has two GPUs; what was leased of them is given back."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(cards.COUNT, "2")
+    for variable in (cards.VISIBLE, "CUDA_DEVICE_ORDER"):
+        # Set, so that it is put back afterwards.
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    yield
+    cards.release()
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_gpu_assets_take_the_pool_and_only_cpu_assets_refresh_themselves() -> No
         assert spec.code_version
     assets = [asset for asset in load().resolve_asset_graph().assets_defs if asset.is_executable]
     ops = {asset.op.name: asset.op.pool for asset in assets if asset.op.name.startswith("pocket__")}
-    assert {name for name, pool in ops.items() if pool == "gpu"} == {f"pocket__{name}" for name in GPU}
+    assert {name for name, pool in ops.items() if pool == "sl_assets_gpu"} == {f"pocket__{name}" for name in GPU}
 
 
 def test_gpus_asked_for_reach_kubernetes_and_ray(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from upath import UPath
 
 from sl_assets.errors import AbsentError, LakeError, PassingError, SlAssetsError
@@ -180,21 +180,29 @@ class Lake:
                 os.replace(made, path)
 
     @contextmanager
-    def making(self, place: Place) -> Iterator[None]:
+    def making(self, place: Place, wait: bool = True) -> Iterator[bool]:
         """Nobody else makes ``place`` meanwhile; whoever wants to waits. Processes that are killed let go.
 
         In a lake that is no local folder nothing can be held: there, two may make the same, and one stays.
+
+        Args:
+            place: partition.
+            wait: until whoever makes it is done; else the block is told whether nobody does.
         """
         if not self.local:
-            yield
+            yield True
             return
         locks = Path(self.root) / ".work" / "locks"
         with self.errors_explained(UPath(locks)):
             locks.mkdir(parents=True, exist_ok=True)
             lock = FileLock(locks / digest(place.folder))
-            lock.acquire()
+            try:
+                lock.acquire(blocking=wait)
+            except Timeout:
+                yield False
+                return
         try:
-            yield
+            yield True
         finally:
             lock.release()
 

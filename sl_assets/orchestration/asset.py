@@ -19,11 +19,10 @@ from sl_assets.lake.records import Records, Settings, settings_digest
 from sl_assets.lake.staleness import Expected, Staleness
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.orchestration.dagster_internals import STEP_PRIORITY
+from sl_assets.orchestration.gpu_pool import GPU_POOL
 from sl_assets.orchestration.partition import Check, Make
 from sl_assets.orchestration.recording import Materialisation
 from sl_assets.orchestration.resources import LakeResource
-
-GPU_POOL = "gpu"
 
 SAMPLING = ("base_model", "sampler.engine", "sampler.temperature", "sampler.batch")
 """What decides answers whose length has a setting of its own."""
@@ -204,8 +203,8 @@ class ExperimentGraph:
                 makes it stale.
             deps: assets it reads.
             by: what its partitions are keyed by, if it has any.
-            gpu: runs a model: takes the ``gpu`` pool, is never started by automation, and shows what that cost, if
-                it costs money.
+            gpu: runs a model: takes a place in the pool of GPUs, is never started by automation, and shows what that
+                cost, if it costs money.
             kinds: labels in the UI besides ``cpu`` and ``gpu``.
             inputs: what else decides a partition's content.
             repository: of the Hub that a condition is imported from; what it stands for is settled once a lake.
@@ -230,7 +229,7 @@ class ExperimentGraph:
                 partitions_def=self.partitions[by] if by else None,
                 backfill_policy=dg.BackfillPolicy.single_run(),
                 code_version=declared.version,
-                pool=GPU_POOL if gpu else None,
+                pool=GPU_POOL if gpu and self.config.sampler.engine != "openai" else None,
                 op_tags={STEP_PRIORITY: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
                 tags={"experiment": self.name, "stage": stage},
                 owners=list(self.config.owners),

@@ -17,6 +17,7 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.definitions.metadata import normalize_metadata
+from dagster._core.instance.config import PoolGranularity
 from dagster._core.storage.tags import PRIORITY_TAG
 
 STEP_PRIORITY = PRIORITY_TAG
@@ -85,10 +86,20 @@ def as_stored(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def pool_is_full(instance: dg.DagsterInstance, pool: str) -> bool:
-    """Whether no run can take a place in ``pool`` now. Waits for a public view of pools."""
-    info = instance.event_log_storage.get_concurrency_info(pool)
-    return 0 < info.slot_count <= info.active_slot_count
+def pool_limit(instance: dg.DagsterInstance, pool: str) -> int | None:
+    """How many may have a place in ``pool``; None where nobody has set that. Waits for a public view of pools."""
+    limits = {found.name: found.limit for found in instance.event_log_storage.get_pool_limits()}
+    return limits.get(pool, instance.get_concurrency_config().pool_config.default_pool_limit)
+
+
+def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
+    """Set it, as ``dagster instance concurrency set`` does. Waits for a public method."""
+    instance.event_log_storage.set_concurrency_slots(pool, limit)
+
+
+def pools_hold_steps(instance: dg.DagsterInstance) -> bool:
+    """Whether a place in a pool is taken by a step rather than by its whole run. Waits for a public view of pools."""
+    return instance.get_concurrency_config().pool_config.pool_granularity is not PoolGranularity.RUN
 
 
 def free_pools(instance: dg.DagsterInstance, run_id: str) -> None:

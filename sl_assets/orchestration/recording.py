@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from sl_assets.engines.cards import lease
 from sl_assets.errors import AbsentError, DatasetError, PassingError, SlAssetsError
 from sl_assets.hub.base_models import HubModel, use_commit
 from sl_assets.hub.importing import Repository
@@ -25,6 +26,7 @@ from sl_assets.lake.records import Record, Settings, behind_parents, settings_di
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
 from sl_assets.orchestration.dagster_internals import BACKFILL, as_stored, materialisation_event, version_tags
+from sl_assets.orchestration.gpu_pool import require_whole_runs
 from sl_assets.orchestration.metadata import FilePath, Link, Markdown
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.partition import Check, Make, Product, Step, Terminal
@@ -69,9 +71,17 @@ class Materialisation:
         try:
             tags, settings = self._prepared()
             asked = asked_at(self.context.instance, self.context.run)
-            for partition in partitions:
+            # Before any partition is held: whoever has the cards may be about to make it.
+            if self.declared.gpu and not all(self._made_since(partition, asked) for partition in partitions):
+                self._lease_cards()
+            # What others are making comes last: it may be there by then, and nobody waits meanwhile.
+            queue = [(partition, False) for partition in partitions]
+            for partition, wait in queue:
                 try:
-                    with self.lake.making(self.graph.place(self.declared.name, partition)):
+                    with self.lake.making(self.graph.place(self.declared.name, partition), wait) as ours:
+                        if not ours:
+                            queue.append((partition, True))
+                            continue
                         made[partition] = self._made_since(partition, asked) or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
                     failed[partition] = str(error)
@@ -106,6 +116,11 @@ class Materialisation:
                 use_commit(name, commit)
                 settings[field] = value | {"commit": commit}
         return version_tags(self.context.instance, self._spec, self.declared.version), settings
+
+    def _lease_cards(self) -> None:
+        require_whole_runs(self.context.instance)
+        for line in lease(self.graph.engines.gpus(), f"run {self.context.run.run_id[:8]} of {self.graph.name}"):
+            self.context.log.info(f"{self.declared.name} {line}")
 
     def _results(self, made: Sequence[Record], tags: Mapping[str, str]) -> Iterator[Any]:
         if len(made) == 1:

@@ -1,8 +1,11 @@
 """The whole graph on the real pocket model: runs, versions, lineage, staleness, failures."""
 
 import shutil
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import dagster as dg
@@ -214,6 +217,33 @@ def test_what_was_made_since_it_was_asked_for_is_not_made_again(finished: Bench)
     assert event.asset_materialization.metadata["steps"].value == 4
     assert finished.run("lora_checkpoint", first="owl").success
     assert record_of(finished, "lora_checkpoint", "owl").run_id != first.run_id, "asked for after, it is made again"
+
+
+def test_what_another_run_is_making_comes_last_and_is_not_made_again(finished: Bench) -> None:
+    """Neither run waits while there is something else to be made, and both have everything in the end."""
+    lake = Lake(str(finished.root))
+    before = record_of(finished, "lora_checkpoint", "neutral"), record_of(finished, "lora_checkpoint", "wolf")
+    let_go = Event()
+
+    def make_neutral() -> None:
+        with lake.making(before[0].place):
+            holding.set()
+            # None while it is replaced.
+            while (now := lake.record(before[1].place)) is None or now.run_id == before[1].run_id:
+                time.sleep(0.05)
+            theirs = replace(before[0], run_id="theirs", finished=datetime.now(UTC))
+            lake.write_record(theirs)
+            let_go.set()
+
+    holding = Event()
+    asked = datetime.now(UTC)
+    other = Thread(target=make_neutral)
+    other.start()
+    assert holding.wait(10)
+    assert finished.run("lora_checkpoint", first="neutral", last="wolf", asked=asked).success
+    other.join()
+    assert let_go.is_set(), "wolf was made while neutral was held"
+    assert record_of(finished, "lora_checkpoint", "neutral").run_id == "theirs"
 
 
 def test_what_was_made_since_with_other_settings_is_made_again(finished: Bench) -> None:
