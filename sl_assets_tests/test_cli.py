@@ -369,4 +369,4 @@ def test_what_another_run_is_making_does_not_hold_up_the_rest(
         assert lake.exists(wolf)
         assert command.poll() is None
     said, _ = command.communicate(timeout=60)
-    assert said.splitlines()[1].endswith("neutral, wolf")
+    assert said.splitlines()[0].endswith("neutral, wolf")

@@ -94,11 +94,12 @@ class Runner:
     def _stretches(self, asset: str, due: Sequence[str | None]) -> Iterator[list[str | None]]:
         """Stretches of ``due``, last those of which another run is making something: it may be there by then."""
         left = self._planner.stretches(asset, due)
-        while left:
+        while len(left) > 1:
             free = (stretch for stretch in left if not any(self._is_held(asset, partition) for partition in stretch))
             chosen = next(free, left[0])
             left.remove(chosen)
             yield chosen
+        yield from left
 
     def _is_held(self, asset: str, partition: str | None) -> bool:
         with self._planner.lake.making(self._graph.place(asset, partition), wait=False) as ours:
