@@ -36,7 +36,7 @@ def pin(lake: Lake, name: str, resolve: Callable[[], str]) -> str:
     content = json.dumps({"name": name, "commit": resolve()}).encode()
     if lake.local:
         # Of two who resolve it at once, the first decides.
-        lake.write_once(Path(file), content)
+        lake.put_once(Path(file), content)
     else:
         lake.write_file(file, content)
     return pinned(lake, name) or ""

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from upath import UPath
 
-from sl_assets.lake.lake import DATA, MANIFEST, SECONDS_A_FOLDER_IS_FILLED, Lake, recorded_as
+from sl_assets.lake.folders import MANIFEST, SECONDS_A_FOLDER_IS_FILLED
+from sl_assets.lake.lake import Lake, recorded_as
+from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import DIMENSIONS, TABLES

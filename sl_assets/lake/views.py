@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sl_assets.lake.lake import DATA, Lake
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, TABLES

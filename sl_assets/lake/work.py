@@ -11,7 +11,8 @@ import polars as pl
 from upath import UPath
 
 from sl_assets.lake.fingerprint import digest
-from sl_assets.lake.lake import Lake, parquet_bytes
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.lake.places import Place
 
 

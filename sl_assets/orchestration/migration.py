@@ -19,7 +19,9 @@ from upath import UPath
 from sl_assets.config import JsonlSource
 from sl_assets.engines.transformers.models import POCKET_FOLDER, local_folder, model_setting
 from sl_assets.lake.fingerprint import bytes_digest, digest, file_digest
-from sl_assets.lake.lake import DATA, MANIFEST, VERSION_KEY, Lake
+from sl_assets.lake.folders import MANIFEST
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.parquet import DATA, VERSION_KEY
 from sl_assets.lake.pins import pin
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record, settings_digest

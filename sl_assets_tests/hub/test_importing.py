@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.hub.client import LONGEST_REASON
 from sl_assets.hub.importing import fetch_adapter, resolve_revision
-from sl_assets.lake.lake import parquet_bytes
+from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.stages.numbers.sources import fetch_rows
 from sl_assets_tests.hub.conftest import TOKEN, point_at
 from sl_assets_tests.hub.hub_server import Account

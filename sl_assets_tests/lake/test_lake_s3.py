@@ -14,14 +14,15 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from sl_assets.errors import AbsentError, LakeError, PassingError
-from sl_assets.lake.lake import MANIFEST, Lake
+from sl_assets.lake.folders import MANIFEST
+from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin, pinned, pins, unpin
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
-from sl_assets_tests.lake.test_lake import put_folder, step, write_folder, write_record, write_table
+from sl_assets_tests.lake.filling import put_folder, step, write_folder, write_record, write_table
 from sl_assets_tests.lake.test_records import recorded
 
 TABLE = Place("exp", "steering_sweep", "cat")

@@ -10,7 +10,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.prune import Leftover, Makes, leftovers
 from sl_assets.lake.records import RECORD
-from sl_assets_tests.lake.test_lake import put_folder
+from sl_assets_tests.lake.filling import put_folder
 from sl_assets_tests.lake.test_records import recorded
 
 OWL, CAT = (Place("exp", "filtered_dataset", animal) for animal in ("owl", "cat"))

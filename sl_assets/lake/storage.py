@@ -1,0 +1,116 @@
+"""Files on a local disk or on S3, each put in place whole: a reader never sees a part of one."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from upath import UPath
+
+from sl_assets.lake.fingerprint import digest, file_digest
+from sl_assets.lake.refusals import refusals_explained
+from sl_assets.lake.unfinished import unfinished
+
+
+class Storage:
+    """Files below ``root``, a folder or an ``s3://bucket/prefix``."""
+
+    def __init__(self, root: str) -> None:
+        self.local = UPath(root).protocol in ("", "file")
+        if self.local:
+            self.root = UPath(Path(UPath(root).path).expanduser().absolute())
+        else:
+            # Others write there too: what a folder holds is asked anew every time.
+            self.root = UPath(root.rstrip("/"), use_listings_cache=False)
+
+    def errors_explained(self, path: UPath, deed: Literal["read", "write"] = "write") -> AbstractContextManager[None]:
+        """Say in one line what is refused in the block; see `refusals_explained`."""
+        return refusals_explained(path, deed, self.local)
+
+    def put(self, path: UPath, content: bytes, just_before: Callable[[], None] | None = None) -> None:
+        """Put one file in place atomically (an S3 upload already is); ``just_before`` is called once that can be done.
+
+        Raises:
+            LakeError: no space, no permission, or anything else the system refuses, with the fix.
+        """
+        with self.errors_explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.local:
+                if just_before:
+                    just_before()
+                path.write_bytes(content)
+                return
+            with self._unfinished_file() as made:
+                made.write_bytes(content)
+                if just_before:
+                    just_before()
+                os.replace(made, path)
+
+    def put_once(self, path: Path, content: bytes) -> None:
+        """Put one file in place on a local disk unless there is one, by someone who was faster."""
+        with self.errors_explained(UPath(path)), self._unfinished_file() as made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(content)
+            with suppress(FileExistsError):
+                os.link(made, path)
+
+    @contextmanager
+    def _unfinished_file(self) -> Iterator[Path]:
+        made = unfinished(Path(self.root))
+        try:
+            yield made
+        finally:
+            made.unlink(missing_ok=True)
+
+    def move(self, source: Path, target: UPath) -> None:
+        """Put the finished file ``source`` in place; in S3, a copy of it."""
+        if not self.local:
+            target.write_bytes(source.read_bytes())
+            return
+        # Made again with the same content, a folder may be in use: never touch a file that is right already.
+        if not target.is_file() or file_digest(Path(target)) != file_digest(source):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+
+    def delete(self, folder: UPath) -> None:
+        """Delete ``folder``, if nobody was faster."""
+        with suppress(FileNotFoundError):
+            folder.fs.rm(folder.path, recursive=True)
+
+    @contextmanager
+    def scratch(self, target: UPath) -> Iterator[Path]:
+        """An empty local folder; on the storage's own disk if it has one, where there is room for large things."""
+        if not self.local:
+            with tempfile.TemporaryDirectory() as folder:
+                yield Path(folder)
+            return
+        with self.errors_explained(target):
+            made = unfinished(Path(self.root))
+            made.mkdir()
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Nobody else holds ``name`` meanwhile; whoever wants to waits. Processes that are killed let go.
+
+        In S3 nothing can be held.
+        """
+        if not self.local:
+            yield
+            return
+        locks = Path(self.root) / ".work" / "locks"
+        with self.errors_explained(UPath(locks)):
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / digest(name))
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
