@@ -42,15 +42,19 @@ class Leftover(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes."""
-        if not self.path.is_dir():
-            return int(self.path.stat().st_size)
-        return sum(int(file.stat().st_size) for file in self.path.rglob("*") if not file.is_dir())
+        return sum(int(size) for _, size in self._files())
 
     def delete(self) -> None:
         """Delete it; a record goes before the data that it tells of."""
-        for record in self.path.rglob(RECORD) if self.path.is_dir() else ():
-            record.unlink()
+        for file, _ in self._files():
+            if file.rpartition("/")[2] == RECORD:
+                self.path.fs.rm_file(file)
         self.path.fs.rm(self.path.path, recursive=True)
+
+    def _files(self) -> list[tuple[str, int]]:
+        """Each file with its size in bytes."""
+        found = self.path.fs.find(self.path.path, detail=True)
+        return [(name, file["size"]) for name, file in found.items()]
 
 
 def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover]:
@@ -60,7 +64,7 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
         lake: where to look.
         experiments: those that have a file now, by name.
     """
-    for folder in sorted(lake.root.glob("experiment=*")):
+    for folder in lake.folders(lake.root, "experiment="):
         name = folder.name.removeprefix("experiment=")
         if name == SCHEMA:
             continue
@@ -72,8 +76,7 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
                 yield Leftover(table, "lineage of version 0.1, which records tell now", name)
             else:
                 yield from _of_table(lake, table, name, experiments[name])
-    work = lake.root / ".work"
-    for folder in sorted(work.glob("experiment=*")) if work.exists() else ():
+    for folder in lake.folders(lake.root / ".work", "experiment="):
         if (name := folder.name.removeprefix("experiment=")) not in experiments:
             yield Leftover(folder, f"work in progress of {name}, which is no experiment now", name, is_experiment=True)
 

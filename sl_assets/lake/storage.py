@@ -3,21 +3,33 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
+from unicodedata import category
 
 from filelock import FileLock
 from upath import UPath
 
+from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import digest, file_digest
 from sl_assets.lake.refusals import refusals_explained
 from sl_assets.lake.unfinished import unfinished
 
+REFUSED_IN_FOLDERS = {"?": "a question mark", "\\": "a backslash"}
+"""What DuckDB can open no file below."""
+
+REFUSED_IN_S3 = REFUSED_IN_FOLDERS | {"*": "a star", "[": "a bracket", "]": "a bracket"}
+"""What its client takes for a pattern, and would delete what that fits."""
+
 
 class Storage:
-    """Files below ``root``, a folder or an ``s3://bucket/prefix``."""
+    """Files below ``root``, a folder or an ``s3://bucket/prefix``.
+
+    Raises:
+        LakeError: ``root`` has a character that DuckDB or the client of S3 takes for another.
+    """
 
     def __init__(self, root: str) -> None:
         self.local = UPath(root).protocol in ("", "file")
@@ -26,6 +38,7 @@ class Storage:
         else:
             # Others write there too: what a folder holds is asked anew every time.
             self.root = UPath(root.rstrip("/"), use_listings_cache=False)
+        _require_characters(str(self.root), REFUSED_IN_FOLDERS if self.local else REFUSED_IN_S3)
 
     def errors_explained(self, path: UPath, deed: Literal["read", "write"] = "write") -> AbstractContextManager[None]:
         """Say in one line what is refused in the block; see `refusals_explained`."""
@@ -76,6 +89,13 @@ class Storage:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(source, target)
 
+    def folders(self, above: UPath, beginning: str) -> list[UPath]:
+        """Folders directly in ``above`` with names that begin so, sorted; none where there is no ``above``."""
+        # Not by a pattern, for a root may hold characters that mean something in one.
+        with self.errors_explained(above, "read"), suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(child for child in above.iterdir() if child.name.startswith(beginning) and child.is_dir())
+        return []
+
     def delete(self, folder: UPath) -> None:
         """Delete ``folder``, if nobody was faster."""
         with suppress(FileNotFoundError):
@@ -114,3 +134,13 @@ class Storage:
             yield
         finally:
             lock.release()
+
+
+def _require_characters(root: str, refused: Mapping[str, str]) -> None:
+    unreadable = {character: "a control character" for character in root if category(character) in ("Cc", "Cs")}
+    names = unreadable | dict(refused)
+    for character in sorted(names.keys() & set(root)):
+        raise LakeError(
+            f"SL_DATA_LAKE = {root!r}: a lake cannot lie below {names[character]} ({character!r}): rename the folder, "
+            "or set SL_DATA_LAKE to another"
+        )

@@ -18,6 +18,7 @@ from sl_assets.lake.folders import MANIFEST
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin, pinned, pins, unpin
 from sl_assets.lake.places import Place
+from sl_assets.lake.prune import leftovers
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
@@ -206,6 +207,22 @@ def test_sql_sees_the_records(lake):
     lake.write_record(recorded(FOLDER, "v1", {TABLE: "t1"}))
     found = query(lake, "SELECT experiment, asset, partition, data_version, parents[1].data_version FROM lineage")
     assert found.rows() == [("exp", "lora_checkpoint", "cat", "v1", "t1")]
+
+
+def test_a_prefix_may_have_an_odd_name(s3):
+    """All at once, since a query takes seconds: what the client of S3 and DuckDB could take for something else."""
+    lake = Lake(f's3://{BUCKET}/experiment=abl/it\'s "a" {{b,c}} Käse;#%20|<x>$HOME~&+^:@')
+    write_table(lake, TRAINING, FRAME)
+    assert lake.read_table(TRAINING).equals(FRAME)
+    write_folder(lake, a="1")
+    with lake.folder(FOLDER) as folder:
+        assert (folder / "deep" / "a").read_text() == "1"
+    found = query(lake, "SELECT experiment, condition, count(*) FROM training GROUP BY ALL")
+    assert found.rows() == [("exp", "cat", 2)]
+    (gone,) = leftovers(lake, {})
+    assert gone.size > 0
+    gone.delete()
+    assert not [key for key in keys(s3, lake) if key.startswith("experiment=exp")]
 
 
 def test_pins_are_kept_and_dropped(s3, lake):

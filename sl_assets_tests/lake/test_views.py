@@ -280,7 +280,7 @@ def test_a_damaged_table_hinders_no_other(lake):
     lake.write_file(table, b"damaged")
     lake.write_table(Place("exp", "raw_dataset", "cat"), dataset("a"))
     assert query(lake, "SELECT count(*) FROM datasets").item() == 1
-    with pytest.raises(duckdb.Error, match="condition=cat/data.parquet"):
+    with pytest.raises(duckdb.Error, match=r"condition=cat/data\.parquet"):
         query(lake, "SELECT * FROM training")
     with duckdb.connect(store(lake), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM datasets").fetchall() == [(1,)]
