@@ -78,5 +78,5 @@ def forget_folders(storage: Storage, target: UPath, kept: set[str | None], forgo
 
 
 def is_left(storage: Storage, folder: UPath) -> bool:
-    """Whether ``folder`` was begun so long ago that nobody fills it any more."""
-    return storage.local and time.time() - folder.stat().st_mtime > SECONDS_A_FOLDER_IS_FILLED
+    """Whether ``folder`` was filled so long ago that nobody does so any more."""
+    return time.time() - storage.last_change(folder) > SECONDS_A_FOLDER_IS_FILLED

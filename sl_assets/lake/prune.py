@@ -3,18 +3,19 @@
 Not touched: whatever has no record and is no table that an asset of ours writes, for it is someone else's.
 """
 
-import time
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from upath import UPath
 
-from sl_assets.lake.folders import MANIFEST, SECONDS_A_FOLDER_IS_FILLED
+from sl_assets.lake.folders import MANIFEST, is_left
 from sl_assets.lake.lake import Lake, recorded_as
 from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import DIMENSIONS, TABLES
+from sl_assets.lake.unfinished import UNFINISHED
 
 SCHEMA = "_schema"
 OLD_LINEAGE = "lineage"
@@ -79,6 +80,16 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
     for folder in lake.folders(lake.root / ".work", "experiment="):
         if (name := folder.name.removeprefix("experiment=")) not in experiments:
             yield Leftover(folder, f"work in progress of {name}, which is no experiment now", name, is_experiment=True)
+    if not lake.local:
+        yield from _uploads(lake)
+
+
+def _uploads(lake: Lake) -> Iterator[Leftover]:
+    """What killed processes left on their way into place; on a disk, the next run removes it."""
+    folder = lake.root / UNFINISHED
+    for upload in folder.iterdir() if folder.exists() else ():
+        if is_left(lake, upload):
+            yield Leftover(upload, "an upload that was never put in place")
 
 
 def _of_table(lake: Lake, table: UPath, experiment: str, makes: Makes) -> Iterator[Leftover]:
@@ -91,7 +102,7 @@ def _of_table(lake: Lake, table: UPath, experiment: str, makes: Makes) -> Iterat
         record = lake.record(place)
         kept = {record.data_version, record.replaced} if record else set()
         for version in folder.iterdir():
-            if (version / MANIFEST).exists() and version.name not in kept and _is_old(version):
+            if _is_version(version) and version.name not in kept and is_left(lake, version):
                 yield Leftover(version, f"a version of {place} that no record names", experiment)
 
 
@@ -108,11 +119,10 @@ def _partitions(table: UPath, experiment: str) -> Iterator[tuple[UPath, Place]]:
             found += [(child, [*keys, child.name.partition("=")[2]]) for child in below]
 
 
+def _is_version(folder: UPath) -> bool:
+    """Whether ``folder`` is a version of ours, or the beginning of one, without a manifest yet."""
+    return bool(re.fullmatch(r"[0-9a-f]{16}", folder.name)) and folder.is_dir()
+
+
 def _is_ours(child: UPath, table: str) -> bool:
     return child.name in (RECORD, DATA, f"{table}.png") or (child / MANIFEST).exists()
-
-
-def _is_old(folder: UPath) -> bool:
-    times = [file.stat() for file in folder.rglob("*") if not file.is_dir()]
-    latest = max((getattr(stat, "st_mtime", 0.0) for stat in times), default=0.0)
-    return time.time() - latest > SECONDS_A_FOLDER_IS_FILLED

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from upath import UPath
 from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import digest, file_digest
 from sl_assets.lake.refusals import refusals_explained
-from sl_assets.lake.unfinished import unfinished
+from sl_assets.lake.unfinished import UNFINISHED, unfinished
 
 REFUSED_IN_FOLDERS = {"?": "a question mark", "\\": "a backslash"}
 """What DuckDB can open no file below."""
@@ -45,39 +46,46 @@ class Storage:
         return refusals_explained(path, deed, self.local)
 
     def put(self, path: UPath, content: bytes, just_before: Callable[[], None] | None = None) -> None:
-        """Put one file in place atomically (an S3 upload already is); ``just_before`` is called once that can be done.
+        """Put one file in place atomically; ``just_before`` is called once the disk or the server has its content.
 
         Raises:
             LakeError: no space, no permission, or anything else the system refuses, with the fix.
         """
         with self.errors_explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.local:
-                if just_before:
-                    just_before()
+            if not self.local and just_before is None:
+                # An upload is atomic as it is.
                 path.write_bytes(content)
                 return
             with self._unfinished_file() as made:
                 made.write_bytes(content)
                 if just_before:
                     just_before()
-                os.replace(made, path)
+                if self.local:
+                    os.replace(made, path)
+                else:
+                    path.fs.cp_file(made.path, path.path)
 
-    def put_once(self, path: Path, content: bytes) -> None:
-        """Put one file in place on a local disk unless there is one, by someone who was faster."""
-        with self.errors_explained(UPath(path)), self._unfinished_file() as made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.write_bytes(content)
-            with suppress(FileExistsError):
+    def put_once(self, path: UPath, content: bytes) -> None:
+        """Put one file in place unless there is one, by someone who was faster."""
+        with self.errors_explained(path), suppress(FileExistsError):
+            if not self.local:
+                path.fs.pipe_file(path.path, content, mode="create")
+                return
+            with self._unfinished_file() as made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.write_bytes(content)
                 os.link(made, path)
 
     @contextmanager
-    def _unfinished_file(self) -> Iterator[Path]:
-        made = unfinished(Path(self.root))
+    def _unfinished_file(self) -> Iterator[UPath]:
+        made = UPath(unfinished(Path(self.root))) if self.local else self.root / UNFINISHED / uuid.uuid4().hex
         try:
             yield made
         finally:
-            made.unlink(missing_ok=True)
+            # What cannot be deleted is in nobody's way, and pruned.
+            with suppress(Exception):
+                made.unlink(missing_ok=True)
 
     def move(self, source: Path, target: UPath) -> None:
         """Put the finished file ``source`` in place; in S3, a copy of it."""
@@ -95,6 +103,12 @@ class Storage:
         with self.errors_explained(above, "read"), suppress(FileNotFoundError, NotADirectoryError):
             return sorted(child for child in above.iterdir() if child.name.startswith(beginning) and child.is_dir())
         return []
+
+    def last_change(self, folder: UPath) -> float:
+        """When the newest file in ``folder`` was put there, in seconds since 1970; if it has none, when it was made."""
+        found = folder.fs.find(folder.path, detail=True).values()
+        times = [file["mtime"] if self.local else file["LastModified"].timestamp() for file in found]
+        return float(max(times) if times else folder.stat().st_mtime)
 
     def delete(self, folder: UPath) -> None:
         """Delete ``folder``, if nobody was faster."""
