@@ -2,4 +2,4 @@
 
 
 class DamageError(Exception):
-    """A file that is lost or is not what it was; its text names the file."""
+    """A file that is lost or is not what it was; its text says which, or what is wrong."""

@@ -7,9 +7,10 @@ partition is; without it there is none. Every file is put in place whole, so a r
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 from upath import UPath
@@ -24,6 +25,8 @@ from sl_assets.lake.records import RECORD, Record
 from sl_assets.lake.refusals import REFUSED_BY_DISK, explained
 from sl_assets.lake.storage import Storage
 from sl_assets.lake.tables import TABLES
+
+T = TypeVar("T")
 
 
 class Lake(Storage):
@@ -97,15 +100,9 @@ class Lake(Storage):
         """The table at ``place``.
 
         Raises:
-            AbsentError: nothing is there, or it is damaged, or not what is recorded of it.
+            AbsentError: nothing is there; or it is damaged, or not what is recorded of it: its record is forgotten.
         """
-        frame, version = self._table(place)
-        if not self._is_recorded(place, version):
-            # Perhaps it was made anew between the two looks; then the next look finds both.
-            frame, version = self._table(place)
-            if not self._is_recorded(place, version):
-                raise AbsentError(f"{place} is not what its record tells of: materialise it again")
-        self.reads[place] = version
+        frame, self.reads[place] = self._whole(place, lambda: self._table(place))
         return frame
 
     def _table(self, place: Place) -> tuple[pl.DataFrame, str]:
@@ -113,16 +110,33 @@ class Lake(Storage):
         try:
             with self.errors_explained(table, "read"):
                 content = table.read_bytes()
-            return read_parquet(content)
         except (FileNotFoundError, NotADirectoryError):
+            if self.exists(place):
+                raise DamageError(f"is damaged ({table}: no such file)") from None
             raise self._missing(place) from None
+        try:
+            frame, version = read_parquet(content)
         except DamageError as error:
-            raise AbsentError(f"{place} is damaged ({table}: {error}): materialise it again") from None
+            raise DamageError(f"is damaged ({table}: {error})") from None
+        # Of a table beside another the record tells no version.
+        if recorded_as(place) == place and (record := self.record(place)) and record.data_version != version:
+            raise DamageError("is not what its record tells of")
+        return frame, version
 
-    def _is_recorded(self, place: Place, version: str) -> bool:
-        """Whether no record of ``place`` tells of another version; of a table beside another, none tells anything."""
-        record = self.record(place) if recorded_as(place) == place else None
-        return record is None or record.data_version == version
+    def _whole(self, place: Place, read: Callable[[], T]) -> T:
+        """What ``read`` gives of ``place``; the record of what is damaged is forgotten, and the next run makes it."""
+        with suppress(DamageError):
+            return read()
+        # Perhaps it was made anew between two looks, or harmed on its way from a server: the next look finds it whole.
+        record = self.record(place)
+        try:
+            return read()
+        except DamageError as error:
+            # Who cannot write here can still say what is wrong.
+            with suppress(SlAssetsError):
+                if record is not None and self.record(place) == record:
+                    self.forget_record(recorded_as(place))
+            raise AbsentError(f"{place} {error}: materialise it again") from None
 
     def write_table(self, place: Place, frame: pl.DataFrame, part_of: Place | None = None) -> str:
         """Put ``frame`` at ``place``, whole or not at all; returns its data version.
@@ -175,15 +189,18 @@ class Lake(Storage):
         """The folder at ``place`` on local disk (a remote one is copied for the block's duration).
 
         Raises:
-            AbsentError: nothing is there, or a file is not what the manifest says.
+            AbsentError: nothing is there; or a file is not what the manifest says: its record is forgotten.
         """
-        version = self.reads[place] = self.version(place)
         with tempfile.TemporaryDirectory() as scratch:
-            try:
-                here = checked_folder(self, self.path(place) / version, Path(scratch))
-            except DamageError as error:
-                raise AbsentError(f"{place} is damaged ({error}): materialise it again") from None
+            here, self.reads[place] = self._whole(place, lambda: self._folder(place, Path(scratch)))
             yield here
+
+    def _folder(self, place: Place, scratch: Path) -> tuple[Path, str]:
+        version = self.version(place)
+        try:
+            return checked_folder(self, self.path(place) / version, scratch), version
+        except DamageError as error:
+            raise DamageError(f"is damaged ({error})") from None
 
     def _missing(self, place: Place) -> AbsentError:
         return AbsentError(f"{place} is not in {self.root}: materialise it first")

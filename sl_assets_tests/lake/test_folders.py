@@ -160,6 +160,8 @@ def test_harmed_folder_is_detected_and_named(lake, harm):
     assert message.startswith("exp/lora_checkpoint of cat is damaged")
     assert "/deep/a)" in message
     assert message.endswith("materialise it again")
+    assert not lake.exists(FOLDER), "so the next run makes it again"
+    assert lake.reads == {}
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda manifest: manifest.write_text("{")], ids=["lost", "no JSON"])
@@ -169,6 +171,7 @@ def test_folder_with_a_harmed_manifest_is_detected_and_named(lake, harm):
     with pytest.raises(AbsentError) as error, lake.folder(FOLDER):
         pass
     assert one_line(error) == f"exp/lora_checkpoint of cat is damaged ({manifest}): materialise it again"
+    assert not lake.exists(FOLDER)
 
 
 def test_manifest_lists_every_file_but_itself(lake):

@@ -1,5 +1,6 @@
 """The data lake on local disk."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -237,7 +238,7 @@ def write_elsewhere(table: Path) -> None:
     pl.read_parquet(table).write_parquet(table)
 
 
-@pytest.mark.parametrize("harm", [cut, empty, scribble, write_elsewhere])
+@pytest.mark.parametrize("harm", [cut, empty, scribble, write_elsewhere, Path.unlink])
 def test_damaged_table_is_absent_and_named(lake, harm):
     write_table(lake, TABLE, FRAME)
     harm(Path(lake.path(TABLE)) / DATA)
@@ -247,6 +248,7 @@ def test_damaged_table_is_absent_and_named(lake, harm):
     assert message.startswith(f"exp/evaluation of cat is damaged ({lake.path(TABLE) / DATA}: ")
     assert message.endswith("materialise it again")
     assert lake.reads == {}
+    assert not lake.exists(TABLE), "so the next run makes it again"
 
 
 def test_a_table_that_is_not_what_is_recorded_is_absent(lake):
@@ -256,6 +258,7 @@ def test_a_table_that_is_not_what_is_recorded_is_absent(lake):
         lake.read_table(TABLE)
     assert one_line(error) == "exp/evaluation of cat is not what its record tells of: materialise it again"
     assert lake.reads == {}
+    assert not lake.exists(TABLE)
 
 
 def test_a_table_that_is_made_anew_while_it_is_read_is_read_anew(lake, monkeypatch):
@@ -270,3 +273,57 @@ def test_a_table_that_is_made_anew_while_it_is_read_is_read_anew(lake, monkeypat
     monkeypatch.setattr(lake, "record", replaced_meanwhile)
     assert lake.read_table(TABLE).equals(FRAME[:1])
     assert lake.reads == {TABLE: frame_digest(FRAME[:1])}
+
+
+def test_damage_of_a_table_beside_an_asset_is_damage_of_the_asset(lake):
+    lake.write_table(BESIDE, FRAME)
+    write_folder(lake, a="1")
+    cut(Path(lake.path(BESIDE)) / DATA)
+    with pytest.raises(AbsentError, match="exp/training of cat is damaged"):
+        lake.read_table(BESIDE)
+    assert not lake.exists(FOLDER)
+
+
+def test_what_was_made_anew_when_it_was_found_damaged_keeps_its_record(lake, monkeypatch):
+    write_table(lake, TABLE, FRAME)
+    cut(Path(lake.path(TABLE)) / DATA)
+    looks = iter([lambda: None, lambda: write_table(lake, TABLE, FRAME[:1])])
+    table = lake._table
+
+    def mended_meanwhile(place):
+        try:
+            return table(place)
+        finally:
+            next(looks)()
+
+    monkeypatch.setattr(lake, "_table", mended_meanwhile)
+    with pytest.raises(AbsentError, match="is damaged"):
+        lake.read_table(TABLE)
+    assert lake.version(TABLE) == frame_digest(FRAME[:1])
+
+
+def test_damage_is_named_in_a_lake_that_cannot_be_written(lake, monkeypatch):
+    write_table(lake, TABLE, FRAME)
+    cut(Path(lake.path(TABLE)) / DATA)
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", read_only)
+    with pytest.raises(AbsentError, match="is damaged"):
+        lake.read_table(TABLE)
+    assert lake.exists(TABLE)
+
+
+def test_a_disk_that_cannot_be_read_is_no_damage(lake, monkeypatch):
+    write_table(lake, TABLE, FRAME)
+
+    def broken(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "read_bytes", broken)
+        with pytest.raises(LakeError, match="input/output error") as error:
+            lake.read_table(TABLE)
+    assert not isinstance(error.value, AbsentError)
+    assert lake.exists(TABLE)

@@ -62,7 +62,7 @@ def s3():
 
 @pytest.fixture
 def lake(s3, request):
-    return Lake(f"s3://{BUCKET}/{request.node.name}")
+    return Lake(f"s3://{BUCKET}/{request.node.name.translate(str.maketrans('[]', '--'))}")
 
 
 def keys(s3, lake: Lake) -> list[str]:
@@ -190,6 +190,39 @@ def test_a_damaged_table_is_absent_and_named(lake):
     (lake.path(TABLE) / "data.parquet").write_bytes(b"PAR1")
     with pytest.raises(AbsentError, match=r"exp/steering_sweep of cat is damaged \(s3://.*: materialise it again"):
         lake.read_table(TABLE)
+    assert not lake.exists(TABLE), "so the next run makes it again"
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_what_was_harmed_on_its_way_is_looked_at_again(lake, monkeypatch, looks):
+    write_table(lake, TABLE, FRAME)
+    read, left = type(lake.root).read_bytes, [b"PAR1"] * looks
+
+    def harmed(path):
+        return left.pop() if left and path.name == "data.parquet" else read(path)
+
+    monkeypatch.setattr(type(lake.root), "read_bytes", harmed)
+    if looks == 1:
+        assert lake.read_table(TABLE).equals(FRAME)
+    else:
+        with pytest.raises(AbsentError, match="is damaged"):
+            lake.read_table(TABLE)
+    assert lake.exists(TABLE) == (looks == 1)
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied")])
+def test_a_server_that_gives_nothing_is_no_damage(s3, lake, monkeypatch, status, code):
+    write_table(lake, TABLE, FRAME)
+    write_folder(lake, a="1")
+    with answering(status, code) as gone:
+        monkeypatch.setattr(gone, "record", lake.record)
+        for read in (lambda: gone.read_table(TABLE), lambda: open_folder(gone)):
+            with pytest.raises(PassingError if status == 503 else LakeError) as error:
+                read()
+            assert not isinstance(error.value, AbsentError)
+    lake = Lake(str(lake.root))
+    assert lake.exists(TABLE)
+    assert lake.exists(FOLDER)
 
 
 def test_missing_places_say_what_to_do(lake):
