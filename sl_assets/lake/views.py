@@ -13,13 +13,16 @@ to ``SET VARIABLE lake = '<folder>'``, which always decides. The script takes th
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import polars as pl
 
+from sl_assets.errors import LakeError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
@@ -29,6 +32,8 @@ from sl_assets.lake.unfinished import unfinished
 
 if TYPE_CHECKING:
     import duckdb
+
+T = TypeVar("T")
 
 STORE = "results.duckdb"
 VIEWS = "results.sql"
@@ -209,6 +214,8 @@ def connect(lake: Lake) -> "duckdb.DuckDBPyConnection":
 
     refresh_views(lake)
     connection = duckdb.connect()
+    # Else a name that no view has is looked for among the variables of this process.
+    connection.execute("SET python_enable_replacements = false")
     if not lake.local:
         connection.register_filesystem(lake.root.fs)
     _create_views(connection)
@@ -235,6 +242,66 @@ def query(lake: Lake, sql: str) -> pl.DataFrame:
         return pl.DataFrame(
             result.fetchall(), schema=_once_each(result.columns), orient="row", infer_schema_length=None
         )
+
+
+class Result(NamedTuple):
+    """What a statement gives, as it comes.
+
+    Attributes:
+        columns: their names, each once.
+        kinds: their types, as DuckDB calls them, without what is in brackets.
+        batches: rows, each batch read when it is asked for.
+    """
+
+    columns: list[str]
+    kinds: list[str]
+    batches: Iterator[list[tuple[Any, ...]]]
+
+
+@contextmanager
+def queried(lake: Lake, sql: str) -> Iterator[Result]:
+    """Result of SQL over the views, of the last statement if there are several; no columns where it has none.
+
+    Raises:
+        LakeError: there is no statement.
+        duckdb.Error: as DuckDB says.
+    """
+    import duckdb
+
+    with connect(lake) as connection, ThreadPoolExecutor(1) as aside:
+
+        def interruptible(call: Callable[..., T], *arguments: Any) -> T:
+            # DuckDB does not notice Ctrl-C in every query; from another thread it can always be told. This one looks up
+            # now and then, for the system may give the signal to a third.
+            called = aside.submit(call, *arguments)
+            try:
+                while not wait([called], timeout=SECONDS_BETWEEN_LOOKS).done:
+                    pass
+            except KeyboardInterrupt:
+                connection.interrupt()
+                raise
+            return called.result()
+
+        statements = connection.extract_statements(sql)
+        if not statements:
+            raise LakeError(f"SQL: no statement in {sql!r}; write one, such as SELECT * FROM preference_rates")
+        answer = interruptible(connection.execute, sql)
+        batches: Iterator[list[Any]] = iter(lambda: interruptible(answer.fetchmany, BATCH), [])
+        expected = statements[-1].expected_result_type
+        has_result = duckdb.ExpectedResultType.QUERY_RESULT in expected
+        if duckdb.ExpectedResultType.CHANGED_ROWS in expected:
+            # CREATE, COPY and PIVOT are told apart by what comes.
+            first = list(islice(batches, 1))
+            batches, has_result = chain(first, batches), bool(first)
+        described = (answer.description or []) if has_result else []
+        yield Result(_once_each([column[0] for column in described]), [column[1].id for column in described], batches)
+
+
+BATCH = 10_000
+"""Rows read together."""
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""At whether Ctrl-C was pressed."""
 
 
 def _once_each(columns: Sequence[str]) -> list[str]:

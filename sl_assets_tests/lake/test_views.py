@@ -374,6 +374,14 @@ def test_statement_without_result_gives_an_empty_frame(lake):
     assert query(lake, "SET VARIABLE x = 1").is_empty()
 
 
+@pytest.mark.parametrize("name", ["lake", "statement", "sql", "pl"])
+def test_a_name_of_no_view_is_no_variable_of_this_process(lake, name):
+    sql = statement = pl.DataFrame({"a": [1]})
+    assert sql is statement
+    with pytest.raises(duckdb.CatalogException, match=f"{name} does not exist"):
+        query(lake, f"SELECT * FROM {name}")
+
+
 CONDITIONS = sorted(PLURALS)[:16]
 ROWS = 20_000
 PASSES = 8
