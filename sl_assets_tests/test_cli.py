@@ -370,3 +370,41 @@ def test_what_another_run_is_making_does_not_hold_up_the_rest(
         assert command.poll() is None
     said, _ = command.communicate(timeout=60)
     assert said.splitlines()[0].endswith("neutral, wolf")
+
+
+LARGE = "SELECT range AS i, 'text ' || range AS text FROM range(10_000_000_000)"
+
+
+def test_a_large_result_begins_at_once_and_ends_quietly_with_its_reader(environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "sql", "--csv", LARGE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert [process.stdout.readline() for _ in range(2)] == ["i,text\n", "0,text 0\n"]
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("statement", [LARGE, "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b"])
+def test_a_query_that_is_interrupted_ends_in_one_line(environment: dict[str, str], statement: str) -> None:
+    flag = Path(environment["SL_DATA_LAKE"]).parent / "started.csv"
+    with subprocess.Popen(
+        [*COMMAND, "sql", f"COPY (SELECT 1) TO '{flag}'; {statement}"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while not flag.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        assert process.stderr.read() == "sl-assets: interrupted\n"
+        assert process.wait(timeout=60) == 1
+
+
+def test_a_table_says_how_many_rows_it_leaves_out(environment: dict[str, str]) -> None:
+    lines = run(environment, "sql", "SELECT range AS i, [range] AS l FROM range(13_345)").stdout.splitlines()
+    assert lines[-2].split() == ["|", "999", "|", "[999]", "|"]
+    assert lines[-1] == "... and 12,345 more: add LIMIT, or --csv for all"
+    assert len(lines) == 2 + 1_000 + 1

@@ -20,12 +20,14 @@ from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
+from sl_assets.lake.staleness import MISSING
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
 from sl_assets.orchestration import recording
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.conftest import HALVES, TINY, Bench, tiny_config
 
@@ -201,6 +203,26 @@ def test_a_missing_adapter_says_what_to_materialise(bench: Bench) -> None:
     message = failure(bench.run("evaluation", first="owl"))
     assert "tiny/lora_checkpoint of owl is not in" in message
     assert "materialise it first" in message
+
+
+def test_what_is_found_damaged_is_made_again_by_the_next_run(finished: Bench) -> None:
+    lake = Lake(str(finished.root))
+    answers, students = (Place("tiny", name, "owl") for name in ("evaluation", "lora_checkpoint"))
+    weights = next(Path(lake.path(students)).rglob("adapter_model.safetensors"))
+    for place, file, asset in (
+        (answers, Path(lake.path(answers)) / "data.parquet", "preference_rates"),
+        (students, weights, "evaluation"),
+    ):
+        file.write_bytes(file.read_bytes()[:-20])
+        reason = failure(finished.run(asset, first="owl"))
+        assert reason.startswith(f"{place} is damaged ({file}")
+        assert "\n" not in reason
+        planner = Planner(ExperimentGraph("tiny", tiny_config()), lake, ["neutral", "owl", "wolf"])
+        declare(planner.graph)
+        assert planner.due(place.table).due == {"owl": MISSING}
+        assert finished.run(place.table, first="owl").success
+        assert planner.due(place.table).due == {}
+        assert finished.run(asset, first="owl").success
 
 
 def test_what_was_made_since_it_was_asked_for_is_not_made_again(finished: Bench) -> None:
