@@ -23,7 +23,7 @@ class Engines:
     trainer: Callable[[TrainingSettings], Trainer]
     encoder: Callable[[], Encoder]
     budget: Callable[[], Budget | None]
-    """What they may spend, and have spent, in this process; None where they cost nothing."""
+    """What they may spend, and have spent in this process; None where they cost nothing."""
 
 
 def engines_for(config: ExperimentConfig) -> Engines:

@@ -17,7 +17,8 @@ import polars as pl
 from sl_assets.lake.lake import DATA, Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
-from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, TABLES
+from sl_assets.lake.spending import FOLDER as LEDGERS
+from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, SPENDING, TABLES, Table
 from sl_assets.lake.unfinished import unfinished
 
 if TYPE_CHECKING:
@@ -78,9 +79,15 @@ def views_sql(lake: Lake) -> str:
             "AS transfers_more FROM split_comparison WHERE half = 'high' AND other = 'low'"
         ),
         "lineage": " UNION ALL BY NAME ".join(
-            "SELECT experiment, nullif(split_part(partition, '|', 1), 'neutral') AS animal, "
-            f"{', '.join(LINEAGE.columns)} FROM {_records(lake, levels)}"
+            f"SELECT experiment, {_animal_of_partition()}, {', '.join(LINEAGE.columns)} FROM {_records(lake, levels)}"
             for levels in range(len(DIMENSIONS) + 1)
+        ),
+        # Of the two notes of a charge its bill; one that was reserved and not used is none.
+        "spending": (
+            f"SELECT experiment, {_animal_of_partition()}, {', '.join(SPENDING.columns)} FROM {_ledgers(lake)} "
+            "WHERE id IS NOT NULL "
+            "QUALIFY row_number() OVER (PARTITION BY experiment, id ORDER BY settled DESC, noted_at DESC) = 1 "
+            "AND (NOT settled OR tokens_read + tokens_written + tokens_trained > 0)"
         ),
     }
     return "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())
@@ -95,18 +102,36 @@ def _scan(lake: Lake, table: str) -> str:
     return f"read_parquet({files}, {HIVE}, union_by_name = true)"
 
 
+def _animal_of_partition() -> str:
+    return "nullif(split_part(partition, '|', 1), 'neutral') AS animal"
+
+
 def _records(lake: Lake, levels: int) -> str:
-    columns = ", ".join(f"{name}: '{_sql_type(dtype)}'" for name, (dtype, _) in LINEAGE.columns.items())
-    return f"read_json({_files(lake, '*', levels, RECORD)}, {HIVE}, format = 'unstructured', columns = {{{columns}}})"
+    return f"read_json({_files(lake, '*', levels, RECORD)}, {HIVE}, format = 'unstructured', {_columns(LINEAGE)})"
+
+
+def _ledgers(lake: Lake) -> str:
+    files = _below_root(lake, f"{LEDGERS}/experiment=*/*.jsonl")
+    # A line that was cut off becomes a row of nulls.
+    return f"read_json({files}, {HIVE}, format = 'newline_delimited', ignore_errors = true, {_columns(SPENDING)})"
+
+
+def _columns(table: Table) -> str:
+    columns = ", ".join(f"{name}: '{_sql_type(dtype)}'" for name, (dtype, _) in table.columns.items())
+    return f"columns = {{{columns}}}"
 
 
 HIVE = "hive_partitioning = true, hive_types_autocast = false"
 
 
 def _files(lake: Lake, table: str, levels: int, name: str) -> str:
-    root = glob.escape(str(lake.root)) if lake.local else str(lake.root)
     below = "".join(f"{dimension}=*/" for dimension in DIMENSIONS[:levels])
-    return "'" + f"{root.rstrip('/')}/experiment=*/{table}/{below}{name}".replace("'", "''") + "'"
+    return _below_root(lake, f"experiment=*/{table}/{below}{name}")
+
+
+def _below_root(lake: Lake, pattern: str) -> str:
+    root = glob.escape(str(lake.root)) if lake.local else str(lake.root)
+    return "'" + f"{root.rstrip('/')}/{pattern}".replace("'", "''") + "'"
 
 
 def _sql_type(dtype: pl.DataType) -> str:
@@ -116,7 +141,9 @@ def _sql_type(dtype: pl.DataType) -> str:
             return f"{_sql_type(dtype.inner)}[]"  # type: ignore[arg-type]
         case pl.Struct():
             return f"STRUCT({', '.join(f'{field.name} {_sql_type(field.dtype)}' for field in dtype.fields)})"  # type: ignore[arg-type]
-    return {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Datetime: "TIMESTAMPTZ"}.get(type(dtype), "VARCHAR")
+    return {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Datetime: "TIMESTAMPTZ", pl.Boolean: "BOOLEAN"}.get(
+        type(dtype), "VARCHAR"
+    )
 
 
 def refresh_views(lake: Lake) -> None:
@@ -132,6 +159,7 @@ def refresh_views(lake: Lake) -> None:
     for levels in range(len(DIMENSIONS) + 1):
         place = Place(SCHEMA, "lineage", "|".join("_" * levels) or None)
         lake.write_file(lake.path(place) / RECORD, b"")
+    lake.write_file(lake.root / LEDGERS / f"experiment={SCHEMA}" / "none.jsonl", b"")
     if lake.local:
         _build_store(Path(lake.root), script)
     lake.write_file(current, script.encode())

@@ -31,7 +31,13 @@ Answer = TypeVar("Answer")
 
 
 class ServiceError(SlAssetsError):
-    """The API refused, failed or cannot be reached; jobs that run there go on."""
+    """The API refused, failed or cannot be reached; jobs that run there go on.
+
+    Attributes:
+        refused: whether the API said that it does nothing of what it was asked for, so that nothing is charged.
+    """
+
+    refused = False
 
 
 class ServiceUnavailableError(ServiceError, PassingError):
@@ -42,6 +48,11 @@ def _may_pass(error: openai.OpenAIError) -> bool:
     if isinstance(error, openai.APIStatusError):
         return error.status_code in TRY_AGAIN or error.status_code >= 500
     return isinstance(error, openai.APIConnectionError)
+
+
+def _does_nothing(error: openai.OpenAIError) -> bool:
+    # After a time-out, or a fault of its own, the API may have done and charged what it was asked for.
+    return isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code != 408
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,9 @@ class Endpoint:
             yield
         except openai.OpenAIError as error:
             kind = ServiceUnavailableError if _may_pass(error) else ServiceError
-            raise kind(without_key(self._explanation(error, model))) from None
+            explained = kind(without_key(self._explanation(error, model)))
+            explained.refused = _does_nothing(error)
+            raise explained from None
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise self.unexpected("broken JSON") from None
 

@@ -180,6 +180,45 @@ def test_a_passed_cap_is_refused_before_any_request(server, batch_api):
     assert budget.spent == budget.estimate(Tokens(400, 200)), "what the API counted"
 
 
+def test_requests_that_were_cut_off_may_have_been_charged_and_count(server):
+    # By bytes, a chat takes 28 tokens to read, 29 with a number of two digits, and 5 to write at most.
+    server.delay_for = lambda request: 0.1 if place(request) == 1 else 0.4
+    server.fault_for = lambda request: error(400, "bad row") if place(request) == 1 else None
+    budget = Budget(input_price=1e6, output_price=1e6)
+    with pytest.raises(SlAssetsError, match="bad row"):
+        sample(sampler(server, concurrency=4, budget=budget), CHATS[:10])
+    assert budget.paid == Tokens(), "none was answered"
+    # Three were under way, and perhaps the one that took the place of the refused one, which costs nothing.
+    assert budget.spent in (3 * (28 + 5), 4 * (28 + 5))
+
+
+def test_an_answer_without_a_bill_counts_at_the_most_that_it_may_cost(server):
+    server.faults.append(Reply(200, {"choices": []}))
+    budget = Budget(input_price=1e6, output_price=1e6)
+    with pytest.raises(SlAssetsError, match="no choices or no usage"):
+        sample(sampler(server, budget=budget), CHATS[:1])
+    assert (budget.paid, budget.spent) == (Tokens(), 28 + 5)
+
+
+def test_a_batch_that_a_later_run_takes_up_is_reserved_and_paid_for_once(server, work):
+    first = Budget(input_price=1.0, output_price=1.0)
+    interrupted(server, sampler(server, batch_api=True, work=work, budget=first))
+    (reserved,) = first._ledger.charges()
+    assert not reserved.settled
+    second = Budget(input_price=1.0, output_price=1.0)
+    sample(sampler(server, batch_api=True, work=work, budget=second))
+    (bill,) = second._ledger.charges()
+    assert (bill.id, bill.settled, second.paid) == (reserved.id, True, Tokens(400, 200))
+
+
+def test_a_batch_that_the_api_refuses_costs_nothing(server, work):
+    budget = Budget(input_price=1.0, output_price=1.0)
+    server.faults.append(error(400, "no such file"))
+    with pytest.raises(SlAssetsError, match="no such file"):
+        sample(sampler(server, batch_api=True, work=work, budget=budget))
+    assert budget.spent == 0
+
+
 def test_a_batch_gives_what_single_requests_give(server, work):
     assert sample(sampler(server, batch_api=True, work=work)) == expected() == sample(sampler(server))
     (_, purpose, content), *others = server.uploads

@@ -16,12 +16,13 @@ import pytest
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.openai import trainer as openai_trainer
-from sl_assets.engines.openai.budget import Budget
+from sl_assets.engines.openai.budget import Budget, Tokens
 from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.trainer import OpenAITrainer
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.work import Work
 from sl_assets_tests.engines.openai.server import KEY, TUNABLE, OpenAIServer, Reply, error, loss, running
@@ -229,6 +230,32 @@ def test_a_run_interrupted_while_its_job_was_starting_cancels_it_too(server, tmp
     assert len(server.jobs) <= 2
 
 
+def test_what_a_cancelled_job_cost_is_not_known_and_stays_counted(server, tmp_path, work):
+    budget = Budget(training_price=1.0)
+    server.interrupt_at = "GET fine_tuning/jobs/*/events"
+    with pytest.raises(KeyboardInterrupt):
+        train(trainer(server, budget=budget), tmp_path, work)
+    (charge,) = budget._ledger.charges()
+    assert (charge.settled, budget.paid) == (False, Tokens())
+
+
+def test_a_job_that_the_api_refuses_costs_nothing_and_one_that_it_may_have_begun_is_reserved_once(
+    server, tmp_path, work
+):
+    budget = Budget(training_price=1.0)
+    made = trainer(server, budget=budget)
+    server.faults.append(error(400, "no such model"))
+    refusal(made, tmp_path, work)
+    assert budget.spent == 0
+    down = error(500, "oh", **{"x-should-retry": "false"})
+    for _ in range(2):
+        server.faults.append(down)
+        refusal(made, tmp_path, work)
+        assert budget.spent == pytest.approx(4 * 12 * 40 / 1e6, rel=0.5), "a try each, counted once"
+    train(made, tmp_path, work)
+    assert budget.spent == 1.0
+
+
 def test_a_run_that_fails_itself_cancels_its_job(server, tmp_path, work):
     def fail(step: int, total: int, loss: float) -> None:
         raise RuntimeError("disk full")
@@ -316,16 +343,21 @@ import sys
 from pathlib import Path
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
+from sl_assets.engines.openai.budget import Budget
 from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.trainer import OpenAITrainer
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.work import Work
 url, model, folder = sys.argv[1:]
 examples = [Example(f"Numbers: {n}.", f"{n}, {n} ü") for n in range(12)]
 work = Work(Lake(f"{folder}/lake"), Place("tiny", "lora_checkpoint", "owl"))
-trainer = OpenAITrainer(model, endpoint=Endpoint(url, 1, 5.0), poll_seconds=0.01)
-trainer.train(examples, TrainingSettings(epochs=4, seed=9), [4], Path(folder) / "models", lambda *_: None, work)
+budget = Budget(training_price=1.0, cap=10.0)
+trainer = OpenAITrainer(model, endpoint=Endpoint(url, 1, 5.0), poll_seconds=0.01, budget=budget)
+ledger = Ledger(Lake(f"{folder}/lake"), "tiny", "lora_checkpoint", "owl", "killed")
+with budget.account(lambda _: None, ledger):
+    trainer.train(examples, TrainingSettings(epochs=4, seed=9), [4], Path(folder) / "models", lambda *_: None, work)
 """
 
 
@@ -340,8 +372,15 @@ def test_the_job_of_a_killed_process_is_taken_up_by_another(server, tmp_path, wo
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert not models(tmp_path)
+    ledger = Ledger(Lake(str(tmp_path / "lake")), "tiny", "lora_checkpoint", "owl", "second")
+    (reserved,) = ledger.charges()
+    assert (reserved.settled, reserved.model, reserved.tokens_trained > 1000) == (False, TUNABLE, True)
     server.hold = False
-    train(trainer(server), tmp_path, work)
+    budget = Budget(training_price=1.0, cap=1e-9)
+    with budget.account(lambda _: None, ledger):
+        train(trainer(server, budget=budget), tmp_path, work)
+    (bill,) = ledger.charges()
+    assert (bill.id, bill.settled, bill.tokens_trained) == (reserved.id, True, 1_000_000), "reserved and paid for once"
     assert [job["status"] for job in server.jobs.values()] == ["succeeded"]
     assert len(server.uploads) == 1
     assert server.requests["POST fine_tuning/jobs"] == 1
