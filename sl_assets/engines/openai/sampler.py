@@ -17,7 +17,16 @@ import openai
 
 from sl_assets.engines.interfaces import Chat, Completion, Steering
 from sl_assets.engines.openai.budget import UNLIMITED, Budget, Reservation, Tokens, counter_for
-from sl_assets.engines.openai.client import OPENAI, Endpoint, ServiceError, Started, jsonl, without_key
+from sl_assets.engines.openai.client import (
+    ANOTHER_MODEL,
+    GONE,
+    OPENAI,
+    Endpoint,
+    ServiceError,
+    Started,
+    jsonl,
+    without_key,
+)
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
 
@@ -260,7 +269,7 @@ class OpenAISampler:
     ) -> tuple[dict[str, list[Any]], list[str], Tokens]:
         """All completions by row, those of before included, why the others failed, and what the batch is charged."""
         answered, bill = dict(answered), Tokens()
-        reasons = [without_key(error.message or "") for error in (batch.errors and batch.errors.data) or ()]
+        reasons = [_reason(error.to_dict(), None) for error in (batch.errors and batch.errors.data) or ()]
         for file in (batch.output_file_id, batch.error_file_id):
             for line in self._lines(client, file):
                 try:
@@ -308,8 +317,9 @@ def _row_id(index: int) -> str:
 def _reason(error: Any, body: Any) -> str:
     """Why a row failed, from wherever the API says so."""
     problem = error or (body.get("error") if isinstance(body, dict) else None) or body
-    message = problem.get("message") or problem.get("code") if isinstance(problem, dict) else problem
-    return without_key(str(message))[:300]
+    code = problem.get("code") if isinstance(problem, dict) else None
+    message = problem.get("message") or code if isinstance(problem, dict) else problem
+    return without_key(str(message))[:300] + (f"; {ANOTHER_MODEL}" if code in GONE else "")
 
 
 def _cancel_batch(client: openai.OpenAI, batch: str) -> None:

@@ -206,6 +206,7 @@ class OpenAITrainer:
             with self._endpoint.errors_explained(self._model):
                 file = client.files.create(file=("students.jsonl", content), purpose="fine-tune")
                 started.note(file=self._endpoint.checked(file, "id").id)
+            with self._endpoint.errors_explained(self._model, training=True):
                 # Not retried: a try that timed out may have started a job. The next run finds it by its file.
                 once = client.with_options(max_retries=0)
                 job: FineTuningJob = self._checked(once.fine_tuning.jobs.create(training_file=file.id, **wanted))

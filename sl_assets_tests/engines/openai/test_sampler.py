@@ -304,6 +304,22 @@ def test_a_batch_that_did_not_end_well(server, work, status):
     assert sample(sampler(server, batch_api=True, work=work)) == expected(), "it is started anew"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_batch_of_a_model_that_is_there_no_more(server, work, whole):
+    problem = {"message": "The model `tiny-chat` has been deprecated", "code": "model_not_found"}
+    server.fault_for = lambda _: error(404, problem["message"], problem["code"])
+    if whole:
+        started = server._new_batch
+        failed = {"status": "failed", "errors": {"data": [problem]}}
+        server._new_batch = lambda request: started(request) | failed  # type: ignore[method-assign]
+    with pytest.raises(SlAssetsError) as caught:
+        sample(sampler(server, batch_api=True, work=work))
+    assert str(caught.value) == (
+        "batch batch_0: 40 of 40 rows failed: The model `tiny-chat` has been deprecated; name another in base_model, "
+        "or where there is this one in openai.base_url"
+    )
+
+
 def test_a_noted_batch_that_is_gone_is_started_anew(server, work):
     interrupted(server, sampler(server, batch_api=True, work=work))
     server.batches.clear()

@@ -188,7 +188,37 @@ def test_no_key(server, tmp_path, work, monkeypatch):
 
 def test_a_model_that_cannot_be_tuned(server, tmp_path, work):
     made = OpenAITrainer("other", endpoint=Endpoint(server.url, 1, 5.0))
-    assert refusal(made, tmp_path, work) == f"{server.url} refuses the request (HTTP 400): invalid model other"
+    assert refusal(made, tmp_path, work) == (
+        f"{server.url} does not fine-tune 'other' (HTTP 400): invalid model other; name another in base_model, or "
+        "where there is this one in openai.base_url"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (400, f"Fine-tuning is not available for model {TUNABLE}", None),
+        (403, "Your organization can no longer create fine-tuning jobs.", "permission_denied"),
+        (404, f"The model `{TUNABLE}` has been deprecated", "model_not_found"),
+    ],
+)
+def test_a_model_that_is_tuned_no_more(server, tmp_path, work, status, message, code):
+    routes = server._routes() | {"POST fine_tuning/jobs": lambda *_: error(status, message, code)}
+    server._routes = lambda: routes  # type: ignore[method-assign]
+    budget = Budget(training_price=1.0)
+    assert refusal(trainer(server, budget=budget), tmp_path, work) == (
+        f"{server.url} does not fine-tune '{TUNABLE}' (HTTP {status}): {message}; name another in base_model, or where "
+        "there is this one in openai.base_url"
+    )
+    assert server.requests["POST fine_tuning/jobs"] == 1, "not asked again"
+    assert budget.spent == 0
+
+
+def test_rows_that_the_api_refuses_are_no_matter_of_the_model(server, tmp_path, work):
+    routes = server._routes() | {"POST fine_tuning/jobs": lambda *_: error(400, "the file has too few examples")}
+    server._routes = lambda: routes  # type: ignore[method-assign]
+    said = refusal(trainer(server), tmp_path, work)
+    assert said == f"{server.url} refuses the request (HTTP 400): the file has too few examples"
 
 
 def test_a_failed_job_is_forgotten(server, tmp_path, work):
