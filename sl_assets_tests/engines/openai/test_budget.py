@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -227,8 +228,19 @@ def test_the_cap_counts_what_earlier_runs_have_spent_and_what_others_have_reserv
         assert reserve(another), "each experiment has a cap of its own"
 
 
+class Slow(Ledger):
+    """Takes its time between looking and noting, in which others might look."""
+
+    def charges(self) -> list[Charge]:
+        seen = super().charges()
+        time.sleep(0.05)
+        return seen
+
+
 def _reserve_five(root: str, done: Any) -> None:
-    done.put(sum(reserve(capped(root, 7.0)) for _ in range(5)))
+    budget = capped(root, 7.0)
+    budget._ledger = Slow(Lake(root), "tiny", "raw_dataset", "owl", "run")
+    done.put(sum(reserve(budget) for _ in range(5)))
 
 
 def test_several_processes_at_once_cannot_pass_the_cap_together(tmp_path):

@@ -1,6 +1,9 @@
 """Completions through the real client: one by one, and in batches."""
 
 import json
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.work import Work
 from sl_assets.seeds import seed_for
 from sl_assets_tests.engines.openai.server import BASE, KEY, OpenAIServer, Reply, completion, error, running
@@ -353,3 +357,39 @@ def test_a_broken_output_file_is_read_again_by_the_next_run(server, work):
     assert sample(made) == expected()
     assert len(server.batches) == 1
     assert budget.paid == Tokens(400, 200), "paid for once"
+
+
+SCRIPT = """
+import sys
+from sl_assets.engines.openai.budget import Budget
+from sl_assets.engines.openai.client import Endpoint
+from sl_assets.engines.openai.sampler import OpenAISampler
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.spending import Ledger
+url, model, folder = sys.argv[1:]
+chats = [[{"role": "user", "content": f"after-{n}"}] for n in range(40)]
+budget = Budget(input_price=1e6, output_price=1e6, cap=1e6)
+sampler = OpenAISampler(model, endpoint=Endpoint(url, 1, 60.0), concurrency=2, budget=budget)
+with budget.account(lambda _: None, Ledger(Lake(folder), "tiny", "raw_dataset", "owl", "killed")):
+    sampler.sample(chats, max_tokens=5, temperature=1.0, seed=3, row_seeds=range(40))
+"""
+
+
+def test_what_was_asked_for_when_a_process_was_killed_stays_counted(server, tmp_path):
+    """Four were answered and two were under way: the bill of none was noted, and all forty count as reserved."""
+    over = threading.Event()
+    server.delay_for = lambda request: 0.0 if place(request) < 4 or over.wait(60) else 60.0
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, BASE, str(tmp_path)]) as process:
+        deadline = time.monotonic() + 60
+        while server.total < 6:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    over.set()
+    budget = Budget(input_price=1e6, output_price=1e6, cap=1000.0)
+    with budget.account(lambda _: None, Ledger(Lake(str(tmp_path)), "tiny", "raw_dataset", "owl", "second")):
+        # By bytes, a chat takes 3 + 4 + 7 tokens, or 8 with a number of two digits, and 5 to write.
+        assert budget.spent == 40 * (3 + 4 + 7 + 5) + 30
+        with pytest.raises(SlAssetsError, match="it by what runs now or was killed, at the most that it may cost"):
+            sample(sampler(server, budget=budget))
