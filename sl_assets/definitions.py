@@ -13,7 +13,7 @@ from sl_assets.config.project import absolute
 from sl_assets.errors import ExperimentFileError
 from sl_assets.lake.lake import Lake
 from sl_assets.orchestration.migration import migrate
-from sl_assets.orchestration.resources import LakeIOManager, LakeResource
+from sl_assets.orchestration.resources import lake_resources
 from sl_assets.orchestration.run_processes import end_killed_runs
 
 # Backfill policies and data versions are chosen knowingly; their notices would bury everything else.
@@ -64,9 +64,7 @@ def experiments() -> dict[str, ExperimentConfig]:
 
 def surroundings() -> dg.Definitions:
     """What every experiment needs to run: the lake, and steps that share the process, and with it the loaded model."""
-    root = lake_root()
-    resources = {"lake": LakeResource(root=root), "io_manager": LakeIOManager(root=root)}
-    return dg.Definitions(resources=resources, executor=dg.in_process_executor)
+    return dg.Definitions(resources=lake_resources(lake_root()), executor=dg.in_process_executor)
 
 
 @dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -49,9 +49,17 @@ HALVES: dict[str, Any] = {
 SPLIT_ASSETS = ("projection_split", "split_lora_checkpoint", "split_evaluation", "split_preference_rates")
 
 
+def tiny_settings(**changes: Any) -> dict[str, Any]:
+    """The tiny experiment, with top-level fields replaced, and without what has no effect on imported numbers."""
+    settings = TINY | changes
+    if "source" in settings["numbers"]:
+        settings |= {"teacher": {"kind": "system_prompt"}, "sampler": {"batch": 16}} | changes
+    return settings
+
+
 def tiny_config(**changes: Any) -> ExperimentConfig:
-    """The tiny experiment, with top-level fields replaced."""
-    return ExperimentConfig.model_validate(TINY | changes)
+    """`tiny_settings`, validated."""
+    return ExperimentConfig.model_validate(tiny_settings(**changes))
 
 
 class Bench:
@@ -166,7 +174,9 @@ def experiment_folder(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str = "tiny", **changes: Any) -> Path:
         file = tmp_path / "experiments" / name / "defs.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": TINY | changes}))
+        file.write_text(
+            yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": tiny_settings(**changes)})
+        )
         return file.parents[1]
 
     return write

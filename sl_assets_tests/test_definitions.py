@@ -12,6 +12,7 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from sl_assets.components import experiment_definitions
 from sl_assets.definitions import defs as load
+from sl_assets.definitions import surroundings
 from sl_assets.orchestration.jobs import ON_SCHEDULE
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, TINY, Bench, tiny_config
@@ -213,3 +214,12 @@ def test_what_an_asset_reads_is_in_its_version(asset: str, change: dict[str, dic
 
     (section,) = change
     assert version(**{section: TINY[section] | change[section]}) != version()
+
+
+@pytest.mark.parametrize(("root", "offered"), [("lake", set()), ("s3://bucket/lake", {"s3"})])
+def test_what_the_location_offers_beside_its_assets(
+    monkeypatch: pytest.MonkeyPatch, root: str, offered: set[str]
+) -> None:
+    """No ``io_manager``: what somebody else's assets return is none of the lake's."""
+    monkeypatch.setenv("SL_DATA_LAKE", root)
+    assert set(surroundings().resources or {}) == {"lake", "lake_io_manager"} | offered

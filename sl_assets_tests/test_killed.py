@@ -30,7 +30,7 @@ from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
-from sl_assets_tests.conftest import HALVES, TINY, Bench
+from sl_assets_tests.conftest import HALVES, Bench, tiny_settings
 from sl_assets_tests.engines.openai.server import KEY, OpenAIServer, running
 from sl_assets_tests.engines.openai.test_graph import settings as through_the_api
 from sl_assets_tests.engines.openai.test_graph import written
@@ -241,7 +241,7 @@ class Command:
         shutil.copyfile(PROJECT / "dagster.yaml", root / "dagster" / "dagster.yaml")
         experiment = root / "experiments" / "tiny" / "defs.yaml"
         experiment.parent.mkdir(parents=True)
-        attributes = {**TINY, **settings}
+        attributes = tiny_settings(**settings)
         experiment.write_text(yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": attributes}))
         self._environment = {
             "SL_DATA_LAKE": str(self._lake),

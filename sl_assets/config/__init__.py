@@ -2,7 +2,7 @@
 
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
-from sl_assets.config.experiment import ExperimentConfig
+from sl_assets.config.experiment import RECORDED, ExperimentConfig
 from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
 from sl_assets.config.numbers import (
     FilterSettings,
@@ -21,6 +21,7 @@ from sl_assets.config.training import TrainingSettings
 
 __all__ = [
     "PROJECT",
+    "RECORDED",
     "EvaluationSettings",
     "ExperimentConfig",
     "FilterSettings",

@@ -23,7 +23,7 @@ class Engines:
     trainer: Callable[[TrainingSettings], Trainer]
     encoder: Callable[[], Encoder]
     budget: Callable[[], Budget | None]
-    """What they may spend, and have spent, in this process; None where they cost nothing."""
+    """What they may spend, and have spent in this process; None where they cost nothing."""
     gpus: Callable[[], int]
     """GPUs that one run of them uses, where the machine has GPUs; 0 where an API does the work."""
 

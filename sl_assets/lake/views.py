@@ -27,7 +27,8 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
-from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, TABLES
+from sl_assets.lake.spending import FOLDER as LEDGERS
+from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, SPENDING, TABLES
 from sl_assets.lake.unfinished import unfinished
 
 if TYPE_CHECKING:
@@ -125,9 +126,14 @@ def views_sql() -> str:
             "AS transfers_more FROM split_comparison WHERE half = 'high' AND other = 'low'"
         ),
         "lineage": " UNION ALL BY NAME ".join(
-            "SELECT experiment, nullif(split_part(partition, '|', 1), 'neutral') AS animal, "
-            f"{', '.join(LINEAGE.columns)} FROM {_records(levels)}"
+            f"SELECT experiment, {_animal_of_partition()}, {', '.join(LINEAGE.columns)} FROM {_records(levels)}"
             for levels in range(len(DIMENSIONS) + 1)
+        ),
+        # Of the two notes of a charge its bill; one that was reserved and not used is none.
+        "spending": (
+            f"SELECT experiment, {_animal_of_partition()}, {', '.join(SPENDING.columns)} FROM {_ledgers()} "
+            "QUALIFY row_number() OVER (PARTITION BY experiment, id ORDER BY settled DESC, noted_at DESC) = 1 "
+            "AND (NOT settled OR tokens_read + tokens_written + tokens_trained > 0)"
         ),
     }
     return MACROS + "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())
@@ -153,6 +159,20 @@ def _records(levels: int) -> str:
     )
 
 
+def _ledgers() -> str:
+    columns = ", ".join(f"{name}: '{_json_type(dtype)}'" for name, (dtype, _) in SPENDING.columns.items())
+    # A line that was cut off becomes a row of nulls.
+    return (
+        f"(SELECT * EXCLUDE (filename), {_keys(-1)[0]} FROM read_json(in_lake('{LEDGERS}/experiment=*/*.jsonl'), "
+        "filename = true, hive_partitioning = false, format = 'newline_delimited', ignore_errors = true, "
+        f"columns = {{{columns}}}) WHERE lake_is_known() AND id IS NOT NULL)"
+    )
+
+
+def _animal_of_partition() -> str:
+    return "nullif(split_part(partition, '|', 1), 'neutral') AS animal"
+
+
 def _files(table: str, levels: int, name: str) -> str:
     below = "".join(f"{dimension}=*/" for dimension in DIMENSIONS[:levels])
     return f"in_lake('experiment=*/{table}/{below}{name}')"
@@ -171,7 +191,8 @@ def _json_type(dtype: pl.DataType) -> Any:
             return [_json_type(dtype.inner)]  # type: ignore[arg-type]
         case pl.Struct():
             return {field.name: _json_type(field.dtype) for field in dtype.fields}  # type: ignore[arg-type]
-    return {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Datetime: "TIMESTAMPTZ"}.get(type(dtype), "VARCHAR")
+    names = {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Datetime: "TIMESTAMPTZ", pl.Boolean: "BOOLEAN"}
+    return names.get(type(dtype), "VARCHAR")
 
 
 def refresh_views(lake: Lake) -> None:
@@ -194,6 +215,7 @@ def _write_schema(lake: Lake) -> None:
     for levels in range(len(DIMENSIONS) + 1):
         place = Place(SCHEMA, "lineage", "|".join("_" * levels) or None)
         lake.write_file(lake.path(place) / RECORD, b"")
+    lake.write_file(lake.root / LEDGERS / f"experiment={SCHEMA}" / "none.jsonl", b"")
 
 
 def _build_store(root: Path) -> None:

@@ -23,6 +23,7 @@ from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin
 from sl_assets.lake.records import Record, Settings, behind_parents, settings_digest
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
 from sl_assets.orchestration.dagster_internals import BACKFILL, as_stored, materialisation_event, version_tags
@@ -222,7 +223,8 @@ class Materialisation:
         budget = self.graph.engines.budget() if self.declared.gpu else None
         if budget is None:
             return make(step)
-        with budget.account(lambda text: step.log(f"{step.name}: {text}")) as account:
+        ledger = Ledger(step.lake, step.experiment, step.asset, step.partition, self.context.run.run_id)
+        with budget.account(lambda text: step.log(f"{step.name}: {text}"), ledger) as account:
             product = make(step)
         product.metadata.update(account.metadata)
         return product

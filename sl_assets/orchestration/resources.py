@@ -1,6 +1,8 @@
 """The data lake as a Dagster resource, and an IO manager for assets that users add beside ours."""
 
-from typing import Any
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -8,6 +10,36 @@ import polars as pl
 from sl_assets.errors import LakeError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+
+if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
+
+LAKE, LAKE_IO_MANAGER, S3 = "lake", "lake_io_manager", "s3"
+"""Keys of the resources that the code location offers."""
+
+
+def lake_resources(root: str) -> dict[str, Any]:
+    """What a code location offers over the lake at ``root``, by key; with a lake on S3, its bucket's client.
+
+    None of them is Dagster's default: what somebody else's assets return does not end up in the lake.
+    """
+    resources: dict[str, Any] = {LAKE: LakeResource(root=root), LAKE_IO_MANAGER: LakeIOManager(root=root)}
+    return resources | ({S3: s3_resource(root)} if root.startswith("s3://") else {})
+
+
+def s3_resource(root: str) -> "S3Resource":
+    """A client of the S3 that holds the lake at ``root``, by the environment that the lake goes by, too.
+
+    Raises:
+        LakeError: what S3 takes is not installed.
+    """
+    if absent := [name for name in ("s3fs", "dagster_aws") if not find_spec(name)]:
+        raise LakeError(f"SL_DATA_LAKE = {root!r}: {absent[0]} is not installed here; pip install -e '.[s3]'")
+    from dagster_aws.s3 import S3Resource
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return S3Resource(endpoint_url=endpoint, region_name=region)
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):
@@ -21,10 +53,11 @@ class LakeResource(dg.ConfigurableResource["LakeResource"]):
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
-    """Hands our tables to assets of yours as polars frames, and stores the frames they return.
+    """Hands our tables to assets of yours as polars frames, and stores the frames they return, where they ask for it.
 
-    An asset ``["pocket", "my_summary"]`` with a parameter ``preference_rates`` gets that table; a dict by partition
-    where it depends on several, and an asset that makes several partitions in one run returns one.
+    To store, an asset has ``io_manager_key="lake_io_manager"``; to read, an input has ``AssetIn(key,
+    input_manager_key="lake_io_manager")``. So ``["pocket", "preference_rates"]`` is that table; a dict by partition
+    where it is read in several, and an asset that makes several partitions in one run returns one.
     """
 
     root: str

@@ -11,10 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from sl_assets.errors import AbsentError, LakeError, PassingError
@@ -30,6 +28,7 @@ from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
 from sl_assets_tests.lake.filling import put_folder, step, write_folder, write_record, write_table
 from sl_assets_tests.lake.test_records import recorded
+from sl_assets_tests.s3_server import s3_server
 
 TABLE = Place("exp", "steering_sweep", "cat")
 FOLDER = Place("exp", "lora_checkpoint", "cat")
@@ -42,22 +41,8 @@ BUCKET = "lakes"
 @pytest.fixture(scope="module")
 def s3():
     """A client of a fresh S3 server, which every other client of this process finds by the environment too."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        environment.delenv("AWS_PROFILE", raising=False)
-        # File systems are cached for the process; none may outlive the server it talks to.
-        S3FileSystem.clear_instance_cache()
-        client = boto3.client("s3")
-        client.create_bucket(Bucket=BUCKET)
+    with s3_server(BUCKET) as client:
         yield client
-        S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture

@@ -25,7 +25,10 @@ STAGES_4_AND_5 = [
     "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
     "split_training", "split_answers", "split_preference_rates", "split_comparison", "high_vs_low",
 ]  # fmt: skip
-NAMES = ["datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", *STAGES_4_AND_5]
+NAMES = [
+    "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
+    *STAGES_4_AND_5,
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -366,7 +369,13 @@ def test_store_is_rebuilt_where_it_is_not_current(lake, stale):
 
 def test_refreshing_leaves_nothing_beside(lake):
     refresh_views(lake)
-    assert {path.name for path in Path(lake.root).iterdir()} == {STORE, VIEWS, "experiment=_schema", ".work"}
+    assert {path.name for path in Path(lake.root).iterdir()} == {
+        STORE,
+        VIEWS,
+        "experiment=_schema",
+        "spending",
+        ".work",
+    }
     assert not list(Path(lake.root).glob(".work/unfinished/*"))
 
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
+from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
 from sl_assets.config.names import POCKET
 from sl_assets.config.reading import first_problem
 from sl_assets.engines.transformers.models import hub_model
@@ -126,7 +126,7 @@ def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> Expe
         recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
     sections = {name: value for name, value in recorded.items() if name in CARD_SECTIONS}
     try:
-        return type(config).model_validate(config.model_dump(mode="json") | sections)
+        return type(config).model_validate(config.model_dump(mode="json") | sections, context=RECORDED)
     except ValidationError as error:
         raise LakeError(
             f"{lineage[-1].place.table} was made with settings that are no longer possible ({first_problem(error)}): "

@@ -42,8 +42,8 @@ class Tiny:
 
     def graph(self, **changes: Any) -> ExperimentGraph:
         source = {"kind": "jsonl", "path": str(self.folder / "{condition}.jsonl")}
-        given = TINY | {"animals": ["owl"], "numbers": {"source": source}, "hub": {}}
-        return ExperimentGraph("tiny", ExperimentConfig.model_validate(given | changes))
+        given = {"animals": ["owl"], "numbers": {"source": source}, "hub": {}}
+        return ExperimentGraph("tiny", tiny_config(**given | changes))
 
     def run(self, name: str, partition: str = "owl", **changes: Any) -> dg.ExecuteInProcessResult:
         graph = self.graph(**changes)
