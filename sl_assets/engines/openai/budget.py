@@ -117,7 +117,7 @@ class Ledger(Protocol):
     def locks(self) -> bool:
         """Whether `alone` holds."""
 
-    def alone(self) -> AbstractContextManager[None]:
+    def alone(self) -> AbstractContextManager[bool]:
         """Nobody else is in such a block meanwhile."""
 
     def charges(self) -> Sequence[Charge]:
@@ -136,9 +136,9 @@ class Unkept:
     def __init__(self) -> None:
         self._charges: dict[str, Charge] = {}
 
-    def alone(self) -> AbstractContextManager[None]:
+    def alone(self) -> AbstractContextManager[bool]:
         """There is nobody else."""
-        return nullcontext()
+        return nullcontext(True)
 
     def charges(self) -> list[Charge]:
         """Every charge once."""
