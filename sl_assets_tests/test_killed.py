@@ -30,6 +30,7 @@ from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
+from sl_assets.lake.storage import Storage
 from sl_assets_tests.conftest import HALVES, Bench, tiny_settings
 from sl_assets_tests.engines.openai.server import KEY, OpenAIServer, running
 from sl_assets_tests.engines.openai.test_graph import settings as through_the_api
@@ -198,18 +199,18 @@ def hold_before_an_event(script: Script, moment: Moment) -> None:
 
 def hold_in_a_file(script: Script, moment: Moment) -> None:
     """Hold when half of a file's bytes are on the disk."""
-    write_file, write_bytes, files = Lake.write_file, Path.write_bytes, count(1)
+    put, write_bytes, files = Storage.put, Path.write_bytes, count(1)
 
     def half(path: Path, content: bytes) -> NoReturn:
         write_bytes(path, content[: len(content) // 2])
         script.hold()
 
-    def write(self: Lake, path: Any, content: bytes, *rest: Any) -> None:
+    def put_or_hold(self: Storage, path: Any, content: bytes, *rest: Any) -> None:
         if content and fnmatch(str(path), moment.what) and next(files) == moment.nth:
             Path.write_bytes = half  # type: ignore[assignment,method-assign]
-        write_file(self, path, content, *rest)
+        put(self, path, content, *rest)
 
-    Lake.write_file = write  # type: ignore[method-assign]
+    Storage.put = put_or_hold  # type: ignore[method-assign]
 
 
 @contextmanager
