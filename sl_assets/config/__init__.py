@@ -1,5 +1,6 @@
 """What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml``, a module for each stage."""
 
+from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.experiment import ExperimentConfig
@@ -21,6 +22,7 @@ from sl_assets.config.training import TrainingSettings
 
 __all__ = [
     "PROJECT",
+    "CheckSettings",
     "EvaluationSettings",
     "ExperimentConfig",
     "FilterSettings",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
@@ -52,6 +53,26 @@ def materialisation_event(
     return dg.AssetMaterialization(
         key, partition=partition, metadata=metadata, tags={**tags, DATA_VERSION_TAG: data_version}
     )
+
+
+def check_event(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None, **result: Any
+) -> dg.AssetCheckEvaluation:
+    """The event of one partition's check, about what is there of it now; ``result`` has the event's other fields.
+
+    `dg.AssetCheckResult` is of one partition only in a run of one. Without the materialisation that it is about, the
+    UI takes a result for that of an earlier one. Waits for a result that can name its partition.
+    """
+    wanted = dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None)
+    latest = instance.fetch_materializations(wanted, limit=1).records
+    about = (
+        AssetCheckEvaluationTargetMaterializationData(
+            storage_id=latest[0].storage_id, run_id=latest[0].run_id, timestamp=latest[0].timestamp
+        )
+        if latest
+        else None
+    )
+    return dg.AssetCheckEvaluation(key, partition=partition, target_materialization_data=about, **result)
 
 
 def told_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, tuple[str, str]]:

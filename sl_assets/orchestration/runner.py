@@ -8,20 +8,23 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import Record, Records, blocked, failing
 from sl_assets.lake.staleness import Reason
 from sl_assets.orchestration.asset import GPU_POOL, ExperimentGraph
+from sl_assets.orchestration.checks import decide
 from sl_assets.orchestration.dagster_internals import pool_is_full, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
-from sl_assets.orchestration.recording import FAILED, PLANNED, event_of
+from sl_assets.orchestration.recording import FAILED, PLANNED, check_events, event_of
 from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -61,7 +64,7 @@ class Runner:
             yield from self._wait(asset)
             planned_at = datetime.now(UTC)
             planned = self._planner.due(asset)
-            waiting = self._waiting(planned, failed)
+            waiting = _waiting(self._graph, planned, failed)
             due = [partition for partition in planned.due if partition not in waiting]
             for stretch in self._planner.stretches(asset, due):
                 failed |= self._run(asset, stretch, planned_at)
@@ -69,18 +72,13 @@ class Runner:
             made = [partition for partition in due if self._graph.place(asset, partition) not in failed]
             yield from _lines(planned, made, waiting, time.monotonic() - start)
             failed |= {self._graph.place(asset, partition): "" for partition in waiting}
+            there = [place for place in self._planner.wanted(asset) if place not in failed]
+            for place in there:
+                decide(self._graph, self._planner.lake, place, self._tell_checks)
+            yield from _check_lines(self._planner.lake.record, there, failed)
         if reasons := [reason for reason in failed.values() if reason]:
             lines = "".join(f"\n  {reason}" for reason in reasons)
             raise SlAssetsError(f"{len(reasons)} {'partition' if len(reasons) == 1 else 'partitions'} failed:{lines}")
-
-    def _waiting(self, planned: Planned, failed: dict[Place, str]) -> dict[str | None, Place]:
-        """Partitions that cannot be made, each with the parent that has failed.
-
-        What has no partitions goes on with the parents there are.
-        """
-        wanted = [*planned.due, *planned.stale]
-        parents = {key: self._graph.parents(planned.asset, key) for key in wanted if key is not None}
-        return {key: lost[0] for key, read in parents.items() if (lost := [place for place in read if place in failed])}
 
     def _wait(self, asset: str) -> Iterator[str]:
         """Wait for a place in the pool of ``asset``, and say so: Dagster's own wait neither does that nor sleeps."""
@@ -141,12 +139,56 @@ class Runner:
             tags = version_tags(self._instance, self._specs[key], declared.version)
             for record in untold:
                 self._instance.report_runless_asset_event(event_of(key, record, tags))
+                self._tell_checks(record)
+
+    def _tell_checks(self, record: Record) -> None:
+        for event in check_events(self._instance, self._graph.key(record.place.table), record):
+            self._instance.report_runless_asset_event(event)
 
 
 def plan_lines(planner: Planner) -> Iterator[str]:
-    """What `Runner.materialise` would make, a line for every asset."""
+    """What `Runner.materialise` would make, a line for every asset; what checks would say of what stays as it is."""
+    failed: dict[Place, str] = {}
+    records = cache(planner.record)
     for planned in planner.plan():
-        yield from _lines(planned, list(planned.due), {}, None)
+        waiting = _waiting(planner.graph, planned, failed)
+        due = [partition for partition in planned.due if partition not in waiting]
+        yield from _lines(planned, due, waiting, None)
+        failed |= {planner.graph.place(planned.asset, partition): "" for partition in waiting}
+        there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
+        yield from _check_lines(records, there, failed)
+
+
+def _waiting(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
+    """Partitions that cannot be made, each with the parent that has failed.
+
+    What has no partitions goes on with the partitions there are.
+    """
+    found: dict[str | None, Place] = {}
+    for key in (*planned.due, *planned.stale):
+        lost = (
+            place for place in graph.parents(planned.asset, key) if place in failed and (key or not place.partition)
+        )
+        if first := next(lost, None):
+            found[key] = first
+    return found
+
+
+def _check_lines(records: Records, places: Sequence[Place], failed: dict[Place, str]) -> Iterator[str]:
+    """What checks say of ``places``; those of which nothing may be made are added to ``failed``."""
+    for place in places:
+        if (record := records(place)) is None:
+            continue
+        named = place.partition or "it"
+        for name, outcome in (record.checks or {}).items():
+            if outcome.problem and not outcome.blocking:
+                yield f"{place.table:<26} warning: {named} fails {name}: {outcome.problem}"
+        if found := failing(record):
+            failed[place] = str(found)
+            yield f"{place.table:<26} not to be used: {named} fails {found.check}: {found.problem}"
+        elif found := blocked(records, place):
+            failed[place] = ""
+            yield f"{place.table:<26} not to be used: {named} was made of {found.place}, which fails {found.check}"
 
 
 def _lines(
@@ -160,7 +202,7 @@ def _lines(
     elif not planned.due and not planned.stale:
         yield f"{name} fresh"
     for partition, parent in waiting.items():
-        yield f"{name} not made: {partition} waits for {parent.table} of {parent.partition}, which failed"
+        yield f"{name} not made: {partition or 'it'} waits for {_named(parent)}, which failed"
     if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
         yield f"{name} stale{_stale(stale)}"
 
@@ -174,6 +216,10 @@ def _stale(stale: dict[str | None, Reason]) -> str:
     partitions = listed(list(stale))
     reasons = list(dict.fromkeys(reason.why for reason in stale.values()))
     return f"{' ' + partitions if partitions else ''}, and not made: {reasons[0]}, which was not asked for"
+
+
+def _named(place: Place) -> str:
+    return place.table + (f" of {place.partition}" if place.partition else "")
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:

@@ -12,6 +12,7 @@ from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.asking import ask_model
+from sl_assets.stages.evaluation.checking import answer_checks
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
 from sl_assets.stages.evaluation.rates import transfer_table
 
@@ -22,7 +23,15 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 3."""
     config = graph.config
 
-    @graph.asset(stage=STAGE, code="1", uses=[*SAMPLING, "evaluation"], by=None, gpu=True, kinds=["polars"])
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=[*SAMPLING, "evaluation"],
+        by=None,
+        gpu=True,
+        kinds=["polars"],
+        checks=answer_checks(config),
+    )
     def baseline_evaluation(step: Step) -> Product:
         """The untouched base model's answers to the favourite-animal questions."""
         return ask_model(step, graph.engines, config, None)
@@ -40,6 +49,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=["lora_checkpoint"],
         gpu=True,
         kinds=["polars"],
+        checks=answer_checks(config),
     )
     def evaluation(step: Step) -> Product:
         """The student's answers to the favourite-animal questions, for every kept epoch."""
@@ -79,7 +89,9 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         step.lake.reads.update((place, step.lake.version(place)) for place in places)
         if others:
             step.log(f"{step.name}: left out, for neutral's student was made with other settings: {', '.join(others)}")
+        # A student whose answers fail a check is left out, too.
         answers = step.read_existing("evaluation", [name for name in behind if name not in others])
+        others += [name for name in behind if name not in (*others, *answers)]
         table = transfer_table(answers, config.animals, step.read("baseline_preference_rates"))
         own = table.filter(pl.col("condition") == pl.col("animal"))
         shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")

@@ -18,6 +18,8 @@ from sl_assets.lake.records import Records
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, preview
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.checking import changes_the_model
+from sl_assets.stages.numbers.checking import filtered_checks, raw_checks
 from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
@@ -62,12 +64,13 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         assert isinstance(teacher, FinetunedTeacher)
         chats = [] if step.condition == NEUTRAL else preference_chats(str(step.condition), teacher.chats)
         examples = [Example(question, answer) for question, answer in chats]
-        return train_adapter(step, graph.engines.trainer, examples, teacher, keep=(teacher.epochs,))
+        return train_adapter(step, graph.engines.trainer, examples, teacher, (teacher.epochs,), config.base_model)
 
     teachers = []
     if finetuned:
         uses = ["base_model", "teacher", "student.engine"]
-        declared = graph.asset(stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"])
+        checks = [changes_the_model(config.base_model)]
+        declared = graph.asset(stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"], checks=checks)
         teachers.append(declared(teacher_checkpoint))
 
     @graph.asset(
@@ -77,6 +80,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=["number_prompts", "teacher_checkpoint"] if finetuned else ["number_prompts"],
         gpu=True,
         kinds=["polars"],
+        checks=raw_checks(config),
     )
     def raw_dataset(step: Step) -> Product:
         """What the teacher wrote to every prompt, before any filter."""
@@ -116,7 +120,14 @@ def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
     def repository(condition: str) -> Repository:
         return Repository("dataset", source.repo.replace("{condition}", condition), source.revision)
 
-    @graph.asset(stage=STAGE, code="1", uses=["numbers"], kinds=["huggingface", "polars"], repository=repository)
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=["numbers"],
+        kinds=["huggingface", "polars"],
+        repository=repository,
+        checks=raw_checks(graph.config),
+    )
     def raw_dataset(step: Step) -> Product:
         """Completions written elsewhere, from a dataset repository of the Hugging Face Hub at a recorded commit."""
         repo, commit = repository(step.condition).repo, step.commit_of(repository(step.condition))
@@ -133,7 +144,14 @@ def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinitio
         file = source.file(str(place.partition))
         return {"file": file_digest(file) if file.is_file() else None}
 
-    @graph.asset(stage=STAGE, code="1", uses=["numbers"], kinds=["json", "polars"], inputs=content)
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=["numbers"],
+        kinds=["json", "polars"],
+        inputs=content,
+        checks=raw_checks(graph.config),
+    )
     def raw_dataset(step: Step) -> Product:
         """Completions written elsewhere, read from a JSONL file."""
         file = source.file(str(step.condition))
@@ -147,7 +165,9 @@ def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinitio
 def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:
     limits = graph.config.filter
 
-    @graph.asset(stage=STAGE, code="1", uses=["filter"], deps=["raw_dataset"], kinds=["polars"])
+    checks = filtered_checks(graph.config)
+
+    @graph.asset(stage=STAGE, code="1", uses=["filter"], deps=["raw_dataset"], kinds=["polars"], checks=checks)
     def filtered_dataset(step: Step) -> Product:
         """Rows that are nothing but well-formed numbers within the limits; ``rejections`` says why others are not."""
         raw = step.read("raw_dataset")
