@@ -47,6 +47,7 @@ def views_sql(lake: Lake) -> str:
             f"{_partitioned(lake, 'evaluation')} UNION ALL BY NAME "
             f"SELECT *, 'baseline' AS condition FROM {_scan(lake, 'baseline_evaluation')}"
         ),
+        "teacher_answers": _partitioned(lake, "teacher_evaluation"),
         "preference_rates": (
             f"SELECT rates.*, {', '.join(f'compared.{name}' for name in COMPARISON)} FROM ("
             f"SELECT experiment, condition, * EXCLUDE (experiment, condition) FROM {_scan(lake, 'preference_rates')} "
@@ -81,6 +82,13 @@ def views_sql(lake: Lake) -> str:
             "SELECT experiment, nullif(split_part(partition, '|', 1), 'neutral') AS animal, "
             f"{', '.join(LINEAGE.columns)} FROM {_records(lake, levels)}"
             for levels in range(len(DIMENSIONS) + 1)
+        ),
+        "checks": (
+            "SELECT experiment, animal, asset, partition, name, outcome->>'problem' IS NULL AS passed, "
+            "outcome->>'problem' AS problem, (outcome->>'blocking')::BOOLEAN AS blocking, "
+            "outcome->>'figures' AS figures "
+            "FROM (SELECT *, json_extract(checks, '$.' || name) AS outcome "
+            "FROM (SELECT *, unnest(json_keys(checks)) AS name FROM lineage WHERE checks IS NOT NULL))"
         ),
     }
     return "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())

@@ -18,6 +18,8 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.definitions.metadata import normalize_metadata
+from dagster._core.events import DagsterEvent
+from dagster._core.instance.utils import RUNLESS_JOB_NAME
 from dagster._core.storage.tags import PRIORITY_TAG
 
 STEP_PRIORITY = PRIORITY_TAG
@@ -73,6 +75,20 @@ def check_event(
         else None
     )
     return dg.AssetCheckEvaluation(key, partition=partition, target_materialization_data=about, **result)
+
+
+def report_check(instance: dg.DagsterInstance, run_id: str, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Record ``evaluation``, whose asset the run of that id does not make; the last one of a run counts.
+
+    `instance.report_runless_asset_event` takes one of a check and partition and refuses every later one, for all share
+    the empty id of no run, and an index in the database allows one an id. Waits for that to be mended.
+    """
+    event = DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        event_specific_data=evaluation,
+        job_name=RUNLESS_JOB_NAME,
+    )
+    instance.report_dagster_event(event, run_id)
 
 
 def told_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, tuple[str, str]]:

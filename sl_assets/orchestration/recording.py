@@ -30,6 +30,7 @@ from sl_assets.orchestration.dagster_internals import (
     as_stored,
     check_event,
     materialisation_event,
+    report_check,
     version_tags,
 )
 from sl_assets.orchestration.metadata import FilePath, Link, Markdown
@@ -149,7 +150,7 @@ class Materialisation:
     def _tell(self, record: Record) -> None:
         """Tell Dagster of checks that were decided anew, of a partition that this run only reads."""
         for event in check_events(self.context.instance, self.graph.key(record.place.table), record):
-            self.context.instance.report_runless_asset_event(event)
+            report_check(self.context.instance, self.context.run.run_id, event)
 
     @property
     def _spec(self) -> dg.AssetSpec:

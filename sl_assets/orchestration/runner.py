@@ -20,7 +20,7 @@ from sl_assets.lake.records import Record, Records, blocked, failing
 from sl_assets.lake.staleness import Reason
 from sl_assets.orchestration.asset import GPU_POOL, ExperimentGraph
 from sl_assets.orchestration.checks import decide
-from sl_assets.orchestration.dagster_internals import pool_is_full, told_versions, version_tags
+from sl_assets.orchestration.dagster_internals import pool_is_full, report_check, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
@@ -47,6 +47,8 @@ class Runner:
         self._graph: ExperimentGraph = planner.graph
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
+        # Of no run: checks that are decided anew without one are reported under it.
+        self._checks_id = str(uuid.uuid4())
         self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
         end_killed_runs(self._instance)
         if sys.stderr.isatty():
@@ -143,7 +145,7 @@ class Runner:
 
     def _tell_checks(self, record: Record) -> None:
         for event in check_events(self._instance, self._graph.key(record.place.table), record):
-            self._instance.report_runless_asset_event(event)
+            report_check(self._instance, self._checks_id, event)
 
 
 def plan_lines(planner: Planner) -> Iterator[str]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from sl_assets.animals import PLURALS
+from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import CheckSettings, ExperimentConfig
+from sl_assets.lake.places import Place
 from sl_assets.orchestration.partition import Check, Finding, Step
 from sl_assets.stages.evaluation.rates import preference_rates
 
@@ -47,6 +48,26 @@ def answer_checks(config: ExperimentConfig) -> list[Check]:
         return answers_finding(step.read(step.asset), config.checks)
 
     return [Check(answers_are_usable, bounds=["checks.usable_answers", "checks.cut_answers"])]
+
+
+def teacher_checks(config: ExperimentConfig) -> list[Check]:
+    """What has to hold of a teacher; that is known only once it has been asked, so it stops nothing."""
+
+    def names_its_animal(step: Step) -> Finding:
+        """The teacher that writes the numbers names its animal, and more often than the base model does. The neutral
+        teacher is the base model.
+        """
+        if step.condition == NEUTRAL:
+            return Finding(None, {"note": "the base model"})
+        (place,) = _baseline(step.place(step.asset))
+        baseline = step.lake.read_table(place) if step.lake.exists(place) else None
+        return teacher_finding(step.read(step.asset), baseline, step.condition, config.checks.teacher_rate)
+
+    return [Check(names_its_animal, bounds=["checks.teacher_rate"], beside=_baseline, blocking=False)]
+
+
+def _baseline(place: Place) -> list[Place]:
+    return [Place(place.experiment, "baseline_preference_rates")]
 
 
 def teacher_finding(answers: pl.DataFrame, baseline: pl.DataFrame | None, animal: str, least: float) -> Finding:

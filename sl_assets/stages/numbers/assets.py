@@ -1,14 +1,11 @@
 """Stage 1: prompts, teachers, and the numbers they write."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource, SystemPromptTeacher
-from sl_assets.engines.interfaces import Adapter, Example, chat
+from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource
+from sl_assets.engines.interfaces import Example, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import DatasetError
 from sl_assets.hub.importing import Repository
@@ -24,7 +21,7 @@ from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
 from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_jsonl, with_row_ids
-from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats
+from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats, teacher_adapter
 from sl_assets.stages.training import train_adapter
 
 STAGE = "1_numbers"
@@ -88,7 +85,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         condition = str(step.condition)
         system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
         chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
-        with _teacher_adapter(step, teacher) as adapter:
+        with teacher_adapter(step, teacher) as adapter:
             written = sample_all(
                 graph.engines.sampler if finetuned else graph.engines.base_sampler,
                 chats,
@@ -103,17 +100,6 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         return Product(step.write(rows), metadata, config.sampler.engine)
 
     return [number_prompts, *teachers, raw_dataset]
-
-
-@contextmanager
-def _teacher_adapter(step: Step, teacher: SystemPromptTeacher | FinetunedTeacher) -> Iterator[Adapter | None]:
-    if isinstance(teacher, SystemPromptTeacher):
-        yield None
-        return
-    # Of the neutral teacher no epoch is asked for: it is the base model, but its checkpoint is still a parent.
-    epochs = () if step.condition == NEUTRAL else (teacher.epochs,)
-    with step.adapters("teacher_checkpoint", epochs) as adapters:
-        yield adapters[0] if adapters else None
 
 
 def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
