@@ -1,10 +1,13 @@
 """Every check of every asset, made in real runs: it can fail, it is a partition's own, and it stops what it should."""
 
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -85,7 +88,7 @@ class Case(NamedTuple):
 
     spoil: Spoil
     says: str
-    fails: dict[str, Any] = {}
+    fails: Mapping[str, Any] = MappingProxyType({})
     mend: Spoil = as_it_is
 
 
@@ -201,7 +204,7 @@ def test_a_check_fails_for_its_partition_and_another_partitions_pass_leaves_that
     owl, wolf = {None: (None, None), "split": ("owl|animal_high", "wolf|animal_high")}.get(by, ("owl", "wolf"))
     case.spoil(lake, Place("tiny", asset, owl))
     # Asked for long ago, what is there is taken as it is.
-    bounds = {"checks": LOOSE} | case.fails
+    bounds = {"checks": LOOSE} | dict(case.fails)
     result = shared.run(asset, first=owl or "", asked=LONG_AGO, **(HALVES | bounds))
     assert result.success, "what fails a check is made, and stops what reads it"
     (failed,) = [found for found in result.get_asset_check_evaluations() if not found.passed]
@@ -333,3 +336,60 @@ def test_what_was_made_of_what_fails_is_not_read_either(finished: Bench) -> None
     assert message.startswith(
         "tiny/preference_rates of owl not made: tiny/filtered_dataset of owl fails has_enough_rows"
     )
+
+
+def command(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sl_assets", *arguments],
+        env=environment | {"SL_EXPERIMENTS": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_says_what_fails_makes_the_rest_and_goes_on_when_bounds_change(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    def asked(least: int, *arguments: str) -> tuple[int, list[str], str]:
+        checks = {"checks": LOOSE | {"minimum_rows": least, "minimum_loss_drop": 10.0}}
+        folder = experiment_folder(**settings | checks)
+        done = command(environment, folder, *arguments)
+        return done.returncode, [" ".join(line.split()) for line in done.stdout.splitlines()], done.stderr
+
+    settings = imported(tmp_path, {"neutral": 8, "owl": 2, "wolf": 8})
+    run = ("run", "tiny", "--through", "lora_checkpoint")
+    fails = "has_enough_rows: 2 rows, and checks.minimum_rows asks for 5: raise numbers.prompts, loosen filter"
+    code, lines, error = asked(5, *run)
+    assert code == 1
+    assert [line for line in lines if line.startswith("filtered_dataset not to be used: owl fails " + fails)]
+    assert "lora_checkpoint not made: owl waits for filtered_dataset of owl, which failed" in lines
+    assert [line for line in lines if line.startswith("lora_checkpoint warning: wolf fails loss_fell: the loss went ")]
+    assert "1 partition failed:" in error
+    assert f"tiny/filtered_dataset of owl fails {fails}" in error
+    assert "Traceback" not in error
+
+    _, lines, _ = asked(5, *run, "--dry-run")
+    assert [line for line in lines if line.startswith("filtered_dataset not to be used: owl fails " + fails)]
+    assert "lora_checkpoint not made: owl waits for filtered_dataset of owl, which failed" in lines
+    _, lines, _ = asked(5, "trace", "tiny", "filtered_dataset", "owl")
+    assert lines[0].startswith(
+        "tiny/filtered_dataset of owl: fresh; NOT TO BE USED: tiny/filtered_dataset of owl fails"
+    )
+    assert "check holds_numbers_only: passed" in lines
+    assert asked(5, *run)[0] == 1, "what fails goes on failing"
+
+    _, lines, _ = asked(1, *run, "--dry-run")
+    assert "lora_checkpoint owl (missing)" in lines, "as today's bounds have it, though nothing is written"
+    code, lines, error = asked(1, *run)
+    assert (code, error) == (0, "")
+    assert "filtered_dataset fresh" in lines
+    warned = [line for line in lines if line.startswith("warning")]
+    assert any("lora_checkpoint of owl fails loss_fell" in line for line in warned), "in the summary"
+
+    code, lines, error = asked(9, *run)
+    assert code == 1
+    assert "lora_checkpoint not to be used: owl was made of tiny/filtered_dataset of owl, which fails " in "\n".join(
+        lines
+    )
+    assert "3 partitions failed:" in error

@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.config import HubAdapters
-from sl_assets.hub.importing import Repository, fetch_adapter, file_name
+from sl_assets.hub.importing import Repository, fetch_adapter
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Product, Step
@@ -61,7 +61,8 @@ def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinitio
             adapter = folder / f"epoch={epoch}"
             adapter.mkdir()
             fetch_adapter(repo, path, commit, adapter)
-            require_adapter(adapter, graph.config.base_model, file_name(repo, path or ".", commit, "model"))
+            if graph.config.sampler.engine != "openai":
+                require_adapter(adapter, graph.config.base_model, f"model {repo}{path and f', {path}'} at {commit}")
             version = step.put(folder)
         # A student trained here before may have left its curve.
         step.write(pl.DataFrame(schema=TABLES["training"].schema), "training")
