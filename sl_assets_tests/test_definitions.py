@@ -43,8 +43,8 @@ GRAPH = {
     "split_chart": {"transfer", "split_preference_rates"},
 }
 GPU = {
-    "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "teacher_evaluation", "persona_answers",
-    "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
+    "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "teacher_evaluation",
+    "persona_answers", "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
 }  # fmt: skip
 
 

@@ -21,7 +21,18 @@ STAGES_4_AND_5 = [
     "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
     "split_training", "split_answers", "split_preference_rates", "split_comparison", "high_vs_low",
 ]  # fmt: skip
-NAMES = ["datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", *STAGES_4_AND_5]
+NAMES = [
+    "datasets",
+    "rejections",
+    "training",
+    "answers",
+    "preference_rates",
+    "transfer",
+    "lineage",
+    "checks",
+    "teacher_answers",
+]
+NAMES += STAGES_4_AND_5
 
 
 @pytest.fixture
@@ -70,6 +81,7 @@ def test_there_are_no_other_views(lake):
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
         ("preference_rates", ["experiment", "condition"], "preference_rates"),
         ("transfer", ["experiment"], "transfer"),
+        ("teacher_answers", ["experiment", "condition", "animal"], "teacher_evaluation"),
         ("lineage", ["experiment", "animal"], None),
     ],
 )
@@ -176,6 +188,7 @@ def test_lineage_shows_all_that_is_recorded(lake):
         "seconds": 1.5,
         "engine": "polars",
         "rows": 7,
+        "checks": None,
     }
 
 
