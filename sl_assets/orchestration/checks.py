@@ -7,6 +7,7 @@ made of the partition. Bounds have no part in the data: if they change, the chec
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sl_assets.errors import PassingError, SlAssetsError
@@ -48,9 +49,12 @@ def decide(graph: "ExperimentGraph", lake: Lake, place: Place, tell: Told = lamb
 
 def decide_behind(graph: "ExperimentGraph", lake: Lake, place: Place, tell: Told) -> None:
     """`decide` everything that ``place`` would be made of, all the way up."""
-    for parent in graph.parents(place.table, place.partition):
-        for record in ancestry(lake.record, parent):
-            decide(graph, lake, record.place, tell)
+    records = cache(lake.record)
+    parents = graph.parents(place.table, place.partition)
+    ancestors = dict.fromkeys(record.place for parent in parents for record in ancestry(records, parent))
+    for ancestor in ancestors:
+        if graph.makes(ancestor) and graph.declared[ancestor.table].checks:
+            decide(graph, lake, ancestor, tell)
 
 
 def _current(graph: "ExperimentGraph", lake: Lake, record: Record) -> bool:

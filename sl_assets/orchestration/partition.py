@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TextIO
@@ -113,13 +114,15 @@ class Step:
     def usable(self, table: str, partitions: Iterable[str]) -> list[str]:
         """Those of ``partitions`` that have ``table`` and fail no check that blocks; others are named in the log."""
         found = []
+        # Those that led to one may have led to others.
+        records = cache(self.lake.record)
         for partition in partitions:
             place = self.place(table, partition)
-            if not self.lake.exists(place):
+            if not (record := records(place)):
                 continue
             # What is left out for what it is now is an input as well.
-            self.lake.reads[place] = self.lake.version(place)
-            if fails := blocked(self.lake.record, place):
+            self.lake.reads[place] = record.data_version
+            if fails := blocked(records, place):
                 self.log(f"{self.name}: {partition} left out, for {fails}")
             else:
                 found.append(partition)
@@ -127,7 +130,8 @@ class Step:
 
     def read_existing(self, table: str, partitions: Iterable[str]) -> dict[str, pl.DataFrame]:
         """``table`` of those ``partitions`` that are `usable`, in their order."""
-        return {partition: self.read(table, partition) for partition in self.usable(table, partitions)}
+        usable = self.usable(table, partitions)
+        return {partition: self.lake.read_table(self.place(table, partition)) for partition in usable}
 
     @contextmanager
     def folder(self, table: str, partition: str | None = None) -> Iterator[Path]:
