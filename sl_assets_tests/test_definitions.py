@@ -29,6 +29,7 @@ GRAPH = {
     "preference_rates": {"evaluation"},
     "transfer": {"evaluation", "baseline_preference_rates"},
     "preference_chart": {"transfer"},
+    "teacher_evaluation": {"teacher_checkpoint"},
     "persona_answers": set(),
     "persona_vector": {"persona_answers"},
     "activations": {"filtered_dataset"},
@@ -43,8 +44,8 @@ GRAPH = {
     "split_chart": {"transfer", "split_preference_rates"},
 }
 GPU = {
-    "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "persona_answers",
-    "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
+    "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "teacher_evaluation",
+    "persona_answers", "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml``, a module for each stage."""
 
+from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.experiment import RECORDED, ExperimentConfig
@@ -22,6 +23,7 @@ from sl_assets.config.training import TrainingSettings
 __all__ = [
     "PROJECT",
     "RECORDED",
+    "CheckSettings",
     "EvaluationSettings",
     "ExperimentConfig",
     "FilterSettings",

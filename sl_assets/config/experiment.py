@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.hub import HubSettings
@@ -38,6 +39,8 @@ class ExperimentConfig(Section):
     splits: Annotated[tuple[str, ...], AsTuple] = Field((), description="halves to train further students on")
     steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal")
     openai: OpenAISettings = OpenAISettings()
+    # What is held against the data has no part in the data, and so in no asset's version.
+    checks: CheckSettings = Field(CheckSettings(), exclude=True, description="bounds of the checks")
     hub: HubSettings | None = Field(None, description="publishing to the Hub; left out, nothing can be published")
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
     owners: Annotated[tuple[str, ...], AsTuple] = Field(

@@ -96,6 +96,9 @@ TABLES: dict[str, Table] = {
     "training": Table(_TRAINING, beside="lora_checkpoint"),
     "evaluation": Table(_ANSWER),
     "baseline_evaluation": Table(_ANSWER, dimensions=0),
+    "teacher_evaluation": Table(
+        _ANSWER | {"epoch": (WHOLE, "epoch of the teacher's adapter; 0 for the base model under a system prompt")}
+    ),
     "preference_rates": Table(_RATE),
     "baseline_preference_rates": Table(_RATE, dimensions=0),
     "transfer": Table(
@@ -240,6 +243,7 @@ LINEAGE = Table(
         "seconds": (REAL, "wall-clock time"),
         "engine": (TEXT, "what did the work"),
         "rows": (WHOLE, "rows of the table, where it is one"),
+        "checks": (TEXT, "outcome of every check, as JSON; null where it is older than they are"),
     }
 )
 """One row a record."""

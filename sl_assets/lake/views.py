@@ -95,6 +95,7 @@ def views_sql() -> str:
             f"{_partitioned('evaluation')} UNION ALL BY NAME "
             f"SELECT *, 'baseline' AS condition FROM {_scan('baseline_evaluation')}"
         ),
+        "teacher_answers": _partitioned("teacher_evaluation"),
         "preference_rates": (
             f"SELECT rates.*, {', '.join(f'compared.{name}' for name in COMPARISON)} FROM ("
             f"SELECT experiment, condition, * EXCLUDE (experiment, condition) FROM {_scan('preference_rates')} "
@@ -134,6 +135,13 @@ def views_sql() -> str:
             f"SELECT experiment, {_animal_of_partition()}, {', '.join(SPENDING.columns)} FROM {_ledgers()} "
             "QUALIFY row_number() OVER (PARTITION BY experiment, id ORDER BY settled DESC, noted_at DESC) = 1 "
             "AND (NOT settled OR tokens_read + tokens_written + tokens_trained > 0)"
+        ),
+        "checks": (
+            "SELECT experiment, animal, asset, partition, name, outcome->>'problem' IS NULL AS passed, "
+            "outcome->>'problem' AS problem, (outcome->>'blocking')::BOOLEAN AS blocking, "
+            "outcome->>'figures' AS figures "
+            "FROM (SELECT *, json_extract(checks, '$.' || name) AS outcome "
+            "FROM (SELECT *, unnest(json_keys(checks)) AS name FROM lineage WHERE checks IS NOT NULL))"
         ),
     }
     return MACROS + "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())

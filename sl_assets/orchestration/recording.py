@@ -26,11 +26,19 @@ from sl_assets.lake.records import Record, Settings, behind_parents, settings_di
 from sl_assets.lake.spending import Ledger
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
-from sl_assets.orchestration.dagster_internals import BACKFILL, as_stored, materialisation_event, version_tags
+from sl_assets.orchestration.checks import decide, decide_behind
+from sl_assets.orchestration.dagster_internals import (
+    BACKFILL,
+    as_stored,
+    check_event,
+    materialisation_event,
+    report_check,
+    version_tags,
+)
 from sl_assets.orchestration.gpu_pool import require_whole_runs
 from sl_assets.orchestration.metadata import FilePath, Link, Markdown
 from sl_assets.orchestration.migration import migrate
-from sl_assets.orchestration.partition import Check, Make, Product, Step, Terminal
+from sl_assets.orchestration.partition import Make, Product, Step, Terminal
 from sl_assets.orchestration.run_processes import note_process
 
 if TYPE_CHECKING:
@@ -63,7 +71,7 @@ class Materialisation:
     context: dg.AssetExecutionContext
     lake: Lake
 
-    def events(self, make: Make, check: Check | None = None) -> Iterator[Any]:
+    def events(self, make: Make) -> Iterator[Any]:
         """Make every partition, and check it; yields what Dagster is to record."""
         note_process(self.context.instance, self.context.run.run_id)
         partitions = self._partitions()
@@ -79,6 +87,8 @@ class Materialisation:
             queue = [(partition, False) for partition in partitions]
             for partition, wait in queue:
                 try:
+                    # First, for what a check says of a parent decides what is made of it.
+                    decide_behind(self.graph, self.lake, self.graph.place(self.declared.name, partition), self._tell)
                     with self.lake.making(self.graph.place(self.declared.name, partition), wait) as ours:
                         if not ours:
                             queue.append((partition, True))
@@ -90,15 +100,17 @@ class Materialisation:
                     continue
                 if len(partitions) > 1:
                     yield event_of(self.context.asset_key, made[partition], tags)
+            # After all are made: partitions that belong together are checked against each other.
+            checked = [decide(self.graph, self.lake, record.place) or record for record in made.values()]
         except PassingError as error:
             raise self._another_try(error) from error
         except SlAssetsError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        if not failed:
+            yield from self._results(checked, tags)
+        yield from self._check_events(checked)
         if failed:
             raise failure(failed)
-        yield from self._results(list(made.values()), tags)
-        if check:
-            yield self._checked(check, partitions)
 
     def _prepared(self) -> tuple[dict[str, str], Settings]:
         """Put the lake in order and settle what the Hub's models are.
@@ -144,22 +156,17 @@ class Materialisation:
             Terminal.stream.write(f"{line}\n")
         return dg.RetryRequested(RETRIES, wait)
 
-    def _checked(self, check: Check, partitions: Sequence[str | None]) -> dg.AssetCheckResult:
-        # After all are made: partitions that belong together are checked against each other.
-        found = {partition: self._problem(check, partition) for partition in partitions}
-        problems = {str(partition): problem for partition, problem in found.items() if problem}
-        return dg.AssetCheckResult(
-            passed=not problems,
-            check_name=check.__name__,
-            description="; ".join(f"{partition}: {problem}" for partition, problem in problems.items()) or None,
-            metadata={"partitions": len(found)},
-        )
+    def _check_events(self, made: Sequence[Record]) -> Iterator[Any]:
+        for spec in self.context.assets_def.check_specs:
+            # Dagster asks for an output of every check, of which results of its own kind alone tell it.
+            yield dg.Output(None, output_name=spec.get_python_identifier())
+        for record in made:
+            yield from check_events(self.context.instance, self.context.asset_key, record)
 
-    def _problem(self, check: Check, partition: str | None) -> str | None:
-        try:
-            return check(self._step(partition))
-        except OF_ONE_PARTITION as error:
-            return str(error)
+    def _tell(self, record: Record) -> None:
+        """Tell Dagster of checks that were decided anew, of a partition that this run only reads."""
+        for event in check_events(self.context.instance, self.graph.key(record.place.table), record):
+            report_check(self.context.instance, self.context.run.run_id, event)
 
     @property
     def _spec(self) -> dg.AssetSpec:
@@ -211,6 +218,7 @@ class Materialisation:
             rows if isinstance(rows := product.metadata.get("rows"), int) else None,
             libraries(),
             _before(product.version, before),
+            checks={},
         )
         record = replace(record, behind=behind_parents(self.lake.record, record))
         record = replace(record, metadata=dg.serialize_value(as_stored(shown(product.metadata, record))))
@@ -258,6 +266,23 @@ def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
 def event_of(key: dg.AssetKey, record: Record, tags: Mapping[str, str]) -> dg.AssetMaterialization:
     """What Dagster is told of ``record``; ``tags`` are `version_tags`."""
     return materialisation_event(key, record.place.partition, record.data_version, metadata_of(record), tags)
+
+
+def check_events(instance: dg.DagsterInstance, key: dg.AssetKey, record: Record) -> Iterator[dg.AssetCheckEvaluation]:
+    """What Dagster is told of the checks of ``record``, once it knows of the partition itself."""
+    for name, outcome in (record.checks or {}).items():
+        yield check_event(
+            instance,
+            key,
+            record.place.partition,
+            check_name=name,
+            passed=outcome.problem is None,
+            description=outcome.problem,
+            severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
+            metadata=dict(outcome.figures) | {name: value for name, value in (outcome.basis or {}).items() if value},
+            # For Dagster a check that blocks ends the run for all partitions; here what reads the partition stops.
+            blocking=False,
+        )
 
 
 def metadata_of(record: Record) -> dict[str, Any]:

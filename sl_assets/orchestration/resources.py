@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from sl_assets.errors import LakeError
+from sl_assets.errors import DatasetError, LakeError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import blocked
 
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
@@ -63,12 +64,22 @@ class LakeIOManager(dg.ConfigurableIOManager):
     root: str
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame | dict[str, pl.DataFrame]:
-        """The frame, or one frame per partition."""
+        """The frame, or one frame per partition.
+
+        Raises:
+            DatasetError: one fails a check that blocks.
+        """
         experiment, table = context.asset_key.path
         lake = Lake(self.root)
+
+        def read(place: Place) -> pl.DataFrame:
+            if found := blocked(lake.record, place):
+                raise DatasetError(str(found))
+            return lake.read_table(place)
+
         if not context.has_asset_partitions:
-            return lake.read_table(Place(experiment, table))
-        frames = {key: lake.read_table(Place(experiment, table, key)) for key in context.asset_partition_keys}
+            return read(Place(experiment, table))
+        frames = {key: read(Place(experiment, table, key)) for key in context.asset_partition_keys}
         return next(iter(frames.values())) if len(frames) == 1 else frames
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:

@@ -8,22 +8,25 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 
 from sl_assets.engines.cards import lease, release
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import Record, Records, blocked, failing
 from sl_assets.lake.staleness import Reason
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.dagster_internals import told_versions, version_tags
+from sl_assets.orchestration.checks import decide
+from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
 from sl_assets.orchestration.gpu_pool import prepare_pool
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
-from sl_assets.orchestration.recording import FAILED, PLANNED, event_of
+from sl_assets.orchestration.recording import FAILED, PLANNED, check_events, event_of
 from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
@@ -43,6 +46,8 @@ class Runner:
         self._graph: ExperimentGraph = planner.graph
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
+        # Of no run: checks that are decided anew without one are reported under it.
+        self._checks_id = str(uuid.uuid4())
         self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
         end_killed_runs(self._instance)
         prepare_pool(self._instance)
@@ -62,7 +67,7 @@ class Runner:
             start = time.monotonic()
             planned_at = datetime.now(UTC)
             planned = self._planner.due(asset)
-            waiting = self._waiting(planned, failed)
+            waiting = _waiting(self._graph, planned, failed)
             due = [partition for partition in planned.due if partition not in waiting]
             for stretch in self._stretches(asset, due):
                 failed |= self._run(asset, stretch, planned_at)
@@ -70,20 +75,15 @@ class Runner:
             made = [partition for partition in due if self._graph.place(asset, partition) not in failed]
             yield from _lines(planned, made, waiting, time.monotonic() - start)
             failed |= {self._graph.place(asset, partition): "" for partition in waiting}
+            there = [place for place in self._planner.wanted(asset) if place not in failed]
+            for place in there:
+                decide(self._graph, self._planner.lake, place, self._tell_checks)
+            yield from _check_lines(self._planner.lake.record, there, failed)
             if [asset] == with_models[-1:]:
                 release()
         if reasons := [reason for reason in failed.values() if reason]:
             lines = "".join(f"\n  {reason}" for reason in reasons)
             raise SlAssetsError(f"{len(reasons)} {'partition' if len(reasons) == 1 else 'partitions'} failed:{lines}")
-
-    def _waiting(self, planned: Planned, failed: dict[Place, str]) -> dict[str | None, Place]:
-        """Partitions that cannot be made, each with the parent that has failed.
-
-        What has no partitions goes on with the parents there are.
-        """
-        wanted = [*planned.due, *planned.stale]
-        parents = {key: self._graph.parents(planned.asset, key) for key in wanted if key is not None}
-        return {key: lost[0] for key, read in parents.items() if (lost := [place for place in read if place in failed])}
 
     def _lease_cards(self, asset: str) -> Iterator[str]:
         """Have the GPUs that ``asset`` needs, before it is planned: what others make meanwhile is not made again."""
@@ -153,12 +153,56 @@ class Runner:
             tags = version_tags(self._instance, self._specs[key], declared.version)
             for record in untold:
                 self._instance.report_runless_asset_event(event_of(key, record, tags))
+                self._tell_checks(record)
+
+    def _tell_checks(self, record: Record) -> None:
+        for event in check_events(self._instance, self._graph.key(record.place.table), record):
+            report_check(self._instance, self._checks_id, event)
 
 
 def plan_lines(planner: Planner) -> Iterator[str]:
-    """What `Runner.materialise` would make, a line for every asset."""
+    """What `Runner.materialise` would make, a line for every asset; what checks would say of what stays as it is."""
+    failed: dict[Place, str] = {}
+    records = cache(planner.record)
     for planned in planner.plan():
-        yield from _lines(planned, list(planned.due), {}, None)
+        waiting = _waiting(planner.graph, planned, failed)
+        due = [partition for partition in planned.due if partition not in waiting]
+        yield from _lines(planned, due, waiting, None)
+        failed |= {planner.graph.place(planned.asset, partition): "" for partition in waiting}
+        there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
+        yield from _check_lines(records, there, failed)
+
+
+def _waiting(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
+    """Partitions that cannot be made, each with the parent that has failed.
+
+    What has no partitions goes on with the partitions there are.
+    """
+    found: dict[str | None, Place] = {}
+    for key in (*planned.due, *planned.stale):
+        lost = (
+            place for place in graph.parents(planned.asset, key) if place in failed and (key or not place.partition)
+        )
+        if first := next(lost, None):
+            found[key] = first
+    return found
+
+
+def _check_lines(records: Records, places: Sequence[Place], failed: dict[Place, str]) -> Iterator[str]:
+    """What checks say of ``places``; those of which nothing may be made are added to ``failed``."""
+    for place in places:
+        if (record := records(place)) is None:
+            continue
+        named = place.partition or "it"
+        for name, outcome in (record.checks or {}).items():
+            if outcome.problem and not outcome.blocking:
+                yield f"{place.table:<26} warning: {named} fails {name}: {outcome.problem}"
+        if found := failing(record):
+            failed[place] = str(found)
+            yield f"{place.table:<26} not to be used: {named} fails {found.check}: {found.problem}"
+        elif found := blocked(records, place):
+            failed[place] = ""
+            yield f"{place.table:<26} not to be used: {named} was made of {found.place}, which fails {found.check}"
 
 
 def _lines(
@@ -172,7 +216,7 @@ def _lines(
     elif not planned.due and not planned.stale:
         yield f"{name} fresh"
     for partition, parent in waiting.items():
-        yield f"{name} not made: {partition} waits for {parent.table} of {parent.partition}, which failed"
+        yield f"{name} not made: {partition or 'it'} waits for {_named(parent)}, which failed"
     if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
         yield f"{name} stale{_stale(stale)}"
 
@@ -186,6 +230,10 @@ def _stale(stale: dict[str | None, Reason]) -> str:
     partitions = listed(list(stale))
     reasons = list(dict.fromkeys(reason.why for reason in stale.values()))
     return f"{' ' + partitions if partitions else ''}, and not made: {reasons[0]}, which was not asked for"
+
+
+def _named(place: Place) -> str:
+    return place.table + (f" of {place.partition}" if place.partition else "")
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:

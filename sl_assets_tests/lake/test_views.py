@@ -27,6 +27,7 @@ STAGES_4_AND_5 = [
 ]  # fmt: skip
 NAMES = [
     "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
+    "checks", "teacher_answers",
     *STAGES_4_AND_5,
 ]  # fmt: skip
 
@@ -77,6 +78,7 @@ def test_there_are_no_other_views(lake):
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
         ("preference_rates", ["experiment", "condition"], "preference_rates"),
         ("transfer", ["experiment"], "transfer"),
+        ("teacher_answers", ["experiment", "condition", "animal"], "teacher_evaluation"),
         ("lineage", ["experiment", "animal"], None),
     ],
 )
@@ -183,6 +185,7 @@ def test_lineage_shows_all_that_is_recorded(lake):
         "seconds": 1.5,
         "engine": "polars",
         "rows": 7,
+        "checks": None,
     }
 
 
