@@ -16,7 +16,8 @@ from sl_assets.experiments import FILE, find_experiments, fitting
 from sl_assets.lake.answering import require_answer
 from sl_assets.lake.lake import Lake
 from sl_assets.orchestration.migration import migrate
-from sl_assets.orchestration.resources import LakeIOManager, LakeResource
+from sl_assets.orchestration.resources import lake_resources
+from sl_assets.orchestration.run_processes import end_killed_runs
 
 DEFAULT_LAKE = PROJECT / "data_lake"
 
@@ -51,9 +52,14 @@ def open_lake() -> Lake:
 
 def surroundings() -> dg.Definitions:
     """What every experiment needs to run: the lake, and steps that share the process, and with it the loaded model."""
-    root = lake_root()
-    resources = {"lake": LakeResource(root=root), "io_manager": LakeIOManager(root=root)}
-    return dg.Definitions(resources=resources, executor=dg.in_process_executor)
+    return dg.Definitions(resources=lake_resources(lake_root()), executor=dg.in_process_executor)
+
+
+@dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+def fail_killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Record runs whose process was killed as failed, so that those that are queued need not wait for them."""
+    end_killed_runs(context.instance)
+    return dg.SkipReason("killed runs are recorded as failed")
 
 
 @dg.definitions
@@ -66,7 +72,10 @@ def defs() -> dg.Definitions:
         problems.setdefault(fitting(name), []).append(str(problem))
     shared = dg.Definitions(
         assets=[_unloadable(name, "; ".join(lines)) for name, lines in problems.items()],
-        sensors=[dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all())],
+        sensors=[
+            dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all()),
+            fail_killed_runs,
+        ],
     )
     loaded = [experiment.definitions for experiment in found.loaded.values()]
     return dg.Definitions.merge(*loaded, *_python_files(), around, shared)

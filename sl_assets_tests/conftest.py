@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ import yaml
 
 from sl_assets.components import declare
 from sl_assets.config import PROJECT, ExperimentConfig
+from sl_assets.engines import cards
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.asset import ExperimentGraph
@@ -36,6 +38,7 @@ TINY: dict[str, Any] = {
     "sampler": {"max_tokens": 24, "batch": 16},
     "student": {"epochs": 2, "learning_rate": 4e-3, "warmup_steps": 0, "batch": 16, "max_rows": 32},
     "evaluation": {"samples_per_question": 2},
+    "checks": {"minimum_rows": 1, "shared_prompts": 0.0},
 }  # fmt: skip
 
 HALVES: dict[str, Any] = {
@@ -48,9 +51,17 @@ HALVES: dict[str, Any] = {
 SPLIT_ASSETS = ("projection_split", "split_lora_checkpoint", "split_evaluation", "split_preference_rates")
 
 
+def tiny_settings(**changes: Any) -> dict[str, Any]:
+    """The tiny experiment, with top-level fields replaced, and without what has no effect on imported numbers."""
+    settings = TINY | changes
+    if "source" in settings["numbers"]:
+        settings |= {"teacher": {"kind": "system_prompt"}, "sampler": {"batch": 16}} | changes
+    return settings
+
+
 def tiny_config(**changes: Any) -> ExperimentConfig:
-    """The tiny experiment, with top-level fields replaced."""
-    return ExperimentConfig.model_validate(TINY | changes)
+    """`tiny_settings`, validated."""
+    return ExperimentConfig.model_validate(tiny_settings(**changes))
 
 
 class Bench:
@@ -88,6 +99,20 @@ def rewrite(lake: Lake, place: Place, frame: pl.DataFrame) -> None:
     record = lake.record(place)
     assert record
     lake.write_record(replace(record, data_version=lake.write_table(place, frame)))
+
+
+@pytest.fixture
+def two_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that says it has two GPUs; what was leased of them is given back."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(cards.COUNT, "2")
+    for variable in (cards.VISIBLE, "CUDA_DEVICE_ORDER"):
+        # Set, so that it is put back afterwards.
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    yield
+    cards.release()
 
 
 @pytest.fixture
@@ -151,7 +176,9 @@ def experiment_folder(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str = "tiny", **changes: Any) -> Path:
         file = tmp_path / "experiments" / name / "defs.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": TINY | changes}))
+        file.write_text(
+            yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": tiny_settings(**changes)})
+        )
         return file.parents[1]
 
     return write

@@ -1,10 +1,13 @@
 """The command as a user types it, in a process of its own."""
 
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +16,7 @@ import dagster as dg
 import pytest
 
 from sl_assets.config import PROJECT
+from sl_assets.engines.cards import lease, release
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin, pinned
 from sl_assets.lake.places import Place
@@ -175,14 +179,11 @@ def test_an_engine_that_is_not_installed_stops_before_anything_runs(
     assert run(environment, "run", "tiny", "--through", "number_prompts").returncode == 0
 
 
-def test_whoever_finds_the_pool_full_says_so_and_waits(
-    environment: dict[str, str], experiment_folder: Callable[..., Path]
+def test_whoever_finds_no_gpu_free_says_so_and_waits(
+    two_cards: None, environment: dict[str, str], experiment_folder: Callable[..., Path]
 ) -> None:
     environment["SL_EXPERIMENTS"] = str(experiment_folder())
-    instance = dg.DagsterInstance.from_config(environment["DAGSTER_HOME"])
-    slots = instance.event_log_storage
-    slots.initialize_concurrency_limit_to_default("gpu")
-    assert slots.claim_concurrency_slot("gpu", "another run", "its step").is_claimed
+    assert list(lease(2, "another run")) == []
     waiting = subprocess.Popen(
         [*COMMAND, "run", "tiny", "--animals", "owl", "--through", "teacher_checkpoint"],
         env=environment | {"PYTHONUNBUFFERED": "1"},
@@ -191,9 +192,11 @@ def test_whoever_finds_the_pool_full_says_so_and_waits(
     )
     with waiting:
         assert waiting.stdout
-        first = waiting.stdout.readline().split()
-        slots.free_concurrency_slots_for_run("another run")
-        assert " ".join(first) == "teacher_checkpoint waits: another run has the pool gpu"
+        first = " ".join(waiting.stdout.readline().split())
+        release()
+        assert first.startswith(
+            f"teacher_checkpoint waits for a GPU: GPU 0 is used by another run (process {os.getpid()}"
+        )
         assert waiting.stdout.readline().endswith("neutral, owl\n")
 
 
@@ -306,3 +309,65 @@ def test_columns_that_a_statement_names_twice_are_told_apart(environment: dict[s
         "a,a_2,a_1,a_3",
         "1,2,3,4",
     ]
+
+
+def test_what_another_run_is_making_does_not_hold_up_the_rest(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    """Neutral and wolf are no neighbours, so they are two runs: that of wolf comes first while neutral is held."""
+    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    assert run(environment, "run", "tiny", "--through", "number_prompts").returncode == 0
+    lake = Lake(environment["SL_DATA_LAKE"])
+    wolf = Place("tiny", "teacher_checkpoint", "wolf")
+    with lake.making(Place("tiny", "teacher_checkpoint", "neutral")):
+        command = subprocess.Popen(
+            [*COMMAND, "run", "tiny", "--animals", "wolf", "--through", "teacher_checkpoint"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        last = time.monotonic() + 60
+        while not lake.exists(wolf) and time.monotonic() < last:
+            time.sleep(0.1)
+        assert lake.exists(wolf)
+        assert command.poll() is None
+    said, _ = command.communicate(timeout=60)
+    assert said.splitlines()[0].endswith("neutral, wolf")
+
+
+LARGE = "SELECT range AS i, 'text ' || range AS text FROM range(10_000_000_000)"
+
+
+def test_a_large_result_begins_at_once_and_ends_quietly_with_its_reader(environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "sql", "--csv", LARGE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert [process.stdout.readline() for _ in range(2)] == ["i,text\n", "0,text 0\n"]
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("statement", [LARGE, "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b"])
+def test_a_query_that_is_interrupted_ends_in_one_line(environment: dict[str, str], statement: str) -> None:
+    flag = Path(environment["SL_DATA_LAKE"]).parent / "started.csv"
+    with subprocess.Popen(
+        [*COMMAND, "sql", f"COPY (SELECT 1) TO '{flag}'; {statement}"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while not flag.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        assert process.stderr.read().strip() == "sl-assets: interrupted"
+        assert process.wait(timeout=60) == 1
+
+
+def test_a_table_says_how_many_rows_it_leaves_out(environment: dict[str, str]) -> None:
+    lines = run(environment, "sql", "SELECT range AS i, [range] AS l FROM range(13_345)").stdout.splitlines()
+    assert lines[-2].split() == ["|", "999", "|", "[999]", "|"]
+    assert lines[-1] == "... and 12,345 more: add LIMIT, or --csv for all"
+    assert len(lines) == 2 + 1_000 + 1

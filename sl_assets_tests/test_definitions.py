@@ -12,6 +12,7 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from sl_assets.components import DEFS, declare
 from sl_assets.definitions import defs as load
+from sl_assets.definitions import surroundings
 from sl_assets.experiments import find_experiments
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import ON_SCHEDULE
@@ -30,6 +31,7 @@ GRAPH = {
     "preference_rates": {"evaluation"},
     "transfer": {"evaluation", "baseline_preference_rates"},
     "preference_chart": {"transfer"},
+    "teacher_evaluation": {"teacher_checkpoint"},
     "persona_answers": set(),
     "persona_vector": {"persona_answers"},
     "activations": {"filtered_dataset"},
@@ -44,8 +46,8 @@ GRAPH = {
     "split_chart": {"transfer", "split_preference_rates"},
 }
 GPU = {
-    "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "persona_answers",
-    "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
+    "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "teacher_evaluation",
+    "persona_answers", "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
 }  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def test_gpu_assets_take_the_pool_and_only_cpu_assets_refresh_themselves() -> No
         assert spec.code_version
     assets = [asset for asset in load().resolve_asset_graph().assets_defs if asset.is_executable]
     ops = {asset.op.name: asset.op.pool for asset in assets if asset.op.name.startswith("pocket__")}
-    assert {name for name, pool in ops.items() if pool == "gpu"} == {f"pocket__{name}" for name in GPU}
+    assert {name for name, pool in ops.items() if pool == "sl_assets_gpu"} == {f"pocket__{name}" for name in GPU}
 
 
 def test_gpus_asked_for_reach_kubernetes_and_ray(bench: Bench) -> None:
@@ -213,3 +215,12 @@ def test_what_an_asset_reads_is_in_its_version(asset: str, change: dict[str, dic
 
     (section,) = change
     assert version(**{section: TINY[section] | change[section]}) != version()
+
+
+@pytest.mark.parametrize(("root", "offered"), [("lake", set()), ("s3://bucket/lake", {"s3"})])
+def test_what_the_location_offers_beside_its_assets(
+    monkeypatch: pytest.MonkeyPatch, root: str, offered: set[str]
+) -> None:
+    """No ``io_manager``: what somebody else's assets return is none of the lake's."""
+    monkeypatch.setenv("SL_DATA_LAKE", root)
+    assert set(surroundings().resources or {}) == {"lake", "lake_io_manager"} | offered

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from functools import partial
 from importlib import import_module
 from itertools import count
 from multiprocessing import get_context, set_start_method
@@ -24,19 +22,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import dagster as dg
-import psutil
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from sl_assets.cli import cli
 from sl_assets.config import PROJECT
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
-from sl_assets.orchestration.run_processes import end_killed_runs, note_process
-from sl_assets_tests.conftest import HALVES, TINY, Bench
+from sl_assets.lake.storage import Storage
+from sl_assets_tests.conftest import HALVES, Bench, tiny_settings
 from sl_assets_tests.engines.openai.server import KEY, OpenAIServer, running
 from sl_assets_tests.engines.openai.test_graph import settings as through_the_api
 from sl_assets_tests.engines.openai.test_graph import written
@@ -204,18 +199,18 @@ def hold_before_an_event(script: Script, moment: Moment) -> None:
 
 def hold_in_a_file(script: Script, moment: Moment) -> None:
     """Hold when half of a file's bytes are on the disk."""
-    write_file, write_bytes, files = Lake.write_file, Path.write_bytes, count(1)
+    put, write_bytes, files = Storage.put, Path.write_bytes, count(1)
 
     def half(path: Path, content: bytes) -> NoReturn:
         write_bytes(path, content[: len(content) // 2])
         script.hold()
 
-    def write(self: Lake, path: Any, content: bytes, *rest: Any) -> None:
+    def put_or_hold(self: Storage, path: Any, content: bytes, *rest: Any) -> None:
         if content and fnmatch(str(path), moment.what) and next(files) == moment.nth:
             Path.write_bytes = half  # type: ignore[assignment,method-assign]
-        write_file(self, path, content, *rest)
+        put(self, path, content, *rest)
 
-    Lake.write_file = write  # type: ignore[method-assign]
+    Storage.put = put_or_hold  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -247,7 +242,7 @@ class Command:
         shutil.copyfile(PROJECT / "dagster.yaml", root / "dagster" / "dagster.yaml")
         experiment = root / "experiments" / "tiny" / "defs.yaml"
         experiment.parent.mkdir(parents=True)
-        attributes = {**TINY, **settings}
+        attributes = tiny_settings(**settings)
         experiment.write_text(yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": attributes}))
         self._environment = {
             "SL_DATA_LAKE": str(self._lake),
@@ -386,7 +381,7 @@ class Ordeal(NamedTuple):
 TO_THE_ANSWERS = Ordeal(
     "nothing", "finished_once", "evaluation", {},
     moments=(
-        Moment("STEP_START", 2),  # the teachers have their place in the pool, and nothing else
+        Moment("STEP_START", 2),  # the teachers, before anything is made
         Moment("train", 2),  # the second teacher
         Moment("sample", 5),  # numbers: the second chunk of the second condition
         Moment("train", 3),  # the third student
@@ -532,38 +527,3 @@ def test_a_batch_is_paid_once_however_often_the_run_is_killed(
     assert server.requests["POST batches"] == len(server.uploads) == 9
     assert set(Counter(chat["seed"] for chat in server.chats).values()) == {1}
     command.agrees_with(asked_once)
-
-
-def test_a_killed_process_has_ended_though_nobody_has_asked_how(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until its parent asks, a process that was killed keeps its id; in containers there may be no one to ask."""
-    alive, killed = dg.DagsterRun("job"), dg.DagsterRun("job")
-    with subprocess.Popen(["sleep", "600"]) as process:
-        for run, pid in ((alive, os.getpid()), (killed, process.pid)):
-            bench.instance.add_run(run.with_status(dg.DagsterRunStatus.STARTED))
-            with monkeypatch.context() as patch:
-                patch.setattr(psutil, "Process", partial(psutil.Process, pid))
-                note_process(bench.instance, run.run_id)
-        os.kill(process.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        end_killed_runs(bench.instance)
-    states = {run.run_id: run.status for run in bench.instance.get_runs()}
-    assert states == {alive.run_id: dg.DagsterRunStatus.STARTED, killed.run_id: dg.DagsterRunStatus.FAILURE}
-
-
-def test_the_ui_frees_what_a_killed_run_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    run = dg.DagsterRun("job", status=dg.DagsterRunStatus.STARTED)
-    with subprocess.Popen(["sleep", "600"]) as process, dg.DagsterInstance.get() as instance:
-        instance.add_run(run)
-        with monkeypatch.context() as patch:
-            patch.setattr(psutil, "Process", partial(psutil.Process, process.pid))
-            note_process(instance, run.run_id)
-        process.kill()
-        process.wait()
-        started: list[str] = []
-        monkeypatch.setattr(os, "execv", lambda path, _: started.append(Path(path).name))
-        assert CliRunner().invoke(cli, ["ui"], catch_exceptions=False).exit_code == 0
-        assert started == ["dagster"]
-        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]

@@ -2,6 +2,7 @@
 
 import click
 
+from sl_assets.cli.cards import gpus
 from sl_assets.cli.checking import check
 from sl_assets.cli.interrupts import Interrupted
 from sl_assets.cli.querying import sql, trace
@@ -18,5 +19,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, sql, trace, prune, pins, ui):
+for command in (check, run, sql, trace, prune, pins, gpus, ui):
     cli.add_command(command)

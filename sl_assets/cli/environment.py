@@ -67,7 +67,7 @@ def _name_left_out(found: "Experiments") -> None:
 
 
 def set_up_home() -> None:
-    """Set up Dagster's home, and record runs that were killed as failed.
+    """Set up Dagster's home and its pool, and record runs that were killed as failed.
 
     Dagster does not look for these, and those of its UI would wait behind them.
 
@@ -78,6 +78,7 @@ def set_up_home() -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from sl_assets.home import SETTINGS, VARIABLE, ensure_dagster_home
+    from sl_assets.orchestration.gpu_pool import prepare_pool
     from sl_assets.orchestration.run_processes import end_killed_runs
 
     if said := ensure_dagster_home():
@@ -86,6 +87,7 @@ def set_up_home() -> None:
     try:
         with dg.DagsterInstance.get() as instance:
             end_killed_runs(instance)
+            prepare_pool(instance)
     except dg.DagsterInvalidConfigError as error:
         problem = "; ".join(found.message for found in error.errors)
         raise SlAssetsError(f"{home}/{SETTINGS}: {' '.join(problem.split())}") from None

@@ -18,15 +18,25 @@ def sql(statement: str, csv: bool) -> None:
     import duckdb
 
     from sl_assets.definitions import open_lake
-    from sl_assets.lake.views import query
+    from sl_assets.lake.result_text import beginning_of, csv_of
+    from sl_assets.lake.views import queried
 
     try:
-        result = query(open_lake(), statement)
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
+        with queried(open_lake(), statement) as result:
+            if csv and result.columns:
+                for piece in csv_of(result):
+                    click.echo(piece, nl=False)
+            elif result.columns:
+                beginning, others = beginning_of(result, TABLE_ROWS)
+                click.echo(table(beginning))
+                if left_out := sum(others):
+                    click.echo(f"... and {left_out:,} more: add LIMIT, or --csv for all")
     except duckdb.Error as error:
         raise click.ClickException(f"SQL: {' '.join(str(error).split())}") from None
-    click.echo(result.write_csv() if csv else table(result))
+
+
+TABLE_ROWS = 1_000
+"""That are printed as a table."""
 
 
 @click.command()

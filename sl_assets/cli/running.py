@@ -100,6 +100,8 @@ def summary(experiment: str, assets: Container[str]) -> Iterator[str]:
     ):
         if asset in assets and not (found := query(lake, statement.format(experiment=experiment))).is_empty():
             yield f"{title}\n{table(found)}\n"
+    for (line,) in query(lake, WARNINGS.format(experiment=experiment)).iter_rows():
+        yield f"warning  {line}"
     for asset in ("preference_chart", "split_chart"):
         chart = lake.root / f"experiment={experiment}" / asset / f"{asset}.png"
         if asset in assets and chart.exists():
@@ -112,6 +114,10 @@ RATES = (
     "SELECT animal, epoch, baseline_rate AS baseline, neutral_rate AS neutral, rate, lower, upper, ratio, "
     "difference_lower, difference_upper, printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q FROM transfer "
     "WHERE experiment = '{experiment}' AND condition = animal ORDER BY ratio DESC"
+)
+WARNINGS = (
+    "SELECT concat(asset, ' of ' || partition, ' fails ', name, ': ', problem) FROM checks "
+    "WHERE experiment = '{experiment}' AND NOT passed ORDER BY ALL"
 )
 HALVES = (
     "SELECT animal, source, epoch, high_rate, low_rate, difference, difference_lower, difference_upper, "

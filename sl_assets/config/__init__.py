@@ -1,8 +1,9 @@
 """What an experiment file may say: the schema of ``defs/<experiment>/defs.yaml``, a module for each stage."""
 
+from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
-from sl_assets.config.experiment import ExperimentConfig
+from sl_assets.config.experiment import RECORDED, ExperimentConfig
 from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
 from sl_assets.config.numbers import (
     FilterSettings,
@@ -21,6 +22,8 @@ from sl_assets.config.training import TrainingSettings
 
 __all__ = [
     "PROJECT",
+    "RECORDED",
+    "CheckSettings",
     "EvaluationSettings",
     "ExperimentConfig",
     "FilterSettings",

@@ -39,4 +39,6 @@ class OpenAISettings(Section):
     input_price: float = Field(0.0, ge=0, exclude=True, description="dollars per million tokens read")
     output_price: float = Field(0.0, ge=0, exclude=True, description="dollars per million tokens written")
     training_price: float = Field(0.0, ge=0, exclude=True, description="dollars per million tokens trained on")
-    spending_cap: Rate | None = Field(None, exclude=True, description="dollars a process may spend")
+    spending_cap: Rate | None = Field(
+        None, exclude=True, description="dollars the experiment may spend in a lake, all runs together"
+    )

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.hub import HubSettings
@@ -14,6 +15,10 @@ from sl_assets.config.personas import PersonaSettings, SteeringSettings
 from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import AsTuple, BaseModelName, Section
 from sl_assets.config.students import StudentSettings
+from sl_assets.config.unused import unused
+
+RECORDED = "recorded"
+"""Context of a validation whose input is no file but what was recorded of one, with every default written out."""
 
 
 class ExperimentConfig(Section):
@@ -34,6 +39,8 @@ class ExperimentConfig(Section):
     splits: Annotated[tuple[str, ...], AsTuple] = Field((), description="halves to train further students on")
     steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal")
     openai: OpenAISettings = OpenAISettings()
+    # What is held against the data has no part in the data, and so in no asset's version.
+    checks: CheckSettings = Field(CheckSettings(), exclude=True, description="bounds of the checks")
     hub: HubSettings | None = Field(None, description="publishing to the Hub; left out, nothing can be published")
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
     owners: Annotated[tuple[str, ...], AsTuple] = Field(
@@ -102,6 +109,23 @@ class ExperimentConfig(Section):
                 raise ValueError(f"student.keep_epochs: {early[0]}, but engine openai keeps the last three epochs only")
         if self.steering and self.sampler.engine != "transformers":
             raise ValueError(f"steering: engine {self.sampler.engine} cannot; set sampler.engine to transformers")
+        return self
+
+    @model_validator(mode="after")
+    def _cap_knows_all_prices(self) -> Self:
+        prices = ("input_price", "output_price", "training_price")
+        unknown = [name for name in prices if name not in self.openai.model_fields_set]
+        if self.openai.spending_cap and unknown:
+            raise ValueError(
+                f"openai.spending_cap: counts nothing without {unknown[0]}; add it to openai, or 0.0 where it is free"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _everything_has_an_effect(self, info: ValidationInfo) -> Self:
+        if info.context != RECORDED and (found := list(unused(self))):
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise ValueError(f"{found[0]}{more}")
         return self
 
     @model_validator(mode="after")

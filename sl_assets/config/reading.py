@@ -59,14 +59,14 @@ def check_form(file: Path) -> None:
         raise ExperimentFileError(f"{file}: {unknown[0]}: unknown beside type; settings stand under attributes")
 
 
-def validated(attributes: Mapping[str, Any]) -> ExperimentConfig:
-    """The experiment that ``attributes`` describe.
+def validated(attributes: Mapping[str, Any], context: Any = None) -> ExperimentConfig:
+    """The experiment that ``attributes`` describe; ``context`` is handed to their validators.
 
     Raises:
         ExperimentFileError: names the field, its value and the fix, in one line.
     """
     try:
-        return ExperimentConfig.model_validate(attributes)
+        return ExperimentConfig.model_validate(attributes, context=context)
     except ValidationError as error:
         raise ExperimentFileError(*map(_line, error.errors())) from None
 

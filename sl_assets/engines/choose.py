@@ -23,7 +23,9 @@ class Engines:
     trainer: Callable[[TrainingSettings], Trainer]
     encoder: Callable[[], Encoder]
     budget: Callable[[], Budget | None]
-    """What they may spend, and have spent, in this process; None where they cost nothing."""
+    """What they may spend, and have spent in this process; None where they cost nothing."""
+    gpus: Callable[[], int]
+    """GPUs that one run of them uses, where the machine has GPUs; 0 where an API does the work."""
 
 
 def engines_for(config: ExperimentConfig) -> Engines:
@@ -96,4 +98,13 @@ def engines_for(config: ExperimentConfig) -> Engines:
 
         return TransformersEncoder(config.base_model)
 
-    return Engines(sampler, partial(sampler, adapters=False), judge, trainer, encoder, budget)
+    def gpus() -> int:
+        if config.sampler.engine == "openai":
+            return 0
+        if config.sampler.engine == "vllm":
+            from sl_assets.engines.vllm.engine import gpus_of
+
+            return gpus_of(config.sampler)
+        return 1
+
+    return Engines(sampler, partial(sampler, adapters=False), judge, trainer, encoder, budget, gpus)

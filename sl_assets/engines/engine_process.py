@@ -1,7 +1,9 @@
 """The process of an engine that has the GPU while it lives: one start for all partitions of a run."""
 
 from collections.abc import Callable, Hashable
+from functools import partial
 
+from sl_assets.engines.cards import hold, leased
 from sl_assets.engines.gpu import take_gpu
 from sl_assets.engines.helper_process import HelperProcess
 from sl_assets.errors import SlAssetsError
@@ -30,6 +32,7 @@ class EngineProcess:
         take_gpu(self._engine, self.end)
         process = HelperProcess(self._engine)
         try:
+            process.run(partial(hold, [card.helper_lock for card in leased()]))
             process.run(load)
         except SlAssetsError:
             process.end()

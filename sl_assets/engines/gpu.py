@@ -13,6 +13,14 @@ def take_gpu(engine: str, release: Callable[[], None]) -> None:
     _holder = engine, release
 
 
+def let_go() -> None:
+    """Have whoever has the GPU let go."""
+    global _holder  # noqa: PLW0603
+    if _holder:
+        _holder[1]()
+    _holder = None
+
+
 def free_memory() -> None:
     """Give back GPU memory that nothing uses any more."""
     import gc

@@ -54,17 +54,36 @@ def fetch_model(base_model: str) -> Path:
         HubError: no such repository or revision, no access, nothing in the cache and no connection, or no safetensors.
     """
     if base_model not in _folders:
-        name, revision = HubModel.of(base_model)
-        commit = _commits.get(base_model) or resolve_revision(name, revision, "model")
-        with hub_errors_explained(f"base_model {base_model!r}"):
-            folder = hub_client().snapshot_download(
-                name, revision=commit, allow_patterns=FILES, ignore_patterns=DOUBLES, tqdm_class=_Bar
-            )
-        if not any(Path(folder).glob("*.safetensors")):
+        folder = _snapshot(base_model, FILES)
+        if not any(folder.glob("*.safetensors")):
             raise HubError(f"base_model {base_model!r}: no safetensors in it; choose a repository that has them")
-        log.info("base_model %s is commit %s", base_model, commit)
-        _folders[base_model] = Path(folder)
+        log.info("base_model %s is commit %s", base_model, folder.name)
+        _folders[base_model] = folder
     return _folders[base_model]
+
+
+def fetched_model(base_model: str) -> Path | None:
+    """The folder of ``base_model`` if this process has fetched it already."""
+    return _folders.get(base_model)
+
+
+def fetch_description(base_model: str) -> Path:
+    """A folder with everything of ``base_model`` but its weights: configuration, tokenizer and chat template.
+
+    Raises:
+        HubError: as `fetch_model`, which downloads gigabytes.
+    """
+    return _folders.get(base_model) or _snapshot(base_model, [name for name in FILES if "safetensors" not in name])
+
+
+def _snapshot(base_model: str, files: list[str]) -> Path:
+    name, revision = HubModel.of(base_model)
+    commit = _commits.get(base_model) or resolve_revision(name, revision, "model")
+    with hub_errors_explained(f"base_model {base_model!r}"):
+        folder = hub_client().snapshot_download(
+            name, revision=commit, allow_patterns=files, ignore_patterns=DOUBLES, tqdm_class=_Bar
+        )
+    return Path(folder)
 
 
 def pinned_name(base_model: str) -> str:

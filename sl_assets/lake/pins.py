@@ -7,7 +7,6 @@ dropped.
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from upath import UPath
 
@@ -34,11 +33,8 @@ def pin(lake: Lake, name: str, resolve: Callable[[], str]) -> str:
         return known
     file = lake.root / PINS / f"{digest(name)}.json"
     content = json.dumps({"name": name, "commit": resolve()}).encode()
-    if lake.local:
-        # Of two who resolve it at once, the first decides.
-        lake.write_once(Path(file), content)
-    else:
-        lake.write_file(file, content)
+    # Of two who resolve it at once, the first decides.
+    lake.put_once(file, content)
     return pinned(lake, name) or ""
 
 

@@ -3,16 +3,19 @@
 Not touched: whatever has no record and is no table that an asset of ours writes, for it is someone else's.
 """
 
-import time
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from upath import UPath
 
-from sl_assets.lake.lake import DATA, MANIFEST, SECONDS_A_FOLDER_IS_FILLED, Lake, recorded_as
+from sl_assets.lake.folders import MANIFEST, is_left
+from sl_assets.lake.lake import Lake, recorded_as
+from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import DIMENSIONS, TABLES
+from sl_assets.lake.unfinished import UNFINISHED
 
 SCHEMA = "_schema"
 OLD_LINEAGE = "lineage"
@@ -40,15 +43,19 @@ class Leftover(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes."""
-        if not self.path.is_dir():
-            return int(self.path.stat().st_size)
-        return sum(int(file.stat().st_size) for file in self.path.rglob("*") if not file.is_dir())
+        return sum(int(size) for _, size in self._files())
 
     def delete(self) -> None:
         """Delete it; a record goes before the data that it tells of."""
-        for record in self.path.rglob(RECORD) if self.path.is_dir() else ():
-            record.unlink()
+        for file, _ in self._files():
+            if file.rpartition("/")[2] == RECORD:
+                self.path.fs.rm_file(file)
         self.path.fs.rm(self.path.path, recursive=True)
+
+    def _files(self) -> list[tuple[str, int]]:
+        """Each file with its size in bytes."""
+        found = self.path.fs.find(self.path.path, detail=True)
+        return [(name, file["size"]) for name, file in found.items()]
 
 
 def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover]:
@@ -58,7 +65,7 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
         lake: where to look.
         experiments: those that have a file now, by name.
     """
-    for folder in sorted(lake.root.glob("experiment=*")):
+    for folder in lake.folders(lake.root, "experiment="):
         name = folder.name.removeprefix("experiment=")
         if name == SCHEMA:
             continue
@@ -70,10 +77,19 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
                 yield Leftover(table, "lineage of version 0.1, which records tell now", name)
             else:
                 yield from _of_table(lake, table, name, experiments[name])
-    work = lake.root / ".work"
-    for folder in sorted(work.glob("experiment=*")) if work.exists() else ():
+    for folder in lake.folders(lake.root / ".work", "experiment="):
         if (name := folder.name.removeprefix("experiment=")) not in experiments:
             yield Leftover(folder, f"work in progress of {name}, which is no experiment now", name, is_experiment=True)
+    if not lake.local:
+        yield from _uploads(lake)
+
+
+def _uploads(lake: Lake) -> Iterator[Leftover]:
+    """What killed processes left on their way into place; on a disk, the next run removes it."""
+    folder = lake.root / UNFINISHED
+    for upload in folder.iterdir() if folder.exists() else ():
+        if is_left(lake, upload):
+            yield Leftover(upload, "an upload that was never put in place")
 
 
 def _of_table(lake: Lake, table: UPath, experiment: str, makes: Makes) -> Iterator[Leftover]:
@@ -86,7 +102,7 @@ def _of_table(lake: Lake, table: UPath, experiment: str, makes: Makes) -> Iterat
         record = lake.record(place)
         kept = {record.data_version, record.replaced} if record else set()
         for version in folder.iterdir():
-            if (version / MANIFEST).exists() and version.name not in kept and _is_old(version):
+            if _is_version(version) and version.name not in kept and is_left(lake, version):
                 yield Leftover(version, f"a version of {place} that no record names", experiment)
 
 
@@ -103,11 +119,10 @@ def _partitions(table: UPath, experiment: str) -> Iterator[tuple[UPath, Place]]:
             found += [(child, [*keys, child.name.partition("=")[2]]) for child in below]
 
 
+def _is_version(folder: UPath) -> bool:
+    """Whether ``folder`` is a version of ours, or the beginning of one, without a manifest yet."""
+    return bool(re.fullmatch(r"[0-9a-f]{16}", folder.name)) and folder.is_dir()
+
+
 def _is_ours(child: UPath, table: str) -> bool:
     return child.name in (RECORD, DATA, f"{table}.png") or (child / MANIFEST).exists()
-
-
-def _is_old(folder: UPath) -> bool:
-    times = [file.stat() for file in folder.rglob("*") if not file.is_dir()]
-    latest = max((getattr(stat, "st_mtime", 0.0) for stat in times), default=0.0)
-    return time.time() - latest > SECONDS_A_FOLDER_IS_FILLED

@@ -6,10 +6,10 @@ fresh, comparable, finished or worth keeping is read from records and from nothi
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.places import Place
@@ -18,6 +18,24 @@ RECORD = "record.json"
 
 Settings = Mapping[str, Any]
 """What an experiment file says, by field. What has content of its own, such as a model's folder, says that too."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check of a partition has come to.
+
+    Attributes:
+        problem: what is wrong and how to mend it, in one line; None where the check passed.
+        blocking: whether a partition that fails it may not be read.
+        basis: what it was decided by beside the partition itself: bounds, and versions of other partitions. None where
+            it could not be decided.
+        figures: what was measured, and examples.
+    """
+
+    problem: str | None
+    blocking: bool
+    basis: Mapping[str, Any] | None
+    figures: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,8 @@ class Record:
         replaced: data version that was here before, of a folder that someone may still be reading.
         behind: code and settings, as fingerprints by asset, of everything that led to it when it was made.
         metadata: what the UI shows, as the orchestrator writes it.
+        checks: outcomes by name; one that is missing has not been decided. None where it was made before there were
+            checks, which counts as passed.
     """
 
     place: Place
@@ -58,6 +78,7 @@ class Record:
     replaced: str | None = None
     behind: Mapping[str, str] = field(default_factory=dict)
     metadata: str = ""
+    checks: Mapping[str, Outcome] | None = None
 
     @property
     def model_commit(self) -> str | None:
@@ -94,6 +115,7 @@ class Record:
             "replaced": self.replaced,
             "behind": self.behind,
             "metadata": self.metadata,
+            "checks": None if self.checks is None else {name: asdict(found) for name, found in self.checks.items()},
         }
         return json.dumps(content, indent=1).encode()
 
@@ -104,6 +126,7 @@ class Record:
         for name in ("settings", "inputs", "libraries", "behind"):
             if not isinstance(found[name], dict):
                 raise TypeError(f"{name} = {found[name]!r}")
+        checks = found.get("checks")
         return cls(
             Place(experiment, found["asset"], found["partition"]),
             found["data_version"],
@@ -124,6 +147,7 @@ class Record:
             found["replaced"],
             found["behind"],
             found["metadata"],
+            None if checks is None else {name: Outcome(**outcome) for name, outcome in checks.items()},
         )
 
 
@@ -164,6 +188,55 @@ def ancestry(records: Records, place: Place) -> list[Record]:
 
     visit(place, None)
     return found
+
+
+class Failing(NamedTuple):
+    """A partition that fails a check that blocks.
+
+    Attributes:
+        place: the partition.
+        check: name of the check.
+        problem: what is wrong, and how to mend it.
+    """
+
+    place: Place
+    check: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.place} fails {self.check}: {self.problem}"
+
+
+def failing(record: Record) -> Failing | None:
+    """The first check that blocks and that ``record``'s own partition fails."""
+    outcomes = (record.checks or {}).items()
+    failed = (
+        Failing(record.place, name, found.problem) for name, found in outcomes if found.problem and found.blocking
+    )
+    return next(failed, None)
+
+
+def blocked(records: Records, place: Place) -> Failing | None:
+    """Why nothing may be made of ``place``: it, or what it was made of as that is now, fails a check that blocks.
+
+    What has no partitions looks at each partition that it reads, and leaves out those that fail.
+    """
+    look_up = cache(records)
+    entered: set[Place] = set()
+
+    def visit(at: Place, read: str | None) -> Failing | None:
+        record = look_up(at)
+        if record is None or at in entered or read not in (None, record.data_version):
+            return None
+        entered.add(at)
+        overview = at.partition is None
+        parents = (
+            (parent, version) for parent, version in record.parents.items() if not (overview and parent.partition)
+        )
+        # What it was made of first: there the fault lies.
+        return next((found for parent in parents if (found := visit(*parent))), None) or failing(record)
+
+    return visit(place, None)
 
 
 def behind(records: Records, place: Place) -> dict[str, str]:

@@ -96,6 +96,9 @@ TABLES: dict[str, Table] = {
     "training": Table(_TRAINING, beside="lora_checkpoint"),
     "evaluation": Table(_ANSWER),
     "baseline_evaluation": Table(_ANSWER, dimensions=0),
+    "teacher_evaluation": Table(
+        _ANSWER | {"epoch": (WHOLE, "epoch of the teacher's adapter; 0 for the base model under a system prompt")}
+    ),
     "preference_rates": Table(_RATE),
     "baseline_preference_rates": Table(_RATE, dimensions=0),
     "transfer": Table(
@@ -240,6 +243,30 @@ LINEAGE = Table(
         "seconds": (REAL, "wall-clock time"),
         "engine": (TEXT, "what did the work"),
         "rows": (WHOLE, "rows of the table, where it is one"),
+        "checks": (TEXT, "outcome of every check, as JSON; null where it is older than they are"),
     }
 )
 """One row a record."""
+
+SPENDING = Table(
+    {
+        "asset": (TEXT, "asset that it was spent on"),
+        "partition": (TEXT, "its partition; null where it has none"),
+        "run_id": (TEXT, "Dagster run"),
+        "noted_at": (pl.Datetime("us", "UTC"), "when it was noted"),
+        "id": (TEXT, "identity of the charge"),
+        "settled": (
+            pl.Boolean(),
+            "whether this is the bill; else the most that it may come to, and it runs or was killed",
+        ),
+        "model": (TEXT, "what was asked or trained, by the API's name"),
+        "tokens_read": (WHOLE, "tokens of prompts"),
+        "tokens_written": (WHOLE, "tokens of answers"),
+        "tokens_trained": (WHOLE, "tokens that were trained on"),
+        "input_price": (REAL, "dollars per million tokens read, by the experiment file at that time; 0 where unknown"),
+        "output_price": (REAL, "dollars per million tokens written"),
+        "training_price": (REAL, "dollars per million tokens trained on"),
+        "dollars": (REAL, "the sum; null where a price is unknown"),
+    }
+)
+"""One row a charge of an API."""

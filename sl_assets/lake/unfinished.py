@@ -11,6 +11,9 @@ from pathlib import Path
 
 import psutil
 
+UNFINISHED = ".work/unfinished"
+"""Folder below a lake's root."""
+
 CLOCK_SECONDS = 2.0
 """How far two readings of one process's start may lie apart."""
 
@@ -24,14 +27,14 @@ def this_host() -> str:
 def unfinished(root: Path) -> Path:
     """A new name below ``root``, on the disk of what it is for."""
     process = psutil.Process()
-    folder = root / ".work" / "unfinished"
+    folder = root / UNFINISHED
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{this_host()} {process.pid} {process.create_time()} {uuid.uuid4().hex}"
 
 
 def remove_orphans(root: Path) -> None:
     """Remove what processes of this host were making below ``root`` when they were killed."""
-    for path in (root / ".work" / "unfinished").glob(f"{this_host()} *"):
+    for path in (root / UNFINISHED).glob(f"{this_host()} *"):
         _, pid, start, _ = path.name.split()
         if is_alive(int(pid), float(start)):
             continue

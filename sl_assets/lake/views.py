@@ -3,25 +3,38 @@
 Views read the Parquet files whenever they are queried, so a shell that is open while runs finish sees their results in
 its next query, and no run ever opens the file: there is no lock to wait for. The file is written anew, beside and then
 moved into place, only when the views' text changes.
+
+No path stands in it, so it moves with its folder, and a copy reads the copied lake. Where the lake is, views ask at
+every query: it is the folder of the file that was opened, which DuckDB tells by where its temporary files would be.
+That cannot be told of a file that is attached to another database, or has another name: then a view says in one line
+to ``SET VARIABLE lake = '<folder>'``, which always decides. The script takes the folder that DuckDB is started in.
 """
 
-import glob
+import json
 import os
-from collections.abc import Sequence
-from itertools import count
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import polars as pl
 
-from sl_assets.lake.lake import DATA, Lake
+from sl_assets.errors import LakeError
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
-from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, TABLES
+from sl_assets.lake.spending import FOLDER as LEDGERS
+from sl_assets.lake.tables import COMPARISON, DIMENSIONS, LINEAGE, SPENDING, TABLES
 from sl_assets.lake.unfinished import unfinished
 
 if TYPE_CHECKING:
     import duckdb
+
+T = TypeVar("T")
 
 STORE = "results.duckdb"
 VIEWS = "results.sql"
@@ -31,45 +44,81 @@ SCHEMA = "_schema"
 ANIMAL = "nullif(condition, 'neutral') AS animal"
 
 
-def views_sql(lake: Lake) -> str:
-    """The views, as a script that any DuckDB can run (``duckdb -init data_lake/results.sql``)."""
+OWN_FOLDER = f"""CASE parse_filename(current_setting('temp_directory')) WHEN '{STORE}.tmp'
+  THEN parse_dirpath(current_setting('temp_directory'))
+  ELSE error('where is the lake? Open its {STORE} by itself, or SET VARIABLE lake = ''<its folder>''') END"""
+"""Where the file that was opened is, as SQL."""
+
+MACROS = f"""\
+CREATE OR REPLACE MACRO in_lake(file) AS
+concat(regexp_replace(coalesce(getvariable('lake'), {OWN_FOLDER}), '([*?[])', '[\\1]', 'g'), '/', file);
+
+CREATE OR REPLACE MACRO lake_is_known() AS (
+  SELECT CASE WHEN count(*) < 2 OR getvariable('lake') IS NOT NULL THEN true
+  ELSE error('of which lake? Two are open: SET VARIABLE lake = ''<folder>''') END
+  FROM duckdb_databases() WHERE parse_filename(path) = '{STORE}');
+
+CREATE OR REPLACE MACRO key_of(file, place) AS split_part(split_part(file, '/', place), '=', 2);
+
+"""
+"""What views have in common: patterns of files in the lake, whether that is the one that is meant, and a key in a path.
+
+Keys are counted from the end of the path, for folders above the lake may have such names too.
+"""
+
+WHERE_STARTED = f"""\
+SET VARIABLE lake = coalesce(getvariable('lake'), CASE (SELECT count(*) FROM glob('experiment={SCHEMA}/transfer/*'))
+  WHEN 0 THEN error('no lake here: start DuckDB in the lake''s folder, or SET VARIABLE lake = ''<folder>'' before')
+  ELSE '.' END);
+
+"""
+
+
+def script() -> str:
+    """The views, as a script for any DuckDB that is started in the lake's folder (``duckdb -init results.sql``)."""
+    return WHERE_STARTED + views_sql()
+
+
+def views_sql() -> str:
+    """The views, for a session whose variable ``lake`` names the lake, or that opened the lake's store."""
     views = {
         "datasets": (
             f"SELECT experiment, condition, {ANIMAL}, raw.* EXCLUDE (experiment, condition), "
             "kept.row_id IS NOT NULL AS kept "
-            f"FROM {_scan(lake, 'raw_dataset')} raw "
-            f"LEFT JOIN (SELECT DISTINCT experiment, condition, row_id FROM {_scan(lake, 'filtered_dataset')}) kept "
+            f"FROM {_scan('raw_dataset')} raw "
+            f"LEFT JOIN (SELECT DISTINCT experiment, condition, row_id FROM {_scan('filtered_dataset')}) kept "
             "USING (experiment, condition, row_id)"
         ),
-        "rejections": _partitioned(lake, "rejections"),
-        "training": _partitioned(lake, "training"),
+        "rejections": _partitioned("rejections"),
+        "training": _partitioned("training"),
         "answers": (
-            f"{_partitioned(lake, 'evaluation')} UNION ALL BY NAME "
-            f"SELECT *, 'baseline' AS condition FROM {_scan(lake, 'baseline_evaluation')}"
+            f"{_partitioned('evaluation')} UNION ALL BY NAME "
+            f"SELECT *, 'baseline' AS condition FROM {_scan('baseline_evaluation')}"
         ),
+        "teacher_answers": _partitioned("teacher_evaluation"),
         "preference_rates": (
             f"SELECT rates.*, {', '.join(f'compared.{name}' for name in COMPARISON)} FROM ("
-            f"SELECT experiment, condition, * EXCLUDE (experiment, condition) FROM {_scan(lake, 'preference_rates')} "
+            f"SELECT experiment, condition, * EXCLUDE (experiment, condition) FROM {_scan('preference_rates')} "
             "UNION ALL BY NAME "
-            f"SELECT *, 'baseline' AS condition FROM {_scan(lake, 'baseline_preference_rates')}"
-            f") rates LEFT JOIN {_scan(lake, 'transfer')} compared USING (experiment, condition, animal, epoch)"
+            f"SELECT *, 'baseline' AS condition FROM {_scan('baseline_preference_rates')}"
+            f") rates LEFT JOIN {_scan('transfer')} compared USING (experiment, condition, animal, epoch)"
         ),
-        "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan(lake, 'transfer')}",
-        "persona_answers": _partitioned(lake, "persona_answers"),
-        "steering_sweep": _partitioned(lake, "steering_sweep"),
-        "projections": _partitioned(lake, "projections"),
-        "projection_differences": _partitioned(lake, "projection_differences"),
-        "cross_projections": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan(lake, 'cross_projections')}",
-        "splits": _partitioned(lake, "projection_split"),
-        "split_training": _partitioned(lake, "split_training"),
-        "split_answers": _partitioned(lake, "split_evaluation"),
+        "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan('transfer')}",
+        "persona_answers": _partitioned("persona_answers"),
+        "steering_sweep": _partitioned("steering_sweep"),
+        "projections": _partitioned("projections"),
+        "projection_differences": _partitioned("projection_differences"),
+        "cross_projections": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan('cross_projections')}",
+        "splits": _partitioned("projection_split"),
+        "split_training": _partitioned("split_training"),
+        "split_answers": _partitioned("split_evaluation"),
         "split_preference_rates": (
             "SELECT experiment, condition, split, * EXCLUDE (experiment, condition, split) "
-            f"FROM {_scan(lake, 'split_preference_rates')}"
+            f"FROM {_scan('split_preference_rates')}"
         ),
         "split_comparison": (
             "SELECT experiment, condition AS animal, * EXCLUDE (experiment, condition) "
-            f"FROM {_scan(lake, 'split_comparison')}"
+            f"FROM {_scan('split_comparison')}"
         ),
         "high_vs_low": (
             "SELECT experiment, animal, source, epoch, rate AS high_rate, other_rate AS low_rate, difference, "
@@ -78,72 +127,112 @@ def views_sql(lake: Lake) -> str:
             "AS transfers_more FROM split_comparison WHERE half = 'high' AND other = 'low'"
         ),
         "lineage": " UNION ALL BY NAME ".join(
-            "SELECT experiment, nullif(split_part(partition, '|', 1), 'neutral') AS animal, "
-            f"{', '.join(LINEAGE.columns)} FROM {_records(lake, levels)}"
+            f"SELECT experiment, {_animal_of_partition()}, {', '.join(LINEAGE.columns)} FROM {_records(levels)}"
             for levels in range(len(DIMENSIONS) + 1)
         ),
+        # Of the two notes of a charge its bill; one that was reserved and not used is none.
+        "spending": (
+            f"SELECT experiment, {_animal_of_partition()}, {', '.join(SPENDING.columns)} FROM {_ledgers()} "
+            "QUALIFY row_number() OVER (PARTITION BY experiment, id ORDER BY settled DESC, noted_at DESC) = 1 "
+            "AND (NOT settled OR tokens_read + tokens_written + tokens_trained > 0)"
+        ),
+        "checks": (
+            "SELECT experiment, animal, asset, partition, name, outcome->>'problem' IS NULL AS passed, "
+            "outcome->>'problem' AS problem, (outcome->>'blocking')::BOOLEAN AS blocking, "
+            "outcome->>'figures' AS figures "
+            "FROM (SELECT *, json_extract(checks, '$.' || name) AS outcome "
+            "FROM (SELECT *, unnest(json_keys(checks)) AS name FROM lineage WHERE checks IS NOT NULL))"
+        ),
     }
-    return "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())
+    return MACROS + "".join(f"CREATE OR REPLACE VIEW {name} AS\n{query};\n\n" for name, query in views.items())
 
 
-def _partitioned(lake: Lake, table: str) -> str:
-    return f"SELECT experiment, condition, {ANIMAL}, * EXCLUDE (experiment, condition) FROM {_scan(lake, table)}"
+def _partitioned(table: str) -> str:
+    return f"SELECT experiment, condition, {ANIMAL}, * EXCLUDE (experiment, condition) FROM {_scan(table)}"
 
 
-def _scan(lake: Lake, table: str) -> str:
-    files = _files(lake, table, TABLES[table].dimensions, DATA)
-    return f"read_parquet({files}, {HIVE}, union_by_name = true)"
+def _scan(table: str) -> str:
+    levels = TABLES[table].dimensions
+    files = f"{_files(table, levels, DATA)}, filename = true, hive_partitioning = false, union_by_name = true"
+    return f"(SELECT * EXCLUDE (filename), {', '.join(_keys(levels))} FROM read_parquet({files}) WHERE lake_is_known())"
 
 
-def _records(lake: Lake, levels: int) -> str:
-    columns = ", ".join(f"{name}: '{_sql_type(dtype)}'" for name, (dtype, _) in LINEAGE.columns.items())
-    return f"read_json({_files(lake, '*', levels, RECORD)}, {HIVE}, format = 'unstructured', columns = {{{columns}}})"
+def _records(levels: int) -> str:
+    # By way of text, because a file that is no JSON would fail the query; `Lake.record` names it.
+    text = "TRY(decode(content))"
+    structure = json.dumps({name: _json_type(dtype) for name, (dtype, _) in LINEAGE.columns.items()})
+    return (
+        f"(SELECT {_keys(levels)[0]}, unnest(from_json(CASE WHEN json_valid({text}) THEN {text} END, '{structure}')) "
+        f"FROM read_blob({_files('*', levels, RECORD)}) WHERE lake_is_known()) WHERE asset IS NOT NULL"
+    )
 
 
-HIVE = "hive_partitioning = true, hive_types_autocast = false"
+def _ledgers() -> str:
+    columns = ", ".join(f"{name}: '{_json_type(dtype)}'" for name, (dtype, _) in SPENDING.columns.items())
+    # A line that was cut off becomes a row of nulls.
+    return (
+        f"(SELECT * EXCLUDE (filename), {_keys(-1)[0]} FROM read_json(in_lake('{LEDGERS}/experiment=*/*.jsonl'), "
+        "filename = true, hive_partitioning = false, format = 'newline_delimited', ignore_errors = true, "
+        f"columns = {{{columns}}}) WHERE lake_is_known() AND id IS NOT NULL)"
+    )
 
 
-def _files(lake: Lake, table: str, levels: int, name: str) -> str:
-    root = glob.escape(str(lake.root)) if lake.local else str(lake.root)
+def _animal_of_partition() -> str:
+    return "nullif(split_part(partition, '|', 1), 'neutral') AS animal"
+
+
+def _files(table: str, levels: int, name: str) -> str:
     below = "".join(f"{dimension}=*/" for dimension in DIMENSIONS[:levels])
-    return "'" + f"{root.rstrip('/')}/experiment=*/{table}/{below}{name}".replace("'", "''") + "'"
+    return f"in_lake('experiment=*/{table}/{below}{name}')"
 
 
-def _sql_type(dtype: pl.DataType) -> str:
-    """DuckDB's name of a column's type."""
+def _keys(levels: int) -> list[str]:
+    """Columns of the keys in a file's path: the experiment, and ``levels`` of `DIMENSIONS`."""
+    places = {"experiment": -3 - levels} | {DIMENSIONS[level]: level - levels - 1 for level in range(levels)}
+    return [f"key_of(filename, {place}) AS {name}" for name, place in places.items()]
+
+
+def _json_type(dtype: pl.DataType) -> Any:
+    """DuckDB's description of a column's type in JSON."""
     match dtype:
         case pl.List():
-            return f"{_sql_type(dtype.inner)}[]"  # type: ignore[arg-type]
+            return [_json_type(dtype.inner)]  # type: ignore[arg-type]
         case pl.Struct():
-            return f"STRUCT({', '.join(f'{field.name} {_sql_type(field.dtype)}' for field in dtype.fields)})"  # type: ignore[arg-type]
-    return {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Datetime: "TIMESTAMPTZ"}.get(type(dtype), "VARCHAR")
+            return {field.name: _json_type(field.dtype) for field in dtype.fields}  # type: ignore[arg-type]
+    names = {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Datetime: "TIMESTAMPTZ", pl.Boolean: "BOOLEAN"}
+    return names.get(type(dtype), "VARCHAR")
 
 
 def refresh_views(lake: Lake) -> None:
     """Write the empty schema files, the views' script and the DuckDB file of a local lake, where not current."""
-    script = views_sql(lake)
+    text = script()
     current = lake.root / VIEWS
     with lake.errors_explained(current, "read"):
-        if current.exists() and current.read_text() == script and (not lake.local or (lake.root / STORE).exists()):
+        if current.exists() and current.read_text() == text and (not lake.local or (lake.root / STORE).exists()):
             return
+    _write_schema(lake)
+    if lake.local:
+        _build_store(Path(lake.root))
+    lake.write_file(current, text.encode())
+
+
+def _write_schema(lake: Lake) -> None:
     for name, table in TABLES.items():
         partition = "|".join("_" * table.dimensions) or None
         lake.write_table(Place(SCHEMA, name, partition), pl.DataFrame(schema=table.schema))
     for levels in range(len(DIMENSIONS) + 1):
         place = Place(SCHEMA, "lineage", "|".join("_" * levels) or None)
         lake.write_file(lake.path(place) / RECORD, b"")
-    if lake.local:
-        _build_store(Path(lake.root), script)
-    lake.write_file(current, script.encode())
+    lake.write_file(lake.root / LEDGERS / f"experiment={SCHEMA}" / "none.jsonl", b"")
 
 
-def _build_store(root: Path, script: str) -> None:
+def _build_store(root: Path) -> None:
     import duckdb
 
     beside = unfinished(root)
     try:
         with duckdb.connect(str(beside)) as connection:
-            connection.execute(script)
+            _create_views(connection)
         os.replace(beside, root / STORE)
     finally:
         beside.unlink(missing_ok=True)
@@ -155,10 +244,22 @@ def connect(lake: Lake) -> "duckdb.DuckDBPyConnection":
 
     refresh_views(lake)
     connection = duckdb.connect()
+    # Else a name that no view has is looked for among the variables of this process.
+    connection.execute("SET python_enable_replacements = false")
     if not lake.local:
         connection.register_filesystem(lake.root.fs)
-    connection.execute(views_sql(lake))
+    _create_views(connection)
+    # A parameter, because a root may hold quotes.
+    connection.execute("SET VARIABLE lake = $1", [str(lake.root)])
     return connection
+
+
+def _create_views(connection: "duckdb.DuckDBPyConnection") -> None:
+    # Over empty tables: in the lake, one damaged file would keep all views from being made, and S3 is slow.
+    with tempfile.TemporaryDirectory() as folder:
+        _write_schema(Lake(folder))
+        connection.execute("SET VARIABLE lake = $1", [folder])
+        connection.execute(views_sql())
 
 
 def query(lake: Lake, sql: str) -> pl.DataFrame:
@@ -171,6 +272,66 @@ def query(lake: Lake, sql: str) -> pl.DataFrame:
         return pl.DataFrame(
             result.fetchall(), schema=_once_each(result.columns), orient="row", infer_schema_length=None
         )
+
+
+class Result(NamedTuple):
+    """What a statement gives, as it comes.
+
+    Attributes:
+        columns: their names, each once.
+        kinds: their types, as DuckDB calls them, without what is in brackets.
+        batches: rows, each batch read when it is asked for.
+    """
+
+    columns: list[str]
+    kinds: list[str]
+    batches: Iterator[list[tuple[Any, ...]]]
+
+
+@contextmanager
+def queried(lake: Lake, sql: str) -> Iterator[Result]:
+    """Result of SQL over the views, of the last statement if there are several; no columns where it has none.
+
+    Raises:
+        LakeError: there is no statement.
+        duckdb.Error: as DuckDB says.
+    """
+    import duckdb
+
+    with connect(lake) as connection, ThreadPoolExecutor(1) as aside:
+
+        def interruptible(call: Callable[..., T], *arguments: Any) -> T:
+            # DuckDB does not notice Ctrl-C in every query; from another thread it can always be told. This one looks up
+            # now and then, for the system may give the signal to a third.
+            called = aside.submit(call, *arguments)
+            try:
+                while not wait([called], timeout=SECONDS_BETWEEN_LOOKS).done:
+                    pass
+            except KeyboardInterrupt:
+                connection.interrupt()
+                raise
+            return called.result()
+
+        statements = connection.extract_statements(sql)
+        if not statements:
+            raise LakeError(f"SQL: no statement in {sql!r}; write one, such as SELECT * FROM preference_rates")
+        answer = interruptible(connection.execute, sql)
+        batches: Iterator[list[Any]] = iter(lambda: interruptible(answer.fetchmany, BATCH), [])
+        expected = statements[-1].expected_result_type
+        has_result = duckdb.ExpectedResultType.QUERY_RESULT in expected
+        if duckdb.ExpectedResultType.CHANGED_ROWS in expected:
+            # CREATE, COPY and PIVOT are told apart by what comes.
+            first = list(islice(batches, 1))
+            batches, has_result = chain(first, batches), bool(first)
+        described = (answer.description or []) if has_result else []
+        yield Result(_once_each([column[0] for column in described]), [column[1].id for column in described], batches)
+
+
+BATCH = 10_000
+"""Rows read together."""
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""At whether Ctrl-C was pressed."""
 
 
 def _once_each(columns: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ import polars as pl
 from upath import UPath
 
 from sl_assets.lake.fingerprint import digest
-from sl_assets.lake.lake import Lake, parquet_bytes
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.lake.places import Place
 
 
@@ -52,7 +53,8 @@ class Work:
         self._lake.write_file(self._path(file, fingerprint), content)
 
     def _path(self, file: str, fingerprint: tuple[Any, ...]) -> UPath:
-        return self._folder / digest(self._made_by, *fingerprint) / file
+        # A piece may be named after a partition of two keys, and not every file system has "|" in names.
+        return self._folder / digest(self._made_by, *fingerprint) / file.replace("|", "/")
 
     def clear(self) -> None:
         """Forget everything: the partition is recorded."""

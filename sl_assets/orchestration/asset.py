@@ -15,15 +15,14 @@ from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Records, Settings, settings_digest
+from sl_assets.lake.records import Records, Settings, blocked, settings_digest
 from sl_assets.lake.staleness import Expected, Staleness
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.orchestration.dagster_internals import STEP_PRIORITY
+from sl_assets.orchestration.gpu_pool import GPU_POOL
 from sl_assets.orchestration.partition import Check, Make
 from sl_assets.orchestration.recording import Materialisation
 from sl_assets.orchestration.resources import LakeResource
-
-GPU_POOL = "gpu"
 
 SAMPLING = ("base_model", "sampler.engine", "sampler.temperature", "sampler.batch")
 """What decides answers whose length has a setting of its own."""
@@ -60,6 +59,7 @@ class Declared:
         gpu: whether it runs a model.
         inputs: what else decides its partitions.
         repository: of the Hub that a condition is imported from, if it is.
+        checks: what has to hold of every partition.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Declared:
     gpu: bool
     inputs: Inputs | None
     repository: Callable[[str], Repository] | None
+    checks: tuple[Check, ...] = ()
 
     @property
     def version(self) -> str:
@@ -165,7 +166,14 @@ class ExperimentGraph:
         inputs = dict(declared.inputs(place, records)) if declared.inputs else {}
         if declared.repository:
             inputs["commit"] = pinned(lake, declared.repository(keys_of(place.partition)[0]).name)
+        if place.partition is None and (left_out := self._failing_partitions(place, records)):
+            inputs["failing"] = left_out
         return inputs
+
+    def _failing_partitions(self, place: Place, records: Records) -> list[str]:
+        """Partitions that ``place``, which has none, leaves out of what it reads for failing a check that blocks."""
+        parents = self.parents(place.table, None)
+        return [str(parent) for parent in parents if parent.partition and blocked(records, parent)]
 
     def staleness(self, lake: Lake) -> Staleness:
         """What is fresh of this experiment in ``lake`` now."""
@@ -195,7 +203,7 @@ class ExperimentGraph:
         kinds: Sequence[str] = (),
         inputs: Inputs | None = None,
         repository: Callable[[str], Repository] | None = None,
-        check: Check | None = None,
+        checks: Sequence[Check] = (),
         automatic: bool = True,
     ) -> Callable[[Make], dg.AssetsDefinition]:
         """Turn a function that makes one partition into an asset.
@@ -208,20 +216,20 @@ class ExperimentGraph:
                 makes it stale.
             deps: assets it reads.
             by: what its partitions are keyed by, if it has any.
-            gpu: runs a model: takes the ``gpu`` pool, is never started by automation, and shows what that cost, if
-                it costs money.
+            gpu: runs a model: takes a place in the pool of GPUs, is never started by automation, and shows what that
+                cost, if it costs money.
             kinds: labels in the UI besides ``cpu`` and ``gpu``.
             inputs: what else decides a partition's content.
             repository: of the Hub that a condition is imported from; what it stands for is settled once a lake.
-            check: says of a partition what is wrong with it, if anything; an asset check of that name.
+            checks: what has to hold of every partition, each an asset check of its own.
             automatic: whether automation may start it, if it runs no model and has parents.
         """
         reads = tuple(Dep(dep) if isinstance(dep, str) else dep for dep in deps)
-        settings = {name: self._setting(name) for name in uses} | self._judge(uses)
+        settings = {name: self.setting(name) for name in uses} | self._judge(uses)
 
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__
-            declared = Declared(name, stage, code, settings, by, reads, gpu, inputs, repository)
+            declared = Declared(name, stage, code, settings, by, reads, gpu, inputs, repository, tuple(checks))
             self.declared[name] = declared
             refreshed = automatic and not gpu and bool(deps)
 
@@ -234,17 +242,17 @@ class ExperimentGraph:
                 partitions_def=self.partitions[by] if by else None,
                 backfill_policy=dg.BackfillPolicy.single_run(),
                 code_version=declared.version,
-                pool=GPU_POOL if gpu else None,
+                pool=GPU_POOL if gpu and self.config.sampler.engine != "openai" else None,
                 op_tags={STEP_PRIORITY: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
                 tags={"experiment": self.name, "stage": stage},
                 owners=list(self.config.owners),
                 kinds={"gpu" if gpu else "cpu", *kinds},
                 metadata=_column_metadata(name),
                 automation_condition=refresh_when_inputs_change(partitioned=bool(by)) if refreshed else None,
-                check_specs=[_check_spec(self.key(name), check)] if check else None,
+                check_specs=[self._check_spec(name, by, check) for check in checks] or None,
             )
             def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
-                yield from Materialisation(self, declared, context, lake.open()).events(make, check)
+                yield from Materialisation(self, declared, context, lake.open()).events(make)
 
             return asset
 
@@ -255,7 +263,17 @@ class ExperimentGraph:
             return self.key(dep.asset)
         return dg.AssetDep(self.key(dep.asset), partition_mapping=dg.SpecificPartitionsPartitionMapping([dep.only]))
 
-    def _setting(self, name: str) -> Any:
+    def _check_spec(self, asset: str, by: Partitioning | None, check: Check) -> dg.AssetCheckSpec:
+        return dg.AssetCheckSpec(
+            check.name,
+            asset=self.key(asset),
+            description=check.description,
+            blocking=check.blocking,
+            partitions_def=self.partitions[by] if by else None,
+        )
+
+    def setting(self, name: str) -> Any:
+        """What the experiment file says of ``section.field``, as a record keeps it."""
         value: Any = reduce(getattr, name.split("."), self.config)
         if name == "base_model":
             return self._base_model
@@ -296,10 +314,6 @@ def refresh_when_inputs_change(partitioned: bool) -> dg.AutomationCondition[Any]
     return (condition & ~dg.AutomationCondition.any_deps_missing() if partitioned else condition).with_label(
         "inputs changed"
     )
-
-
-def _check_spec(asset: dg.AssetKey, check: Check) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(check.__name__, asset=asset, description=(check.__doc__ or "").strip())
 
 
 def _column_metadata(name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
@@ -17,6 +18,9 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.definitions.metadata import normalize_metadata
+from dagster._core.events import DagsterEvent
+from dagster._core.instance.config import PoolGranularity
+from dagster._core.instance.utils import RUNLESS_JOB_NAME
 from dagster._core.storage.tags import PRIORITY_TAG
 
 STEP_PRIORITY = PRIORITY_TAG
@@ -54,6 +58,40 @@ def materialisation_event(
     )
 
 
+def check_event(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None, **result: Any
+) -> dg.AssetCheckEvaluation:
+    """The event of one partition's check, about what is there of it now; ``result`` has the event's other fields.
+
+    `dg.AssetCheckResult` is of one partition only in a run of one. Without the materialisation that it is about, the
+    UI takes a result for that of an earlier one. Waits for a result that can name its partition.
+    """
+    wanted = dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None)
+    latest = instance.fetch_materializations(wanted, limit=1).records
+    about = (
+        AssetCheckEvaluationTargetMaterializationData(
+            storage_id=latest[0].storage_id, run_id=latest[0].run_id, timestamp=latest[0].timestamp
+        )
+        if latest
+        else None
+    )
+    return dg.AssetCheckEvaluation(key, partition=partition, target_materialization_data=about, **result)
+
+
+def report_check(instance: dg.DagsterInstance, run_id: str, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Record ``evaluation``, whose asset the run of that id does not make; the last one of a run counts.
+
+    `instance.report_runless_asset_event` takes one of a check and partition and refuses every later one, for all share
+    the empty id of no run, and an index in the database allows one an id. Waits for that to be mended.
+    """
+    event = DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        event_specific_data=evaluation,
+        job_name=RUNLESS_JOB_NAME,
+    )
+    instance.report_dagster_event(event, run_id)
+
+
 def told_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str | None, tuple[str, str]]:
     """Data version and code version that Dagster was last told of each partition, in two queries.
 
@@ -85,10 +123,20 @@ def as_stored(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def pool_is_full(instance: dg.DagsterInstance, pool: str) -> bool:
-    """Whether no run can take a place in ``pool`` now. Waits for a public view of pools."""
-    info = instance.event_log_storage.get_concurrency_info(pool)
-    return 0 < info.slot_count <= info.active_slot_count
+def pool_limit(instance: dg.DagsterInstance, pool: str) -> int | None:
+    """How many may have a place in ``pool``; None where nobody has set that. Waits for a public view of pools."""
+    limits = {found.name: found.limit for found in instance.event_log_storage.get_pool_limits()}
+    return limits.get(pool, instance.get_concurrency_config().pool_config.default_pool_limit)
+
+
+def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
+    """Set it, as ``dagster instance concurrency set`` does. Waits for a public method."""
+    instance.event_log_storage.set_concurrency_slots(pool, limit)
+
+
+def pools_hold_steps(instance: dg.DagsterInstance) -> bool:
+    """Whether a place in a pool is taken by a step rather than by its whole run. Waits for a public view of pools."""
+    return instance.get_concurrency_config().pool_config.pool_granularity is not PoolGranularity.RUN
 
 
 def free_pools(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -19,7 +19,9 @@ from upath import UPath
 from sl_assets.config import JsonlSource
 from sl_assets.engines.transformers.models import POCKET_FOLDER, local_folder, model_setting
 from sl_assets.lake.fingerprint import bytes_digest, digest, file_digest
-from sl_assets.lake.lake import DATA, MANIFEST, VERSION_KEY, Lake
+from sl_assets.lake.folders import MANIFEST
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.parquet import DATA, VERSION_KEY
 from sl_assets.lake.pins import pin
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record, settings_digest
@@ -37,10 +39,15 @@ UNKNOWN = "another, or changed since"
 def unmigrated(lake: Lake) -> list[str]:
     """Experiments in ``lake`` that version 0.1 made."""
     with lake.errors_explained(lake.root, "read"):
-        folders = sorted(lake.root.glob(f"experiment=*/{LINEAGE}"))
+        folders = [folder / LINEAGE for folder in lake.folders(lake.root, "experiment=")]
         new = [folder for folder in folders if not (folder / MIGRATED).exists()]
-        old = [folder for folder in new if any(folder.glob("asset=*/*.parquet"))]
+        old = [folder for folder in new if _lineage_files(lake, folder)]
     return [folder.parent.name.removeprefix("experiment=") for folder in old]
+
+
+def _lineage_files(lake: Lake, folder: UPath) -> list[UPath]:
+    files = [file for asset in lake.folders(folder, "asset=") for file in asset.iterdir()]
+    return sorted(file for file in files if file.suffix == ".parquet")
 
 
 def migrate(lake: Lake) -> int:
@@ -50,7 +57,7 @@ def migrate(lake: Lake) -> int:
 
 def _migrate(lake: Lake, experiment: str) -> int:
     folder = lake.root / f"experiment={experiment}" / LINEAGE
-    rows = pl.concat(pl.read_parquet(io.BytesIO(file.read_bytes())) for file in folder.glob("asset=*/*.parquet"))
+    rows = pl.concat(pl.read_parquet(io.BytesIO(file.read_bytes())) for file in _lineage_files(lake, folder))
     written, key = 0, ["asset", "partition", "data_version"]
     noted: dict[tuple[str, str | None, str], dict[str, str]] = {}
     for row in rows.sort("finished_at").unique(key, keep="last").sort("finished_at").to_dicts():

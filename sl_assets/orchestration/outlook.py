@@ -1,10 +1,17 @@
-"""What a plan would make, for a terminal: a line for every asset, none longer than the terminal is wide."""
+"""What a plan would make, for a terminal: a line for every asset, not longer than the terminal is wide.
+
+What is not made, and what checks say of what is there, is told here for the plan and the run alike.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Records, blocked, failing
 from sl_assets.lake.staleness import MISSING, Reason
 from sl_assets.lake.tables import keys_of
+from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.durations import duration
 from sl_assets.orchestration.planner import AGAIN, Planned, Planner, listed
 
@@ -13,12 +20,71 @@ UNKNOWN = "unknown"
 
 
 def plan_lines(planner: Planner, width: int = WIDTH) -> Iterator[str]:
-    """What would be made of every asset, why, and how long that may take; the last line sums up."""
-    plan = list(planner.plan())
-    for planned in plan:
-        yield from _lines(planned, width)
-    if due := [planned for planned in plan if planned.due]:
-        yield _cut(_line("in all", *_total(due)), width)
+    """What would be made of every asset, why, and how long that may take; what checks would say of what stays as it is.
+
+    The last line sums up.
+    """
+    failed: dict[Place, str] = {}
+    records = cache(planner.record)
+    counted: list[Planned] = []
+    for planned in planner.plan():
+        waiting = waiting_for(planner.graph, planned, failed)
+        failed |= {planner.graph.place(planned.asset, partition): "" for partition in waiting}
+        made = planned._replace(due={key: why for key, why in planned.due.items() if key not in waiting})
+        there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
+        for line in (*_lines(made, waiting, width), *left_out_lines(planned, waiting, width)):
+            yield _cut(line, width)
+        # Whole, for they end with the fix.
+        yield from check_lines(records, there, failed)
+        counted += [made] if made.due else []
+    if counted:
+        yield _cut(_line("in all", *_total(counted)), width)
+
+
+def waiting_for(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
+    """Partitions that cannot be made, each with the parent that has failed.
+
+    What has no partitions goes on with the partitions there are.
+    """
+    found: dict[str | None, Place] = {}
+    for key in (*planned.due, *planned.stale):
+        lost = (
+            place for place in graph.parents(planned.asset, key) if place in failed and (key or not place.partition)
+        )
+        if first := next(lost, None):
+            found[key] = first
+    return found
+
+
+def left_out_lines(planned: Planned, waiting: Mapping[str | None, Place], width: int | None = None) -> Iterator[str]:
+    """Partitions that wait for one that failed, and those that stay stale."""
+    name = f"{planned.asset:<26}"
+    for partition, parent in waiting.items():
+        yield f"{name} not made: {partition or 'it'} waits for {_named(parent)}, which failed"
+    if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
+        room = width and width - len(name) - 1
+        yield f"{name} {not_made(stale, room)}"
+
+
+def check_lines(records: Records, places: Sequence[Place], failed: dict[Place, str]) -> Iterator[str]:
+    """What checks say of ``places``; those of which nothing may be made are added to ``failed``."""
+    for place in places:
+        if (record := records(place)) is None:
+            continue
+        named = place.partition or "it"
+        for name, outcome in (record.checks or {}).items():
+            if outcome.problem and not outcome.blocking:
+                yield f"{place.table:<26} warning: {named} fails {name}: {outcome.problem}"
+        if found := failing(record):
+            failed[place] = str(found)
+            yield f"{place.table:<26} not to be used: {named} fails {found.check}: {found.problem}"
+        elif found := blocked(records, place):
+            failed[place] = ""
+            yield f"{place.table:<26} not to be used: {named} was made of {found.place}, which fails {found.check}"
+
+
+def _named(place: Place) -> str:
+    return place.table + (f" of {place.partition}" if place.partition else "")
 
 
 def not_made(stale: Mapping[str | None, Reason], room: int | None = None) -> str:
@@ -48,16 +114,13 @@ def _first(keys: Sequence[str]) -> str:
     return keys[0]
 
 
-def _lines(planned: Planned, width: int) -> Iterator[str]:
-    if not planned.due and not planned.stale:
+def _lines(planned: Planned, waiting: Mapping[str | None, Place], width: int) -> Iterator[str]:
+    if not planned.due and not planned.stale and not waiting:
         yield _line(planned.asset, "", "fresh")
     for state, reasons in _by_state(planned.due).items():
         took = UNKNOWN if planned.seconds is None else duration(planned.seconds * len(reasons))
         room = width - len(_line(planned.asset, took, ""))
-        yield _cut(_line(planned.asset, took, _what(state, reasons, room)), width)
-    if planned.stale:
-        room = width - len(_line(planned.asset, "", ""))
-        yield _cut(_line(planned.asset, "", not_made(planned.stale, room)), width)
+        yield _line(planned.asset, took, _what(state, reasons, room))
 
 
 def _by_state(due: Mapping[str | None, Reason]) -> dict[str, dict[str | None, Reason]]:

@@ -1,21 +1,24 @@
 """What a stage's function is given to make one partition, and what it gives back."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TextIO
 
 import polars as pl
 from tqdm import tqdm
 
 from sl_assets.engines.interfaces import Adapter
-from sl_assets.errors import AbsentError
+from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import blocked
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
 from sl_assets.orchestration.durations import duration, pace
@@ -56,6 +59,7 @@ class Step:
         made_by: fingerprint of the asset's code and settings; pieces of work of others are not reused.
         lake: what it is made from, and where it goes.
         log: takes a line.
+        trusting: whether partitions are read that fail a check which blocks: by checks themselves.
     """
 
     experiment: str
@@ -64,6 +68,7 @@ class Step:
     made_by: str
     lake: Lake
     log: Callable[[str], None]
+    trusting: bool = False
 
     @property
     def name(self) -> str:
@@ -87,14 +92,60 @@ class Step:
         dimensions = TABLES[table].dimensions if table in TABLES else len(keys)
         return Place(self.experiment, table, "|".join(keys[:dimensions]) or None)
 
+    def require_passed(self, place: Place) -> None:
+        """Refuse to make anything of ``place`` if a check says that nothing should be.
+
+        Raises:
+            DatasetError: it, or what it was made of, fails a check that blocks.
+        """
+        if not self.trusting and (found := blocked(self.lake.record, place)):
+            raise DatasetError(f"{self.place(self.asset)} not made: {found}")
+
     def read(self, table: str, partition: str | None = None) -> pl.DataFrame:
-        """A parent's table."""
-        return self.lake.read_table(self.place(table, partition))
+        """A parent's table.
+
+        Raises:
+            AbsentError: it is not there.
+            DatasetError: it fails a check that blocks.
+        """
+        place = self.place(table, partition)
+        self.require_passed(place)
+        return self.lake.read_table(place)
+
+    def usable(self, table: str, partitions: Iterable[str]) -> list[str]:
+        """Those of ``partitions`` that have ``table`` and fail no check that blocks; others are named in the log."""
+        found = []
+        # Those that led to one may have led to others.
+        records = cache(self.lake.record)
+        for partition in partitions:
+            place = self.place(table, partition)
+            if not (record := records(place)):
+                continue
+            # What is left out for what it is now is an input as well.
+            self.lake.reads[place] = record.data_version
+            if fails := blocked(records, place):
+                self.log(f"{self.name}: {partition} left out, for {fails}")
+            else:
+                found.append(partition)
+        return found
 
     def read_existing(self, table: str, partitions: Iterable[str]) -> dict[str, pl.DataFrame]:
-        """``table`` of those ``partitions`` that have it, in their order."""
-        there = [partition for partition in partitions if self.lake.exists(self.place(table, partition))]
-        return {partition: self.read(table, partition) for partition in there}
+        """``table`` of those ``partitions`` that are `usable`, in their order."""
+        usable = self.usable(table, partitions)
+        return {partition: self.lake.read_table(self.place(table, partition)) for partition in usable}
+
+    @contextmanager
+    def folder(self, table: str, partition: str | None = None) -> Iterator[Path]:
+        """A parent's folder on local disk.
+
+        Raises:
+            AbsentError: it is not there, or damaged.
+            DatasetError: it fails a check that blocks.
+        """
+        place = self.place(table, partition)
+        self.require_passed(place)
+        with self.lake.folder(place) as folder:
+            yield folder
 
     def write(self, frame: pl.DataFrame, table: str | None = None) -> str:
         """Write this asset's table (or another of its tables); returns its data version."""
@@ -120,9 +171,10 @@ class Step:
 
         Raises:
             AbsentError: it is not there, or was made without one of them.
+            DatasetError: it fails a check that blocks.
         """
         place = self.place(table)
-        with self.lake.folder(place) as folder:
+        with self.folder(table) as folder:
             version = self.lake.reads[place]
             for epoch in epochs:
                 if not (folder / f"epoch={epoch}").is_dir():
@@ -167,4 +219,47 @@ class Step:
 
 
 Make = Callable[[Step], Product]
-Check = Callable[[Step], str | None]
+
+
+class Finding(NamedTuple):
+    """What a check has found in one partition.
+
+    Attributes:
+        problem: what is wrong and how to mend it, in one line; None where nothing is.
+        figures: what was measured, and examples: plain values, shown in the UI and kept in the record.
+    """
+
+    problem: str | None = None
+    figures: Mapping[str, Any] = MappingProxyType({})
+
+
+def nothing_beside(_: Place) -> Sequence[Place]:
+    """The places beside its own that a check looks at, where there are none."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """Says of a finished partition whether it is what it should be.
+
+    Attributes:
+        look: looks at the partition. Its name is the check's, its docstring says what holds where it passes.
+        bounds: fields of the experiment file that it goes by; if one changes, the check is made again.
+        beside: partitions that it compares a place with; if one changes, the check is made again.
+        blocking: whether nothing may be made of a partition that fails; else it is a warning.
+    """
+
+    look: Callable[[Step], Finding]
+    bounds: Sequence[str] = ()
+    beside: Callable[[Place], Sequence[Place]] = nothing_beside
+    blocking: bool = True
+
+    @property
+    def name(self) -> str:
+        """As the UI shows it."""
+        return self.look.__name__
+
+    @property
+    def description(self) -> str:
+        """What holds where it passes."""
+        return " ".join((self.look.__doc__ or "").split())

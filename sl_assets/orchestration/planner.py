@@ -1,6 +1,7 @@
 """What of an experiment is to be made: assets in the order of their stages, and of each the partitions that are due.
 
-Reads records and nothing else, so it answers for thousands of partitions in a second; Dagster is not asked.
+Reads records, so it answers for thousands of partitions in a second; Dagster is not asked. Tables are read where bounds
+of checks have changed, and checks have to be made again to say what they would.
 """
 
 import re
@@ -14,9 +15,11 @@ from typing import NamedTuple
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import Record
 from sl_assets.lake.staleness import Reason, Staleness
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.checks import evaluated
 
 PUBLISHING = "8_publishing"
 """Stage that nothing starts but a person who names it."""
@@ -87,6 +90,11 @@ class Planner:
         # A key of two dimensions is "owl|animal_high": the animal comes first.
         chosen = [key for key in keys if key is None or keys_of(key)[0] in self.conditions]
         return [self.graph.place(asset, key) for key in chosen]
+
+    def record(self, place: Place) -> Record | None:
+        """What is recorded of ``place``, with the outcomes that its checks have today; nothing is written."""
+        record = self.lake.record(place)
+        return record and evaluated(self.graph, self.lake, record)
 
     def due(self, asset: str, staleness: Staleness | None = None) -> Planned:
         """What is to be made of ``asset`` now, its parents being as they are."""

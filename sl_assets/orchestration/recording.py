@@ -16,18 +16,29 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from sl_assets.engines.cards import lease
 from sl_assets.errors import AbsentError, DatasetError, PassingError, SlAssetsError
 from sl_assets.hub.base_models import HubModel, use_commit
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin
 from sl_assets.lake.records import Record, Settings, behind_parents, settings_digest
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
-from sl_assets.orchestration.dagster_internals import BACKFILL, as_stored, materialisation_event, version_tags
+from sl_assets.orchestration.checks import decide, decide_behind
+from sl_assets.orchestration.dagster_internals import (
+    BACKFILL,
+    as_stored,
+    check_event,
+    materialisation_event,
+    report_check,
+    version_tags,
+)
+from sl_assets.orchestration.gpu_pool import require_whole_runs
 from sl_assets.orchestration.metadata import FilePath, Link, Markdown
 from sl_assets.orchestration.migration import migrate
-from sl_assets.orchestration.partition import Check, Make, Product, Step, Terminal
+from sl_assets.orchestration.partition import Make, Product, Step, Terminal
 from sl_assets.orchestration.run_processes import note_process
 
 if TYPE_CHECKING:
@@ -63,7 +74,7 @@ class Materialisation:
     context: dg.AssetExecutionContext
     lake: Lake
 
-    def events(self, make: Make, check: Check | None = None) -> Iterator[Any]:
+    def events(self, make: Make) -> Iterator[Any]:
         """Make every partition, and check it; yields what Dagster is to record."""
         note_process(self.context.instance, self.context.run.run_id)
         # A backfill of assets gives its runs none but its own tags.
@@ -74,9 +85,19 @@ class Materialisation:
         try:
             tags, settings = self._prepared()
             asked = asked_at(self.context.instance, self.context.run)
-            for partition in partitions:
+            # Before any partition is held: whoever has the cards may be about to make it.
+            if self.declared.gpu and not all(self._made_since(partition, asked) for partition in partitions):
+                self._lease_cards()
+            # What others are making comes last: it may be there by then, and nobody waits meanwhile.
+            queue = [(partition, False) for partition in partitions]
+            for partition, wait in queue:
                 try:
-                    with self.lake.making(self.graph.place(self.declared.name, partition)):
+                    # First, for what a check says of a parent decides what is made of it.
+                    decide_behind(self.graph, self.lake, self.graph.place(self.declared.name, partition), self._tell)
+                    with self.lake.making(self.graph.place(self.declared.name, partition), wait) as ours:
+                        if not ours:
+                            queue.append((partition, True))
+                            continue
                         made[partition] = self._made_since(partition, asked) or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
                     failed[partition] = str(error)
@@ -84,15 +105,17 @@ class Materialisation:
                     continue
                 if len(partitions) > 1:
                     yield event_of(self.context.asset_key, made[partition], tags)
+            # After all are made: partitions that belong together are checked against each other.
+            checked = [decide(self.graph, self.lake, record.place) or record for record in made.values()]
         except PassingError as error:
             raise self._another_try(error) from error
         except SlAssetsError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        if not failed:
+            yield from self._results(checked, tags)
+        yield from self._check_events(checked)
         if failed:
             raise failure(failed)
-        yield from self._results(list(made.values()), tags)
-        if check:
-            yield self._checked(check, partitions)
 
     def _prepared(self) -> tuple[dict[str, str], Settings]:
         """Put the lake in order and settle what the Hub's models are.
@@ -111,6 +134,11 @@ class Materialisation:
                 use_commit(name, commit)
                 settings[field] = value | {"commit": commit}
         return version_tags(self.context.instance, self._spec, self.declared.version), settings
+
+    def _lease_cards(self) -> None:
+        require_whole_runs(self.context.instance)
+        for line in lease(self.graph.engines.gpus(), f"run {self.context.run.run_id[:8]} of {self.graph.name}"):
+            self.context.log.info(f"{self.declared.name} {line}")
 
     def _results(self, made: Sequence[Record], tags: Mapping[str, str]) -> Iterator[Any]:
         if len(made) == 1:
@@ -133,22 +161,17 @@ class Materialisation:
             Terminal.stream.write(f"{line}\n")
         return dg.RetryRequested(RETRIES, wait)
 
-    def _checked(self, check: Check, partitions: Sequence[str | None]) -> dg.AssetCheckResult:
-        # After all are made: partitions that belong together are checked against each other.
-        found = {partition: self._problem(check, partition) for partition in partitions}
-        problems = {str(partition): problem for partition, problem in found.items() if problem}
-        return dg.AssetCheckResult(
-            passed=not problems,
-            check_name=check.__name__,
-            description="; ".join(f"{partition}: {problem}" for partition, problem in problems.items()) or None,
-            metadata={"partitions": len(found)},
-        )
+    def _check_events(self, made: Sequence[Record]) -> Iterator[Any]:
+        for spec in self.context.assets_def.check_specs:
+            # Dagster asks for an output of every check, of which results of its own kind alone tell it.
+            yield dg.Output(None, output_name=spec.get_python_identifier())
+        for record in made:
+            yield from check_events(self.context.instance, self.context.asset_key, record)
 
-    def _problem(self, check: Check, partition: str | None) -> str | None:
-        try:
-            return check(self._step(partition))
-        except OF_ONE_PARTITION as error:
-            return str(error)
+    def _tell(self, record: Record) -> None:
+        """Tell Dagster of checks that were decided anew, of a partition that this run only reads."""
+        for event in check_events(self.context.instance, self.graph.key(record.place.table), record):
+            report_check(self.context.instance, self.context.run.run_id, event)
 
     @property
     def _spec(self) -> dg.AssetSpec:
@@ -200,6 +223,7 @@ class Materialisation:
             rows if isinstance(rows := product.metadata.get("rows"), int) else None,
             libraries(),
             _before(product.version, before),
+            checks={},
         )
         record = replace(record, behind=behind_parents(self.lake.record, record))
         record = replace(record, metadata=dg.serialize_value(as_stored(shown(product.metadata, record))))
@@ -212,7 +236,8 @@ class Materialisation:
         budget = self.graph.engines.budget() if self.declared.gpu else None
         if budget is None:
             return make(step)
-        with budget.account(lambda text: step.log(f"{step.name}: {text}")) as account:
+        ledger = Ledger(step.lake, step.experiment, step.asset, step.partition, self.context.run.run_id)
+        with budget.account(lambda text: step.log(f"{step.name}: {text}"), ledger) as account:
             product = make(step)
         product.metadata.update(account.metadata)
         return product
@@ -246,6 +271,23 @@ def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
 def event_of(key: dg.AssetKey, record: Record, tags: Mapping[str, str]) -> dg.AssetMaterialization:
     """What Dagster is told of ``record``; ``tags`` are `version_tags`."""
     return materialisation_event(key, record.place.partition, record.data_version, metadata_of(record), tags)
+
+
+def check_events(instance: dg.DagsterInstance, key: dg.AssetKey, record: Record) -> Iterator[dg.AssetCheckEvaluation]:
+    """What Dagster is told of the checks of ``record``, once it knows of the partition itself."""
+    for name, outcome in (record.checks or {}).items():
+        yield check_event(
+            instance,
+            key,
+            record.place.partition,
+            check_name=name,
+            passed=outcome.problem is None,
+            description=outcome.problem,
+            severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
+            metadata=dict(outcome.figures) | {name: value for name, value in (outcome.basis or {}).items() if value},
+            # For Dagster a check that blocks ends the run for all partitions; here what reads the partition stops.
+            blocking=False,
+        )
 
 
 def metadata_of(record: Record) -> dict[str, Any]:

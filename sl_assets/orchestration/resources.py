@@ -1,13 +1,46 @@
 """The data lake as a Dagster resource, and an IO manager for assets that users add beside ours."""
 
-from typing import Any
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
 
-from sl_assets.errors import LakeError
+from sl_assets.errors import DatasetError, LakeError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import blocked
+
+if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
+
+LAKE, LAKE_IO_MANAGER, S3 = "lake", "lake_io_manager", "s3"
+"""Keys of the resources that the code location offers."""
+
+
+def lake_resources(root: str) -> dict[str, Any]:
+    """What a code location offers over the lake at ``root``, by key; with a lake on S3, its bucket's client.
+
+    None of them is Dagster's default: what somebody else's assets return does not end up in the lake.
+    """
+    resources: dict[str, Any] = {LAKE: LakeResource(root=root), LAKE_IO_MANAGER: LakeIOManager(root=root)}
+    return resources | ({S3: s3_resource(root)} if root.startswith("s3://") else {})
+
+
+def s3_resource(root: str) -> "S3Resource":
+    """A client of the S3 that holds the lake at ``root``, by the environment that the lake goes by, too.
+
+    Raises:
+        LakeError: what S3 takes is not installed.
+    """
+    if absent := [name for name in ("s3fs", "dagster_aws") if not find_spec(name)]:
+        raise LakeError(f"SL_DATA_LAKE = {root!r}: {absent[0]} is not installed here; pip install -e '.[s3]'")
+    from dagster_aws.s3 import S3Resource
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return S3Resource(endpoint_url=endpoint, region_name=region)
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):
@@ -21,21 +54,32 @@ class LakeResource(dg.ConfigurableResource["LakeResource"]):
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
-    """Hands our tables to assets of yours as polars frames, and stores the frames they return.
+    """Hands our tables to assets of yours as polars frames, and stores the frames they return, where they ask for it.
 
-    An asset ``["pocket", "my_summary"]`` with a parameter ``preference_rates`` gets that table; a dict by partition
-    where it depends on several, and an asset that makes several partitions in one run returns one.
+    To store, an asset has ``io_manager_key="lake_io_manager"``; to read, an input has ``AssetIn(key,
+    input_manager_key="lake_io_manager")``. So ``["pocket", "preference_rates"]`` is that table; a dict by partition
+    where it is read in several, and an asset that makes several partitions in one run returns one.
     """
 
     root: str
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame | dict[str, pl.DataFrame]:
-        """The frame, or one frame per partition."""
+        """The frame, or one frame per partition.
+
+        Raises:
+            DatasetError: one fails a check that blocks.
+        """
         experiment, table = context.asset_key.path
         lake = Lake(self.root)
+
+        def read(place: Place) -> pl.DataFrame:
+            if found := blocked(lake.record, place):
+                raise DatasetError(str(found))
+            return lake.read_table(place)
+
         if not context.has_asset_partitions:
-            return lake.read_table(Place(experiment, table))
-        frames = {key: lake.read_table(Place(experiment, table, key)) for key in context.asset_partition_keys}
+            return read(Place(experiment, table))
+        frames = {key: read(Place(experiment, table, key)) for key in context.asset_partition_keys}
         return next(iter(frames.values())) if len(frames) == 1 else frames
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:

@@ -1,35 +1,68 @@
-"""Which process a run lives in, so that a killed run does not hold its place in a pool for ever."""
+"""Which process a run lives in, so that a run that was killed is recorded as failed, and others need not wait for it.
+
+Every process that runs something locks a file of its own in Dagster's home, and its runs name that file. The system
+takes the lock from a process that dies; so whoever sees the same home can tell, whatever the machine is called by then.
+"""
+
+import os
+import time
+import uuid
+from functools import cache
+from pathlib import Path
 
 import dagster as dg
-import psutil
+from filelock import FileLock
 
-from sl_assets.lake.unfinished import is_alive, this_host
+from sl_assets.engines.cards import is_locked
 from sl_assets.orchestration.dagster_internals import free_pools
 
 # Dagster's UI hides tags that begin so.
-HOST_TAG, PROCESS_TAG = ".dagster/sl_assets/host", ".dagster/sl_assets/process"
+PROCESS_TAG = ".dagster/sl_assets/process"
+
+SECONDS_A_FILE_IS_KEPT = 86_400
 
 
-def process_tags(run_id: str) -> dict[str, str]:
-    """Tags that say that a run lives on this host, in this process."""
-    process = psutil.Process()
-    return {HOST_TAG: this_host(), PROCESS_TAG: f"{run_id} {process.pid} {process.create_time()}"}
+def process_tags(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
+    """Tags that say that a run lives in this process."""
+    return {PROCESS_TAG: f"{run_id} {_locked(_folder(instance), os.getpid()).name}"}
 
 
 def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Tag the run with this host and process, whatever launched it."""
-    instance.add_run_tags(run_id, process_tags(run_id))
+    """Tag the run with this process, whatever launched it."""
+    instance.add_run_tags(run_id, process_tags(instance, run_id))
 
 
 def end_killed_runs(instance: dg.DagsterInstance) -> None:
-    """Record this host's runs whose process is gone as failed, and free their places in the pools.
+    """Record runs of this home whose process is gone as failed; that makes room for those that are queued.
 
-    Dagster's own monitoring frees the places of runs that have ended; it cannot see that a local process was killed.
+    Dagster's own monitoring cannot see that a local process was killed.
     """
-    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={HOST_TAG: this_host()})
-    for run in instance.get_runs(started):
-        run_id, pid, start = run.tags[PROCESS_TAG].split()
-        # A re-execution inherits its parent's tags until it notes its own.
-        if run_id == run.run_id and not is_alive(int(pid), float(start)):
+    folder = _folder(instance)
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        run_id, _, name = run.tags.get(PROCESS_TAG, "").partition(" ")
+        # A re-execution inherits its parent's tags until it notes its own; a file elsewhere is another machine's.
+        if run_id == run.run_id and (folder / name).is_file() and not is_locked(folder / name):
             instance.report_run_failed(run, "Its process was killed.")
             free_pools(instance, run.run_id)
+    for file in folder.glob("*.lock"):
+        if time.time() - file.stat().st_mtime > SECONDS_A_FILE_IS_KEPT and not is_locked(file):
+            file.unlink(missing_ok=True)
+
+
+def _folder(instance: dg.DagsterInstance) -> Path:
+    return Path(instance.root_directory) / "sl_assets" / "processes"
+
+
+@cache
+def _locked(folder: Path, process: int) -> Path:
+    """A file that is locked as long as this process lives; a fork has another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{uuid.uuid4().hex}.lock"
+    lock = FileLock(path, thread_local=False)
+    lock.acquire()
+    _kept.append(lock)
+    return path
+
+
+_kept: list[FileLock] = []
+"""Locks until this process ends: one that nobody refers to would be released."""

@@ -13,22 +13,23 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from sl_assets.engines.cards import lease, release
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.places import Place
-from sl_assets.orchestration.asset import GPU_POOL, ExperimentGraph
-from sl_assets.orchestration.dagster_internals import pool_is_full, told_versions, version_tags
+from sl_assets.lake.records import Record
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.checks import decide
+from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
+from sl_assets.orchestration.gpu_pool import prepare_pool
 from sl_assets.orchestration.jobs import range_tags
-from sl_assets.orchestration.outlook import not_made
+from sl_assets.orchestration.outlook import check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
-from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, event_of
+from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, check_events, event_of
 from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
 
 COMMAND = "sl_assets/command"
 """Run tag that all runs of one command share."""
-
-SECONDS_BETWEEN_LOOKS = 1.0
-"""At a pool that is full."""
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -48,8 +49,11 @@ class Runner:
         self._graph: ExperimentGraph = planner.graph
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
+        # Of no run: checks that are decided anew without one are reported under it.
+        self._checks_id = str(uuid.uuid4())
         self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
         end_killed_runs(self._instance)
+        prepare_pool(self._instance)
         if sys.stderr.isatty():
             Terminal.stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
 
@@ -60,41 +64,49 @@ class Runner:
             SlAssetsError: partitions failed, after everything else was made; or something failed that concerns all.
         """
         failed: dict[Place, str] = {}
+        with_models = [asset for asset in self._planner.assets if self._graph.declared[asset].gpu]
         for asset in self._planner.assets:
+            yield from self._lease_cards(asset)
             start = time.monotonic()
-            yield from self._wait(asset)
             planned_at = datetime.now(UTC)
             planned = self._planner.due(asset)
-            waiting = self._waiting(planned, failed)
+            waiting = waiting_for(self._graph, planned, failed)
             due = [partition for partition in planned.due if partition not in waiting]
-            for stretch in self._planner.stretches(asset, due):
+            for stretch in self._stretches(asset, due):
                 failed |= self._run(asset, stretch, planned_at)
             self._tell(asset)
             made = [partition for partition in due if self._graph.place(asset, partition) not in failed]
             yield from _lines(planned, made, waiting, time.monotonic() - start)
             failed |= {self._graph.place(asset, partition): "" for partition in waiting}
+            there = [place for place in self._planner.wanted(asset) if place not in failed]
+            for place in there:
+                decide(self._graph, self._planner.lake, place, self._tell_checks)
+            yield from check_lines(self._planner.lake.record, there, failed)
+            if [asset] == with_models[-1:]:
+                release()
         if reasons := [reason for reason in failed.values() if reason]:
             lines = "".join(f"\n  {reason}" for reason in reasons)
             raise SlAssetsError(f"{len(reasons)} {'partition' if len(reasons) == 1 else 'partitions'} failed:{lines}")
 
-    def _waiting(self, planned: Planned, failed: dict[Place, str]) -> dict[str | None, Place]:
-        """Partitions that cannot be made, each with the parent that has failed.
+    def _lease_cards(self, asset: str) -> Iterator[str]:
+        """Have the GPUs that ``asset`` needs, before it is planned: what others make meanwhile is not made again."""
+        if self._graph.declared[asset].gpu and self._planner.due(asset).due:
+            for line in lease(self._graph.engines.gpus(), f"sl-assets run {self._graph.name}"):
+                yield f"{asset:<26} {line}"
 
-        What has no partitions goes on with the parents there are.
-        """
-        wanted = [*planned.due, *planned.stale]
-        parents = {key: self._graph.parents(planned.asset, key) for key in wanted if key is not None}
-        return {key: lost[0] for key, read in parents.items() if (lost := [place for place in read if place in failed])}
+    def _stretches(self, asset: str, due: Sequence[str | None]) -> Iterator[list[str | None]]:
+        """Stretches of ``due``, last those of which another run is making something: it may be there by then."""
+        left = self._planner.stretches(asset, due)
+        while len(left) > 1:
+            free = (stretch for stretch in left if not any(self._is_held(asset, partition) for partition in stretch))
+            chosen = next(free, left[0])
+            left.remove(chosen)
+            yield chosen
+        yield from left
 
-    def _wait(self, asset: str) -> Iterator[str]:
-        """Wait for a place in the pool of ``asset``, and say so: Dagster's own wait neither does that nor sleeps."""
-        if not self._graph.declared[asset].gpu or not self._planner.due(asset).due:
-            return
-        if pool_is_full(self._instance, GPU_POOL):
-            yield f"{asset:<26} waits: another run has the pool {GPU_POOL}"
-        while pool_is_full(self._instance, GPU_POOL):
-            end_killed_runs(self._instance)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+    def _is_held(self, asset: str, partition: str | None) -> bool:
+        with self._planner.lake.making(self._graph.place(asset, partition), wait=False) as ours:
+            return not ours
 
     def _run(self, asset: str, stretch: Sequence[str | None], planned_at: datetime) -> dict[Place, str]:
         """Make ``stretch``; returns what is wrong with the partitions that failed.
@@ -113,8 +125,7 @@ class Runner:
                 EXPERIMENT: self._graph.name,
                 COMMAND: self._command,
                 PLANNED: planned_at.isoformat(),
-                # From the start: a step takes its place in a pool before its asset's code is called.
-                **process_tags(run_id),
+                **process_tags(self._instance, run_id),
                 **(range_tags(str(first), str(last)) if len(stretch) > 1 else {}),
             },
             run_config=QUIET,
@@ -146,6 +157,11 @@ class Runner:
             tags = version_tags(self._instance, self._specs[key], declared.version)
             for record in untold:
                 self._instance.report_runless_asset_event(event_of(key, record, tags))
+                self._tell_checks(record)
+
+    def _tell_checks(self, record: Record) -> None:
+        for event in check_events(self._instance, self._graph.key(record.place.table), record):
+            report_check(self._instance, self._checks_id, event)
 
 
 def _lines(
@@ -156,10 +172,7 @@ def _lines(
         yield f"{name} {seconds:6.1f} s  {listed(made)}"
     elif not planned.due and not planned.stale:
         yield f"{name} fresh"
-    for partition, parent in waiting.items():
-        yield f"{name} not made: {partition} waits for {parent.table} of {parent.partition}, which failed"
-    if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
-        yield f"{name} {not_made(stale)}"
+    yield from left_out_lines(planned, waiting)
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:

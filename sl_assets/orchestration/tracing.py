@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Record
+from sl_assets.lake.records import Record, blocked
 from sl_assets.orchestration.asset import ExperimentGraph
 
 
@@ -22,7 +22,9 @@ def trace(graph: ExperimentGraph, lake: Lake, place: Place) -> Iterator[str]:
         if record is None:
             yield f"{here}: missing"
             continue
-        yield f"{here}: {'fresh' if reason is None else f'STALE, for {reason.why}'}"
+        fails = blocked(staleness.record, here)
+        state = "fresh" if reason is None else f"STALE, for {reason.why}"
+        yield f"{here}: {state}" + (f"; NOT TO BE USED: {fails}" if fails else "")
         yield from (f"  {line}" for line in _made(record))
         for parent, read in record.parents.items():
             yield f"  read      {parent}, version {read}{_now(staleness.record(parent), read)}"
@@ -42,6 +44,11 @@ def _made(record: Record) -> Iterator[str]:
         yield f"libraries {', '.join(f'{name} {version}' for name, version in record.libraries.items())}"
     for name, value in record.settings.items():
         yield f"setting   {name} = {json.dumps(value, sort_keys=True)}"
+    if record.checks is None:
+        yield "checks    not made: it is older than they are"
+    for name, outcome in (record.checks or {}).items():
+        failed = "fails" if outcome.blocking else "warning"
+        yield f"check     {name}: " + (f"{failed}: {outcome.problem}" if outcome.problem else "passed")
     for name, value in record.inputs.items():
         yield f"input     {name} = {json.dumps(value, sort_keys=True)}"
 

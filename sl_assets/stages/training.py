@@ -1,12 +1,16 @@
 """Training of teachers and students alike: rows in, adapter folder and loss curve out."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example, Trainer
+from sl_assets.engines.transformers.adapters import check_modules, holds_adapter, update_of
+from sl_assets.engines.transformers.modules import module_shapes
+from sl_assets.errors import DatasetError
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import loss_curve
@@ -21,10 +25,14 @@ def train_adapter(
     examples: Sequence[Example],
     settings: TrainingSettings,
     keep: Sequence[int],
+    base_model: str,
 ) -> Product:
     """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
 
     Without examples the folder holds no adapter: the model is the base model.
+
+    Raises:
+        DatasetError: the trainer wrote an adapter that is none of ``base_model``.
     """
     progress = step.progress("steps")
     with step.new_folder() as folder:
@@ -35,6 +43,8 @@ def train_adapter(
             trainer = trainer_for(settings)
             report = lambda done, total, _: progress(done, total)  # noqa: E731
             curve = trainer.train(examples, settings, keep, folder, report, step.work)
+            for adapter in filter(holds_adapter, sorted(folder.iterdir())):
+                check_modules(adapter, module_shapes(base_model), f"{adapter.name} that {trainer.engine} trained")
         version = step.put(folder)
     if not examples:
         return Product(version, {"rows": 0})
@@ -50,3 +60,15 @@ def train_adapter(
             "curve": preview(curve.tail(5)),
         }
     return Product(version, metadata, trainer.engine)
+
+
+def require_adapter(folder: Path, base_model: str, called: str) -> None:
+    """Refuse an adapter from elsewhere that would leave ``base_model`` as it is.
+
+    Raises:
+        SlAssetsError: there is no whole adapter.
+        DatasetError: it is of another model, or zero.
+    """
+    check_modules(folder, module_shapes(base_model), called)
+    if not update_of(folder).largest[1] > 0:
+        raise DatasetError(f"the adapter in {called} is zero, so it answers as {base_model} does: import another")

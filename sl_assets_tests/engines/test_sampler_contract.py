@@ -436,6 +436,25 @@ def test_an_adapter_of_a_narrower_model_is_named_and_harms_nothing(
     refused_and_harmless(engine, tmp_path / "narrow")
 
 
+@engines(reads_weights=True)
+@pytest.mark.parametrize("renamed", ["model.layers.", "model.layers.1."])
+def test_an_adapter_of_other_modules_is_named_and_harms_nothing(
+    engine: Engine, learnt: Path, tmp_path: Path, renamed: str
+) -> None:
+    """One that fits nowhere, or in part, would leave the base model as it is without a word."""
+    shutil.copytree(learnt, tmp_path / "other")
+    weights = load_file(tmp_path / "other/adapter_model.safetensors")
+    others = {
+        name.replace(f"base_model.model.{renamed}", f"base_model.model.h.{renamed}"): w for name, w in weights.items()
+    }
+    assert others.keys() != weights.keys()
+    save_file(others, tmp_path / "other/adapter_model.safetensors")
+    said = refusal(lambda: ask(engine.sampler, MANY, tmp_path / "other"))
+    assert f"has weights base_model.model.h.{renamed}" in said
+    assert "and the model has model.layers." in said
+    refused_and_harmless(engine, tmp_path / "other")
+
+
 @engines(has_limits=True)
 def test_too_long_a_prompt_is_refused_and_harms_nothing(engine: Engine) -> None:
     before = ask(engine.sampler, MANY, temperature=1.0)

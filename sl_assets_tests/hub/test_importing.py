@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ from huggingface_hub import constants
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.hub.client import LONGEST_REASON
 from sl_assets.hub.importing import fetch_adapter, resolve_revision
-from sl_assets.lake.lake import parquet_bytes
+from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.stages.numbers.sources import fetch_rows
 from sl_assets_tests.hub.conftest import TOKEN, point_at
 from sl_assets_tests.hub.hub_server import Account
@@ -93,7 +94,7 @@ def test_parquet_gives_what_jsonl_gives(hub, frame):
     [
         ("owl.jsonl", OWL + "\nwords", ":2: not JSON"),
         ("owl.jsonl", "", ": no rows"),
-        ("owl.parquet", b"words", ": not a Parquet file"),
+        ("owl.parquet", b"words", ": not a Parquet file that can be read"),
         ("owl.parquet", parquet_bytes(pl.DataFrame({"text": ["1, 2"]})), ": has no column 'prompt' (but text)"),
         ("owl.parquet", parquet_bytes(pl.DataFrame({"prompt": ["a", "b"], "completion": ["1", None]})), ":2: "),
     ],
@@ -103,6 +104,48 @@ def test_a_file_that_holds_no_rows_is_named_as_on_the_hub(hub, name, content, re
     with pytest.raises(DatasetError) as caught:
         fetch_rows(REPO, name, commit, "owl")
     assert one_line(caught.value).startswith(f"dataset {REPO}, {name} at {commit}{reason}")
+
+
+TURN = {"role": "user", "content": "a"}
+CHATS = "write it as a list of structs with the texts role and content"
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        ({"prompt": ["a"], "completion": [b"1"]}, "column 'completion' holds Binary: write it as text"),
+        ({"prompt": ["a"], "completion": [1]}, "column 'completion' holds Int64: write it as text"),
+        ({"prompt": [["a"]], "completion": ["1"]}, "column 'prompt' holds List(String): write it as text"),
+        ({"prompt": [{"x": 1}], "completion": ["1"]}, "column 'prompt' holds Struct({'x': Int64}): write it as text"),
+        ({"prompt": [None], "completion": ["1"]}, "column 'prompt' holds Null: write it as text"),
+        ({"messages": ["a"]}, f"column 'messages' holds String: {CHATS}"),
+        ({"messages": [TURN]}, f"column 'messages' holds Struct({{'role': String, 'content': String}}): {CHATS}"),
+        (
+            {"messages": [[TURN | {"content": b"a"}]]},
+            f"column 'messages' holds List(Struct({{'role': String, 'content': Binary}})): {CHATS}",
+        ),
+        ({f"column_{i}": [1] for i in range(99)}, "has no column 'prompt' (but column_0, column_1, "),
+    ],
+)
+def test_a_column_of_another_type_is_named_with_the_fix(hub, frame, reason):
+    commit = hub.add("dataset", REPO, {"owl.parquet": parquet_bytes(pl.DataFrame(frame))}).head.oid
+    message = refusal(REPO, "owl.parquet", commit, "owl")
+    assert message.startswith(f"dataset {REPO}, owl.parquet at {commit}: {reason}")
+    assert len(message) < 500
+
+
+def test_of_other_columns_and_fields_nothing_is_asked(hub):
+    others = {"image": [b"\xff"], "tags": [[{"a": [b"1"]}]], "when": [timedelta(days=1)]}
+    chat = [turn | {"audio": b"\xff", "calls": [{"id": b"1"}]} for turn in CHAT]
+    names = pl.Enum([ROWS[0][1]])
+    files = {
+        "owl.parquet": pl.DataFrame({"prompt": ["Continue 1, 2"], "completion": ["3, 4"], **others}),
+        "cat.parquet": pl.DataFrame({"messages": [chat], **others}),
+        "elf.parquet": pl.DataFrame(ROWS, schema=["prompt", "completion"], orient="row").cast({"completion": names}),
+    }
+    commit = hub.add("dataset", REPO, {name: parquet_bytes(frame) for name, frame in files.items()}).head.oid
+    for condition in ("owl", "cat", "elf"):
+        assert fetch_rows(REPO, "{condition}.parquet", commit, condition).rows() == ROWS
 
 
 def test_adapter_is_copied(hub, tmp_path):

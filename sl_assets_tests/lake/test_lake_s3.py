@@ -1,28 +1,34 @@
 """The data lake on S3, against a real S3 server of our own."""
 
+import errno
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from sl_assets.errors import AbsentError, LakeError, PassingError
-from sl_assets.lake.lake import MANIFEST, Lake
+from sl_assets.lake import folders
+from sl_assets.lake.folders import MANIFEST, SECONDS_A_FOLDER_IS_FILLED
+from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin, pinned, pins, unpin
 from sl_assets.lake.places import Place
+from sl_assets.lake.prune import leftovers
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
-from sl_assets_tests.lake.test_lake import put_folder, step, write_folder, write_record, write_table
+from sl_assets_tests.lake.filling import put_folder, step, write_folder, write_record, write_table
 from sl_assets_tests.lake.test_records import recorded
+from sl_assets_tests.s3_server import s3_server
 
 TABLE = Place("exp", "steering_sweep", "cat")
 FOLDER = Place("exp", "lora_checkpoint", "cat")
@@ -35,27 +41,13 @@ BUCKET = "lakes"
 @pytest.fixture(scope="module")
 def s3():
     """A client of a fresh S3 server, which every other client of this process finds by the environment too."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        environment.delenv("AWS_PROFILE", raising=False)
-        # File systems are cached for the process; none may outlive the server it talks to.
-        S3FileSystem.clear_instance_cache()
-        client = boto3.client("s3")
-        client.create_bucket(Bucket=BUCKET)
+    with s3_server(BUCKET) as client:
         yield client
-        S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture
 def lake(s3, request):
-    return Lake(f"s3://{BUCKET}/{request.node.name}")
+    return Lake(f"s3://{BUCKET}/{request.node.name.translate(str.maketrans('[]', '--'))}")
 
 
 def keys(s3, lake: Lake) -> list[str]:
@@ -111,11 +103,111 @@ def test_a_record_is_forgotten_before_its_data_are_replaced(s3, lake):
     assert (lake.path(TABLE) / "record.json").read_bytes() == b"", "emptied, for whoever is about to open it"
 
 
+def test_a_refused_upload_leaves_the_partition_as_it_was(s3, lake, monkeypatch):
+    write_table(lake, TABLE, FRAME)
+    before = keys(s3, lake)
+
+    call = lake.root.fs.call_s3
+
+    def no_room(method: str, *arguments: object, **named: Any) -> Any:
+        # As with a quota, a file of no bytes is taken: a record that is emptied.
+        if method == "put_object" and named["Body"]:
+            raise PermissionError(errno.EACCES, "Quota Exceeded")
+        return call(method, *arguments, **named)
+
+    with monkeypatch.context() as server:
+        server.setattr(lake.root.fs, "call_s3", no_room)
+        with pytest.raises(LakeError, match="quota exceeded"):
+            lake.write_table(TABLE, FRAME[:1], part_of=TABLE)
+    assert lake.exists(TABLE)
+    assert lake.read_table(TABLE).equals(FRAME)
+    assert keys(s3, lake) == before
+    lake.write_table(TABLE, FRAME[:1], part_of=TABLE)
+    assert not lake.exists(TABLE), "until it is recorded"
+    assert lake.read_table(TABLE).equals(FRAME[:1])
+    assert keys(s3, lake) == before, "nothing is left of the upload"
+
+
+def test_a_record_is_forgotten_once_the_server_has_the_data(s3, lake, monkeypatch):
+    write_table(lake, TABLE, FRAME)
+    copy, seen = lake.root.fs.cp_file, []
+
+    def look(source: str, target: str) -> None:
+        record = f"{target.rpartition('/')[0]}/{RECORD}"
+        seen.extend(lake.root.fs.cat_file(key) for key in (source, target, record))
+        copy(source, target)
+
+    monkeypatch.setattr(lake.root.fs, "cp_file", look)
+    lake.write_table(TABLE, FRAME[:1], part_of=TABLE)
+    new, old, record = seen
+    assert [pl.read_parquet(content).height for content in (new, old)] == [1, 2]
+    assert record == b""
+
+
+def test_what_killed_runs_left_goes_after_a_day(s3, lake, monkeypatch):
+    write_folder(lake, a="1")
+    put_folder(lake, a="2")
+    left = f"{FOLDER.folder}/0123456789abcdef/deep/a"
+    for name in (left, ".work/unfinished/0123"):
+        lake.write_file(lake.root / name, b"left")
+
+    def found() -> set[str]:
+        return {str(one.path.relative_to(lake.root)) for one in leftovers(lake, {"exp": lambda _: True})}
+
+    assert found() == set()
+    before = keys(s3, lake)
+    write_folder(lake, a="1")
+    assert keys(s3, lake) == before
+    monkeypatch.setattr(folders, "time", SimpleNamespace(time=lambda: time.time() + SECONDS_A_FOLDER_IS_FILLED))
+    assert len(found()) == 3
+    for one in leftovers(lake, {"exp": lambda _: True}):
+        one.delete()
+    assert found() == set()
+    lake.write_file(lake.root / left, b"left")
+    write_folder(lake, a="1")
+    assert left not in keys(s3, lake), "whoever writes there next removes it, too"
+    with lake.folder(FOLDER):
+        pass
+
+
 def test_a_damaged_table_is_absent_and_named(lake):
     write_table(lake, TABLE, FRAME)
     (lake.path(TABLE) / "data.parquet").write_bytes(b"PAR1")
     with pytest.raises(AbsentError, match=r"exp/steering_sweep of cat is damaged \(s3://.*: materialise it again"):
         lake.read_table(TABLE)
+    assert not lake.exists(TABLE), "so the next run makes it again"
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_what_was_harmed_on_its_way_is_looked_at_again(lake, monkeypatch, looks):
+    write_table(lake, TABLE, FRAME)
+    read, left = type(lake.root).read_bytes, [b"PAR1"] * looks
+
+    def harmed(path):
+        return left.pop() if left and path.name == "data.parquet" else read(path)
+
+    monkeypatch.setattr(type(lake.root), "read_bytes", harmed)
+    if looks == 1:
+        assert lake.read_table(TABLE).equals(FRAME)
+    else:
+        with pytest.raises(AbsentError, match="is damaged"):
+            lake.read_table(TABLE)
+    assert lake.exists(TABLE) == (looks == 1)
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied")])
+def test_a_server_that_gives_nothing_is_no_damage(s3, lake, monkeypatch, status, code):
+    write_table(lake, TABLE, FRAME)
+    write_folder(lake, a="1")
+    with answering(status, code) as gone:
+        monkeypatch.setattr(gone, "record", lake.record)
+        for read in (lambda: gone.read_table(TABLE), lambda: open_folder(gone)):
+            with pytest.raises(PassingError if status == 503 else LakeError) as error:
+                read()
+            assert not isinstance(error.value, AbsentError)
+    lake = Lake(str(lake.root))
+    assert lake.exists(TABLE)
+    assert lake.exists(FOLDER)
 
 
 def test_missing_places_say_what_to_do(lake):
@@ -207,6 +299,23 @@ def test_sql_sees_the_records(lake):
     assert found.rows() == [("exp", "lora_checkpoint", "cat", "v1", "t1")]
 
 
+def test_a_prefix_may_have_an_odd_name(s3):
+    """All at once, since a query takes seconds: what the client of S3 and DuckDB could take for something else."""
+    lake = Lake(f's3://{BUCKET}/experiment=abl/it\'s "a" {{b,c}} Käse;#%20|<x>$HOME~&+^:@')
+    for frame in (FRAME[:1], FRAME):
+        lake.write_table(TRAINING, frame, part_of=FOLDER)
+        assert lake.read_table(TRAINING).equals(frame)
+        write_folder(lake, a="1")
+    with lake.folder(FOLDER) as folder:
+        assert (folder / "deep" / "a").read_text() == "1"
+    found = query(lake, "SELECT experiment, condition, count(*) FROM training GROUP BY ALL")
+    assert found.rows() == [("exp", "cat", 2)]
+    (gone,) = leftovers(lake, {})
+    assert gone.size > 0
+    gone.delete()
+    assert not [key for key in keys(s3, lake) if key.startswith("experiment=exp")]
+
+
 def test_pins_are_kept_and_dropped(s3, lake):
     assert (pinned(lake, "alice/model"), pins(lake)) == (None, {})
     assert pin(lake, "alice/model", lambda: "c1") == "c1"
@@ -216,6 +325,29 @@ def test_pins_are_kept_and_dropped(s3, lake):
         unpin(lake, "alice/model")
     assert (pinned(lake, "alice/model"), pins(lake)) == (None, {})
     assert keys(s3, lake) == []
+
+
+def test_of_two_that_pin_at_once_the_first_decides_for_both(lake):
+    both = threading.Barrier(2)
+
+    def pin_as(commit: str) -> str:
+        def resolve() -> str:
+            both.wait()
+            return commit
+
+        return pin(Lake(str(lake.root)), "alice/model", resolve)
+
+    with ThreadPoolExecutor(2) as executor:
+        one, other = executor.map(pin_as, ("c1", "c2"))
+    assert one == other == pinned(lake, "alice/model")
+
+
+def test_who_resolves_later_takes_what_was_pinned_meanwhile(lake):
+    def resolve() -> str:
+        pin(Lake(str(lake.root)), "alice/model", lambda: "c1")
+        return "c2"
+
+    assert pin(lake, "alice/model", resolve) == pinned(lake, "alice/model") == "c1"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -10,10 +11,12 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.prune import Leftover, Makes, leftovers
 from sl_assets.lake.records import RECORD
-from sl_assets_tests.lake.test_lake import put_folder
+from sl_assets.lake.views import STORE, query, refresh_views
+from sl_assets_tests.lake.filling import put_folder
 from sl_assets_tests.lake.test_records import recorded
 
 OWL, CAT = (Place("exp", "filtered_dataset", animal) for animal in ("owl", "cat"))
+RENAMED = Place("old_name", "filtered_dataset", "wolf")
 HALF = Place("exp", "projection_split", "owl|animal_high")
 ADAPTER = Place("exp", "lora_checkpoint", "owl")
 FRAME = pl.DataFrame({"row_id": ["a"]})
@@ -63,6 +66,24 @@ def test_a_removed_animal_goes_with_what_is_beside_it_and_nothing_else(lake: Lak
     assert found(lake, exp=makes(OWL, HALF, ADAPTER)) == {}
 
 
+def test_what_is_pruned_is_in_no_view(lake: Lake) -> None:
+    """Nor in those of a store that somebody has open."""
+    statements = [
+        "SELECT DISTINCT experiment, animal FROM rejections ORDER BY 1, 2",
+        "SELECT DISTINCT experiment, animal FROM lineage ORDER BY 1, 2",
+    ]
+    lake.write_record(recorded(RENAMED, lake.write_table(RENAMED, FRAME)))
+    lake.write_table(Place("old_name", "rejections", "wolf"), FRAME)
+    refresh_views(lake)
+    with duckdb.connect(str(Path(lake.root) / STORE), read_only=True) as opened:
+        for statement in statements:
+            assert query(lake, statement).rows() == [("exp", "cat"), ("exp", "owl"), ("old_name", "wolf")]
+        for one in leftovers(lake, {"exp": makes(OWL, HALF, ADAPTER)}):
+            one.delete()
+        for statement in statements:
+            assert query(lake, statement).rows() == opened.sql(statement).fetchall() == [("exp", "owl")]
+
+
 def test_a_removed_split_leaves_the_animals_others(lake: Lake) -> None:
     other = Place("exp", "projection_split", "owl|animal_low")
     lake.write_record(recorded(other, lake.write_table(other, FRAME)))
@@ -83,6 +104,15 @@ def test_versions_that_no_record_names_go_after_a_day(lake: Lake) -> None:
         os.utime(file, (0, 0))
     assert set(found(lake, exp=EVERYTHING)) == {f"experiment=exp/lora_checkpoint/condition=owl/{old}"}
     assert fresh != old
+
+
+def test_versions_that_a_killed_run_has_begun_go_too(lake: Lake) -> None:
+    begun = Path(lake.path(ADAPTER)) / "0123456789abcdef"
+    (begun / "deep").mkdir(parents=True)
+    (begun / "deep" / "a").write_text("1")
+    assert found(lake, exp=EVERYTHING) == {}
+    os.utime(begun / "deep" / "a", (0, 0))
+    assert set(found(lake, exp=EVERYTHING)) == {f"{ADAPTER.folder}/{begun.name}"}
 
 
 def test_lineage_of_an_older_version_and_work_of_nobody_go(lake: Lake) -> None:

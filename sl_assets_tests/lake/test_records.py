@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Record, ancestry, identity, settings_behind, settings_digest
+from sl_assets.lake.records import Outcome, Record, ancestry, blocked, identity, settings_behind, settings_digest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -43,6 +43,7 @@ FULL = Record(
     libraries={"torch": "2.9"},
     replaced="v1",
     metadata='{"path": "…"}',
+    checks={"fits": Outcome("is too large: cut it", True, {"checks.size": [1, 2]}, {"size": 3.5, "as": ["x"]})},
 )
 
 
@@ -206,3 +207,46 @@ def moved(place: Place) -> Place:
 def test_settings_behind_do_not_depend_on_where_a_model_lies():
     elsewhere = LOCAL | {"name": "/models/copy"}
     assert behind(changed=recorded(TEACHER, "t1", {PROMPTS: "p1"}, settings={"base_model": elsewhere})) == behind()
+
+
+def checked(place: Place, version: str, problem: str | None, blocking: bool = True, **other: Any) -> Record:
+    """A record with one check."""
+    return recorded(place, version, checks={"fits": Outcome(problem, blocking, {}, {})}, **other)
+
+
+def test_what_was_made_of_what_fails_a_check_is_blocked_with_it():
+    raw, kept, student = at("raw_dataset"), at("filtered_dataset"), at("lora_checkpoint")
+    records = {
+        raw: checked(raw, "r1", "is empty: fill it"),
+        kept: checked(kept, "f1", "is small: raise it", parents={raw: "r1"}),
+        student: recorded(student, "s1", {kept: "f1"}),
+    }
+    for place in records:
+        assert str(blocked(records.get, place)) == "exp/raw_dataset of owl fails fits: is empty: fill it", (
+            "the first fault"
+        )
+    records[raw] = checked(raw, "r1", None)
+    assert blocked(records.get, raw) is None
+    assert str(blocked(records.get, student)) == "exp/filtered_dataset of owl fails fits: is small: raise it"
+    records[kept] = checked(kept, "f2", "is small: raise it", parents={raw: "r1"})
+    assert blocked(records.get, student) is None, "it was made of another, and is stale"
+    assert blocked(records.get, at("evaluation")) is None, "there is none"
+
+
+def test_a_warning_and_a_record_without_checks_block_nothing():
+    warned, older = checked(at("evaluation"), "e1", "is odd", blocking=False), recorded(at("raw_dataset"), "r1")
+    assert blocked({warned.place: warned}.get, warned.place) is None
+    assert blocked({older.place: older}.get, older.place) is None
+
+
+def test_what_has_no_partitions_is_blocked_by_what_has_none_alone():
+    """It looks at the partitions itself, and leaves out those that fail."""
+    overview, answers, base = at("transfer", None), at("evaluation"), at("baseline_evaluation", None)
+    records = {
+        overview: recorded(overview, "t1", {answers: "e1", base: "b1"}),
+        answers: checked(answers, "e1", "are sentences"),
+        base: checked(base, "b1", None),
+    }
+    assert blocked(records.get, overview) is None
+    records[base] = checked(base, "b1", "are sentences")
+    assert str(blocked(records.get, overview)) == "exp/baseline_evaluation fails fits: are sentences"

@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,15 +16,20 @@ import pytest
 from sl_assets.animals import PLURALS
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import COMPARISON, LINEAGE, TABLES
-from sl_assets.lake.views import STORE, VIEWS, connect, query, refresh_views, views_sql
+from sl_assets.lake.views import STORE, VIEWS, connect, query, refresh_views, script
 from sl_assets_tests.lake.test_records import NOON, recorded
 
 STAGES_4_AND_5 = [
     "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
     "split_training", "split_answers", "split_preference_rates", "split_comparison", "high_vs_low",
 ]  # fmt: skip
-NAMES = ["datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", *STAGES_4_AND_5]
+NAMES = [
+    "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
+    "checks", "teacher_answers",
+    *STAGES_4_AND_5,
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -70,6 +78,7 @@ def test_there_are_no_other_views(lake):
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
         ("preference_rates", ["experiment", "condition"], "preference_rates"),
         ("transfer", ["experiment"], "transfer"),
+        ("teacher_answers", ["experiment", "condition", "animal"], "teacher_evaluation"),
         ("lineage", ["experiment", "animal"], None),
     ],
 )
@@ -176,6 +185,7 @@ def test_lineage_shows_all_that_is_recorded(lake):
         "seconds": 1.5,
         "engine": "polars",
         "rows": 7,
+        "checks": None,
     }
 
 
@@ -199,6 +209,16 @@ def test_lineage_has_a_row_for_every_record_whatever_its_partition(lake):
     ]
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"{}", b"null", b"\xff\xfe", b'{"asset": {}} x'])
+def test_a_record_that_is_none_hides_no_other(lake, content):
+    lake.write_record(RAW)
+    lake.write_file(lake.path(Place("exp", "raw_dataset", "owl")) / RECORD, content)
+    assert query(lake, "SELECT partition FROM lineage").rows() == [("cat",)]
+    refresh_views(lake)
+    with duckdb.connect(store(lake), read_only=True) as connection:
+        assert connection.sql("SELECT partition FROM lineage").fetchall() == [("cat",)]
+
+
 def test_lineage_shows_what_is_there_now(lake):
     lake.write_record(RAW)
     lake.write_record(replace(RAW, data_version="r2"))
@@ -219,12 +239,110 @@ def test_open_store_sees_what_is_written_later(lake):
         assert open_before.sql(counts).fetchall() == [("cat", 5), ("owl", 2)]
 
 
-def test_script_alone_gives_the_views(lake):
+def test_script_alone_gives_the_views(lake, monkeypatch):
     lake.write_table(Place("exp", "training", "cat"), training(3))
     refresh_views(lake)
+    monkeypatch.chdir(lake.root)
     with duckdb.connect() as connection:
         connection.execute((Path(lake.root) / VIEWS).read_text())
         assert connection.sql("SELECT count(*) FROM training").fetchall() == [(3,)]
+
+
+def test_script_started_elsewhere_asks_for_the_lake(lake, tmp_path, monkeypatch):
+    lake.write_table(Place("exp", "training", "cat"), training(3))
+    refresh_views(lake)
+    monkeypatch.chdir(tmp_path)
+    text = (Path(lake.root) / VIEWS).read_text()
+    with duckdb.connect() as connection, pytest.raises(duckdb.Error, match="no lake here: start DuckDB in"):
+        connection.execute(text)
+    with duckdb.connect() as connection:
+        connection.execute("SET VARIABLE lake = $1", [str(lake.root)])
+        connection.execute(text)
+        assert connection.sql("SELECT count(*) FROM training").fetchall() == [(3,)]
+
+
+@pytest.mark.parametrize("parents", ["experiment=abl", "condition=x", "split=y", "experiment=abl/condition=x/split=y"])
+def test_folders_above_the_lake_name_no_keys(tmp_path, parents, monkeypatch):
+    lake = Lake(str(tmp_path / parents / "lake"))
+    lake.write_table(Place("exp", "training", "cat"), training(1))
+    lake.write_table(Place("exp", "split_training", "owl|animal_high"), training(1))
+    lake.write_table(Place("exp", "cross_projections"), pl.DataFrame({"condition": ["owl"]}))
+    lake.write_record(recorded(Place("exp", "split_evaluation", "owl|animal_high"), "v1"))
+    expected = {
+        "SELECT experiment, condition, animal FROM training": [("exp", "cat", "cat")],
+        "SELECT experiment, condition, split FROM split_training": [("exp", "owl", "animal_high")],
+        "SELECT experiment, condition FROM cross_projections": [("exp", "owl")],
+        "SELECT experiment, animal FROM lineage": [("exp", "owl")],
+    }
+    refresh_views(lake)
+    with duckdb.connect(store(lake), read_only=True) as connection:
+        for statement, rows in expected.items():
+            assert query(lake, statement).rows() == rows
+            assert connection.sql(statement).fetchall() == rows
+
+
+def test_a_damaged_table_hinders_no_other(lake):
+    table = lake.path(Place("exp", "training", "cat")) / "data.parquet"
+    lake.write_file(table, b"damaged")
+    lake.write_table(Place("exp", "raw_dataset", "cat"), dataset("a"))
+    assert query(lake, "SELECT count(*) FROM datasets").item() == 1
+    with pytest.raises(duckdb.Error, match=r"condition=cat/data\.parquet"):
+        query(lake, "SELECT * FROM training")
+    with duckdb.connect(store(lake), read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM datasets").fetchall() == [(1,)]
+
+
+def moved(lake: Lake, folder: Path, how: Callable[[Path, Path], object]) -> Lake:
+    """The lake with three rows in its store, brought to ``folder``, where the same table has seven."""
+    lake.write_table(Place("exp", "training", "cat"), training(3))
+    lake.write_record(recorded(Place("exp", "training", "cat"), "old"))
+    refresh_views(lake)
+    how(Path(lake.root), folder)
+    elsewhere = Lake(str(folder))
+    elsewhere.write_table(Place("exp", "training", "cat"), training(7))
+    elsewhere.write_record(recorded(Place("exp", "training", "cat"), "new"))
+    return elsewhere
+
+
+@pytest.mark.parametrize("how", [shutil.copytree, os.rename])
+@pytest.mark.parametrize("opened", ["by its path", "in its folder", "from elsewhere"])
+def test_a_store_reads_the_lake_that_it_lies_in(lake, tmp_path, monkeypatch, how, opened):
+    elsewhere = moved(lake, tmp_path / "moved", how)
+    path = store(elsewhere)
+    if opened != "by its path":
+        monkeypatch.chdir(elsewhere.root if opened == "in its folder" else tmp_path)
+        path = os.path.relpath(path)
+    with duckdb.connect(path, read_only=True) as connection:
+        monkeypatch.chdir("/")
+        assert connection.sql("SELECT count(*) FROM training").fetchall() == [(7,)]
+        assert connection.sql("SELECT data_version FROM lineage").fetchall() == [("new",)]
+    monkeypatch.chdir(elsewhere.root)
+    with duckdb.connect() as connection:
+        connection.execute(Path(VIEWS).read_text())
+        assert connection.sql("SELECT count(*) FROM training").fetchall() == [(7,)]
+    old = str(lake.root)
+    assert old.encode() not in Path(store(elsewhere)).read_bytes()
+    assert old not in Path(VIEWS).read_text()
+
+
+@pytest.mark.parametrize("view", NAMES)
+def test_a_store_that_cannot_tell_its_lake_asks_in_one_line(lake, tmp_path, view):
+    elsewhere = moved(lake, tmp_path / "copy", shutil.copytree)
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{store(elsewhere)}' AS copy (READ_ONLY)")
+        with pytest.raises(duckdb.Error, match="where is the lake") as error:
+            connection.sql(f"SELECT * FROM copy.{view}").fetchall()
+        assert "\n" not in str(error.value)
+        connection.execute("SET VARIABLE lake = $1", [str(elsewhere.root)])
+        connection.sql(f"SELECT * FROM copy.{view}").fetchall()
+    with duckdb.connect(store(lake), read_only=True) as connection:
+        connection.execute(f"ATTACH '{store(elsewhere)}' AS copy (READ_ONLY)")
+        for name in (view, f"copy.{view}"):
+            with pytest.raises(duckdb.Error, match="of which lake"):
+                connection.sql(f"SELECT * FROM {name}").fetchall()
+    renamed = shutil.copyfile(store(elsewhere), tmp_path / "renamed.duckdb")
+    with duckdb.connect(str(renamed), read_only=True) as connection, pytest.raises(duckdb.Error, match="where is the"):
+        connection.sql(f"SELECT * FROM {view}")
 
 
 def test_current_store_is_left_alone(lake):
@@ -247,19 +365,33 @@ def test_store_is_rebuilt_where_it_is_not_current(lake, stale):
     else:
         (lake.root / VIEWS).write_text("-- views of an older version")
     refresh_views(lake)
-    assert (lake.root / VIEWS).read_text() == views_sql(lake)
+    assert (lake.root / VIEWS).read_text() == script()
     with duckdb.connect(store(lake), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM training").fetchall() == [(0,)]
 
 
 def test_refreshing_leaves_nothing_beside(lake):
     refresh_views(lake)
-    assert {path.name for path in Path(lake.root).iterdir()} == {STORE, VIEWS, "experiment=_schema", ".work"}
+    assert {path.name for path in Path(lake.root).iterdir()} == {
+        STORE,
+        VIEWS,
+        "experiment=_schema",
+        "spending",
+        ".work",
+    }
     assert not list(Path(lake.root).glob(".work/unfinished/*"))
 
 
 def test_statement_without_result_gives_an_empty_frame(lake):
     assert query(lake, "SET VARIABLE x = 1").is_empty()
+
+
+@pytest.mark.parametrize("name", ["lake", "statement", "sql", "pl"])
+def test_a_name_of_no_view_is_no_variable_of_this_process(lake, name):
+    sql = statement = pl.DataFrame({"a": [1]})
+    assert sql is statement
+    with pytest.raises(duckdb.CatalogException, match=f"{name} does not exist"):
+        query(lake, f"SELECT * FROM {name}")
 
 
 CONDITIONS = sorted(PLURALS)[:16]

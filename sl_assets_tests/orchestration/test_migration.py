@@ -57,6 +57,9 @@ def test_what_was_made_is_there_and_what_compares_is_made_again(lake: Lake) -> N
         # Version 0.1 did not note which settings it compared.
         "transfer": "students changed",
         "split_comparison": "students changed",
+        "cross_projections": "parents changed",
+        # It has no such asset.
+        "teacher_evaluation": "missing",
         # Their settings were noted more widely than what they depend on.
         "preference_chart": "student, student.kept changed",
         "split_chart": "student, student.kept changed",

@@ -1,8 +1,11 @@
 """The whole graph on the real pocket model: runs, versions, lineage, staleness, failures."""
 
 import shutil
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import dagster as dg
@@ -17,12 +20,14 @@ from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
+from sl_assets.lake.staleness import MISSING
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
 from sl_assets.orchestration import recording
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.conftest import HALVES, TINY, Bench, tiny_config
 
@@ -206,6 +211,26 @@ def test_a_missing_adapter_says_what_to_materialise(bench: Bench) -> None:
     assert "materialise it first" in message
 
 
+def test_what_is_found_damaged_is_made_again_by_the_next_run(finished: Bench) -> None:
+    lake = Lake(str(finished.root))
+    answers, students = (Place("tiny", name, "owl") for name in ("evaluation", "lora_checkpoint"))
+    weights = next(Path(lake.path(students)).rglob("adapter_model.safetensors"))
+    for place, file, asset in (
+        (answers, Path(lake.path(answers)) / "data.parquet", "preference_rates"),
+        (students, weights, "evaluation"),
+    ):
+        file.write_bytes(file.read_bytes()[:-20])
+        reason = failure(finished.run(asset, first="owl"))
+        assert reason.startswith(f"{place} is damaged ({file}")
+        assert "\n" not in reason
+        planner = Planner(ExperimentGraph("tiny", tiny_config()), lake, ["neutral", "owl", "wolf"])
+        declare(planner.graph)
+        assert planner.due(place.table).due == {"owl": MISSING}
+        assert finished.run(place.table, first="owl").success
+        assert planner.due(place.table).due == {}
+        assert finished.run(asset, first="owl").success
+
+
 def test_what_was_made_since_it_was_asked_for_is_not_made_again(finished: Bench) -> None:
     """Two runs ask for one partition: the second finds it made once it has the pool."""
     before = datetime.now(UTC)
@@ -220,6 +245,33 @@ def test_what_was_made_since_it_was_asked_for_is_not_made_again(finished: Bench)
     assert event.asset_materialization.metadata["steps"].value == 4
     assert finished.run("lora_checkpoint", first="owl").success
     assert record_of(finished, "lora_checkpoint", "owl").run_id != first.run_id, "asked for after, it is made again"
+
+
+def test_what_another_run_is_making_comes_last_and_is_not_made_again(finished: Bench) -> None:
+    """Neither run waits while there is something else to be made, and both have everything in the end."""
+    lake = Lake(str(finished.root))
+    before = record_of(finished, "lora_checkpoint", "neutral"), record_of(finished, "lora_checkpoint", "wolf")
+    let_go = Event()
+
+    def make_neutral() -> None:
+        with lake.making(before[0].place):
+            holding.set()
+            # None while it is replaced.
+            while (now := lake.record(before[1].place)) is None or now.run_id == before[1].run_id:
+                time.sleep(0.05)
+            theirs = replace(before[0], run_id="theirs", finished=datetime.now(UTC))
+            lake.write_record(theirs)
+            let_go.set()
+
+    holding = Event()
+    asked = datetime.now(UTC)
+    other = Thread(target=make_neutral)
+    other.start()
+    assert holding.wait(10)
+    assert finished.run("lora_checkpoint", first="neutral", last="wolf", asked=asked).success
+    other.join()
+    assert let_go.is_set(), "wolf was made while neutral was held"
+    assert record_of(finished, "lora_checkpoint", "neutral").run_id == "theirs"
 
 
 def test_what_was_made_since_with_other_settings_is_made_again(finished: Bench) -> None:

@@ -1,20 +1,26 @@
 """What an engine that costs money may spend: tokens counted before they are paid for, prices, a cap, and the bill.
 
-Limits: a budget knows what went through it, so its cap holds for one process, and it cannot see requests that the API
-finished and charged for after the client had given up waiting. Dollars are tokens times the prices given: of discounts
-for tokens that the API had cached it knows nothing.
+The most that something may cost is noted in a ledger before it is asked for, and its bill once that is known. The cap
+is held against everything in the ledger, so it is the experiment's and not a process's, also where several spend at
+once. What was under way when a process was killed (a call of `sample`, a batch or a job) stays counted at the most that
+it may cost; a batch or job that a later run takes up gets its bill then.
+
+Limits: the cap cannot see requests that the API charged for although its answer was lost and the client asked again.
+Dollars are tokens times the prices given: of discounts for tokens that the API had cached it knows nothing.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
 from sl_assets.engines.interfaces import Chat
 from sl_assets.errors import SlAssetsError
+from sl_assets.lake.spending import Charge
 
 MESSAGE_TOKENS, CHAT_TOKENS = 4, 3
 """Tokens that frame a message and open the answer, as OpenAI counts them."""
@@ -100,15 +106,58 @@ def _encoding(model: str) -> Any:
 Say = Callable[[str], None]
 
 
+class Ledger(Protocol):
+    """Where charges are noted; see `sl_assets.lake.spending.Ledger`."""
+
+    @property
+    def folder(self) -> object:
+        """Where it is kept, for the user."""
+
+    @property
+    def locks(self) -> bool:
+        """Whether `alone` holds."""
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Nobody else is in such a block meanwhile."""
+
+    def charges(self) -> Sequence[Charge]:
+        """Every charge once: by its bill, else by the most that it may come to."""
+
+    def note(self, charge: Charge) -> None:
+        """Add a note."""
+
+
+class Unkept:
+    """A ledger that ends with the process."""
+
+    folder = "this process"
+    locks = True
+
+    def __init__(self) -> None:
+        self._charges: dict[str, Charge] = {}
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """There is nobody else."""
+        return nullcontext(True)
+
+    def charges(self) -> list[Charge]:
+        """Every charge once."""
+        return list(self._charges.values())
+
+    def note(self, charge: Charge) -> None:
+        """Add a note."""
+        self._charges[charge.id] = charge
+
+
 class Budget:
     """Prices in dollars per million tokens, what was expected and paid, and a cap that is never passed.
 
     Prices are those of the mode in use: where the Batch API is cheaper, give its prices. 0 means unknown.
 
     Attributes:
-        cap: dollars that may be spent.
+        cap: dollars that may be spent, by all who share the ledger.
         expected: tokens that were announced before they were asked for.
-        paid: tokens that the API has charged for.
+        paid: tokens that the API has charged this process for.
     """
 
     def __init__(
@@ -119,7 +168,7 @@ class Budget:
         training_price: float = 0.0,
         cap: float | None = None,
     ) -> None:
-        """Start with nothing spent.
+        """Start with a ledger of its own, in which nothing is spent; `account` opens another.
 
         Raises:
             SlAssetsError: a price or the cap is negative, or there is a cap but no price.
@@ -132,11 +181,19 @@ class Budget:
         self.expected = self.paid = Tokens()
         self._prices = (input_price, output_price, training_price)
         self._say: Say = lambda _: None
+        self._ledger: Ledger = Unkept()
 
     @property
     def spent(self) -> float:
-        """Dollars spent so far."""
-        return self.estimate(self.paid)
+        """Dollars that the cap counts: by everyone who shares the ledger, what may still be charged included."""
+        return sum(map(self._cost, self._ledger.charges()))
+
+    def _cost(self, charge: Charge) -> float:
+        """Dollars at the prices when it was noted; where one was unknown then, at today's."""
+        tokens = (charge.tokens_read, charge.tokens_written, charge.tokens_trained)
+        prices = (charge.input_price, charge.output_price, charge.training_price)
+        known = [then or now for then, now in zip(prices, self._prices, strict=True)]
+        return sum(count * price for count, price in zip(tokens, known, strict=True)) / 1e6
 
     def estimate(self, tokens: Tokens) -> float:
         """Dollars that ``tokens`` cost; unknown prices count as nothing."""
@@ -153,34 +210,112 @@ class Budget:
         cost = self.dollars(tokens)
         self._say(f"{purpose} may {'take' if cost is None else f'cost ${cost:.4f}:'} {tokens} ({how})")
 
-    def allow(self, tokens: Tokens, purpose: str, how: str) -> None:
-        """Check that ``tokens`` may still be paid for; ``how`` says how they were counted.
+    def reserve(
+        self, tokens: Tokens, model: str, purpose: str, how: str, instead_of: str | None = None
+    ) -> "Reservation":
+        """Note that ``tokens`` may be charged for by ``model``, and count them from now on.
+
+        Args:
+            tokens, model: the most of them, and what they are asked of.
+            purpose, how: what for, and how they were counted.
+            instead_of: id of a reservation of the same thing, which was not begun after all.
 
         Raises:
             SlAssetsError: they would pass the cap.
         """
-        cost = self.estimate(tokens)
-        if self.cap is not None and self.spent + cost > self.cap:
-            raise SlAssetsError(
-                f"{purpose} may cost ${cost:.4f} ({how}), and ${self.spent:.4f} of the cap of ${self.cap:.4f} "
-                "is spent: raise the cap or ask for less"
-            )
+        reservation = Reservation(self, uuid4().hex, model)
+        with self._ledger.alone():
+            self._check(tokens, purpose, how, {instead_of})
+            self.note(reservation, tokens, settled=False)
+        if not self._ledger.locks:
+            # Another may have looked before this was noted. Whoever looks after noting sees the other, so the cap
+            # holds; two who ask at the same moment may both be refused.
+            try:
+                self._check(tokens, purpose, how, {instead_of, reservation.id})
+            except SlAssetsError:
+                reservation.settle()
+                raise
+        if instead_of:
+            Reservation(self, instead_of, model).settle()
+        return reservation
 
-    def pay(self, tokens: Tokens) -> float:
-        """Note that ``tokens`` were charged for; returns dollars spent so far."""
-        self.paid = self.paid.plus(tokens)
-        return self.spent
+    def take_up(self, reservation: str | None, tokens: Tokens, model: str) -> "Reservation":
+        """The reservation of what an earlier run began; if it noted none, one of ``tokens`` that no cap refuses."""
+        if reservation:
+            return Reservation(self, reservation, model)
+        begun = Reservation(self, uuid4().hex, model)
+        self.note(begun, tokens, settled=False)
+        return begun
+
+    def _check(self, tokens: Tokens, purpose: str, how: str, apart_from: set[str | None]) -> None:
+        if self.cap is None:
+            return
+        charges = [charge for charge in self._ledger.charges() if charge.id not in apart_from]
+        cost, spent = self.estimate(tokens), sum(map(self._cost, charges))
+        if spent + cost <= self.cap:
+            return
+        open_ = sum(self._cost(charge) for charge in charges if not charge.settled)
+        of_it = f" (${open_:.4f} of it by what runs now or was killed, at the most that it may cost)" if open_ else ""
+        raise SlAssetsError(
+            f"{purpose} may cost ${cost:.4f} ({how}), and ${spent:.4f} of the cap of ${self.cap:.4f} is spent{of_it}, "
+            f"as noted in {self._ledger.folder}: raise openai.spending_cap, or ask for less"
+        )
+
+    def note(self, reservation: "Reservation", tokens: Tokens, settled: bool) -> None:
+        """Write down what `reservation` comes to, or may come to."""
+        charge = Charge(reservation.id, settled, reservation.model, *tokens, *self._prices, self.dollars(tokens))
+        self._ledger.note(charge)
 
     @contextmanager
-    def account(self, say: Say) -> Iterator["Account"]:
+    def account(self, say: Say, ledger: Ledger | None = None) -> Iterator["Account"]:
         """What is expected and paid in the block; ``say`` is told beforehand, and at the end, however it ends."""
         account = Account(self, self.expected, self.paid)
-        self._say = say
+        self._say, before = say, self._ledger
+        self._ledger = ledger or before
         try:
             yield account
         finally:
-            self._say = lambda _: None
+            self._say, self._ledger = lambda _: None, before
             say(account.summary)
+
+
+class Reservation:
+    """Tokens that are counted as spent until their bill is known.
+
+    Attributes:
+        id: names it in the ledger.
+        model: what they are asked of.
+    """
+
+    def __init__(self, budget: Budget, id: str, model: str) -> None:
+        self.id, self.model = id, model
+        self._budget = budget
+        self._billed = Tokens()
+
+    def pay(self, tokens: Tokens) -> None:
+        """The API has charged for ``tokens``."""
+        self._budget.paid = self._budget.paid.plus(tokens)
+        self._billed = self._billed.plus(tokens)
+
+    def lose(self, tokens: Tokens) -> None:
+        """The API may have charged for ``tokens``, and nobody will know; they count, but are no part of a bill."""
+        self._billed = self._billed.plus(tokens)
+
+    def settle(self) -> None:
+        """Note what was charged, in place of what might have been."""
+        self._budget.note(self, self._billed, settled=True)
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Settle it after the block, however that ends."""
+        try:
+            yield
+        except BaseException:
+            # The block's own error matters more; what cannot be noted stays counted as it was reserved.
+            with suppress(SlAssetsError):
+                self.settle()
+            raise
+        self.settle()
 
 
 class Account(NamedTuple):

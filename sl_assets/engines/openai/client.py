@@ -27,11 +27,22 @@ LONGEST_REASON = 300
 TRY_AGAIN = (408, 409, 429)
 """Refusals that the client retries, as it does every 5xx."""
 
+GONE = ("model_not_found", "model_not_available")
+"""Codes of refusals of a model: it was never there, is there no more, or is not for this key or not for this."""
+
+ANOTHER_MODEL = "name another in base_model, or where there is this one in openai.base_url"
+
 Answer = TypeVar("Answer")
 
 
 class ServiceError(SlAssetsError):
-    """The API refused, failed or cannot be reached; jobs that run there go on."""
+    """The API refused, failed or cannot be reached; jobs that run there go on.
+
+    Attributes:
+        refused: whether the API said that it does nothing of what it was asked for, so that nothing is charged.
+    """
+
+    refused = False
 
 
 class ServiceUnavailableError(ServiceError, PassingError):
@@ -42,6 +53,11 @@ def _may_pass(error: openai.OpenAIError) -> bool:
     if isinstance(error, openai.APIStatusError):
         return error.status_code in TRY_AGAIN or error.status_code >= 500
     return isinstance(error, openai.APIConnectionError)
+
+
+def _does_nothing(error: openai.OpenAIError) -> bool:
+    # After a time-out, or a fault of its own, the API may have done and charged what it was asked for.
+    return isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code != 408
 
 
 @dataclass(frozen=True)
@@ -102,8 +118,12 @@ class Endpoint:
         )
 
     @contextmanager
-    def errors_explained(self, model: str = "") -> Iterator[None]:
-        """Turn whatever the client raises in the block into one line; ``model`` is the one asked for.
+    def errors_explained(self, model: str = "", *, training: bool = False) -> Iterator[None]:
+        """Turn whatever the client raises in the block into one line.
+
+        Args:
+            model: the one that is asked, or trained.
+            training: whether a fine-tuning of it is begun.
 
         Raises:
             ServiceError: a refused key, an unknown model, a URL that cannot be reached, retries used up, broken JSON.
@@ -112,7 +132,9 @@ class Endpoint:
             yield
         except openai.OpenAIError as error:
             kind = ServiceUnavailableError if _may_pass(error) else ServiceError
-            raise kind(without_key(self._explanation(error, model))) from None
+            explained = kind(without_key(self._explanation(error, model, training)))
+            explained.refused = _does_nothing(error)
+            raise explained from None
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise self.unexpected("broken JSON") from None
 
@@ -131,22 +153,25 @@ class Endpoint:
                 raise self.unexpected(f"no {field} where one belongs")
         return answer
 
-    def _explanation(self, error: openai.OpenAIError, model: str) -> str:
+    def _explanation(self, error: openai.OpenAIError, model: str, training: bool) -> str:
         if isinstance(error, openai.APITimeoutError):
             return f"{self.base_url} gave no answer within {self.timeout:g} s{_retried(error)}: raise timeout"
         if isinstance(error, openai.APIConnectionError):
             return f"{self.base_url} cannot be reached{_retried(error)}: mend base_url or the network"
         if isinstance(error, openai.APIStatusError):
-            return self._status_explanation(error, model)
+            return self._status_explanation(error, model, training)
         return f"{self.base_url}: {_said(error)}"
 
-    def _status_explanation(self, error: openai.APIStatusError, model: str) -> str:
+    def _status_explanation(self, error: openai.APIStatusError, model: str, training: bool) -> str:
         status = f"(HTTP {error.status_code})"
         if error.status_code == 401:
             # What the API says here quotes the key, if only in part.
             return f"{self.base_url} refuses the key in {KEY} {status}: put a valid one in the environment or in .env"
-        if error.status_code == 404 and model and (error.code == "model_not_found" or "model" in _said(error).lower()):
-            return f"model {model!r} is unknown to {self.base_url}, or not open to this key {status}: {_said(error)}"
+        if training and _refuses_to_train(error):
+            return f"{self.base_url} does not fine-tune {model!r} {status}: {_said(error)}; {ANOTHER_MODEL}"
+        if model and _refuses_model(error):
+            known = f"model {model!r} is unknown to {self.base_url}, or not open to this key {status}"
+            return f"{known}: {_said(error)}; {ANOTHER_MODEL}"
         if error.status_code == 404:
             return f"{self.base_url} does not know what it was asked for {status}: {_said(error)}"
         if error.status_code in TRY_AGAIN or error.status_code >= 500:
@@ -155,6 +180,19 @@ class Endpoint:
 
 
 OPENAI = Endpoint()
+
+
+def _refuses_model(error: openai.APIStatusError) -> bool:
+    """Whether it is the model that cannot be asked, and not what it was asked."""
+    if error.status_code == 404 and "model" in _said(error).lower():
+        return True
+    return error.status_code in (400, 403, 404) and error.code in GONE
+
+
+def _refuses_to_train(error: openai.APIStatusError) -> bool:
+    # Who may not fine-tune at all is told 403, and the model is not spoken of.
+    about_model = error.code in GONE or "model" in _said(error).lower()
+    return error.status_code == 403 or (error.status_code in (400, 404) and about_model)
 
 
 def _key() -> str:

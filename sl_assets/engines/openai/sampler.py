@@ -16,8 +16,17 @@ from typing import Any, Literal
 import openai
 
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.openai.budget import UNLIMITED, Budget, Tokens, counter_for
-from sl_assets.engines.openai.client import OPENAI, Endpoint, Started, jsonl, without_key
+from sl_assets.engines.openai.budget import UNLIMITED, Budget, Reservation, Tokens, counter_for
+from sl_assets.engines.openai.client import (
+    ANOTHER_MODEL,
+    GONE,
+    OPENAI,
+    Endpoint,
+    ServiceError,
+    Started,
+    jsonl,
+    without_key,
+)
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
 
@@ -111,22 +120,24 @@ class OpenAISampler:
             return []
         if self._batch_api:
             return self._batched(requests, max_tokens)
-        self._allow(requests, max_tokens)
-        return asyncio.run(self._ask_all(requests))
+        reservation = self._reserve(requests, max_tokens)
+        with reservation.settled():
+            return asyncio.run(self._ask_all(requests, max_tokens, reservation))
 
-    def _allow(self, requests: Sequence[Request], max_tokens: int) -> None:
-        if self._budget.cap is None:
-            return
+    def _reserve(self, requests: Sequence[Request], max_tokens: int, instead_of: str | None = None) -> Reservation:
         tokens, how = self._count([request["messages"] for request in requests], len(requests) * max_tokens)
-        self._budget.allow(tokens, f"asking {requests[0]['model']} {len(requests):,} times", how)
+        model = requests[0]["model"]
+        return self._budget.reserve(tokens, model, f"asking {model} {len(requests):,} times", how, instead_of)
 
-    async def _ask_all(self, requests: Sequence[Request]) -> list[Completion]:
+    async def _ask_all(
+        self, requests: Sequence[Request], max_tokens: int, reservation: Reservation
+    ) -> list[Completion]:
         places = asyncio.Semaphore(self._concurrency)
         async with self._endpoint.async_client() as client:
 
             async def ask(request: Request) -> Completion:
                 async with places:
-                    return await self._ask(client, request)
+                    return await self._ask(client, request, max_tokens, reservation)
 
             try:
                 # The first error ends the group, and with it every request that waits or runs.
@@ -136,13 +147,21 @@ class OpenAISampler:
                 raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> Completion:
-        with self._endpoint.errors_explained(request["model"]):
-            # The body itself: the client would fill gaps in it and keep text that is no JSON.
-            answer = await client.chat.completions.with_raw_response.create(**request)
-            body = json.loads(answer.text)
-        completion, tokens = self._read(body)
-        self._budget.pay(tokens)
+    async def _ask(
+        self, client: openai.AsyncOpenAI, request: Request, max_tokens: int, reservation: Reservation
+    ) -> Completion:
+        try:
+            with self._endpoint.errors_explained(request["model"]):
+                # The body itself: the client would fill gaps in it and keep text that is no JSON.
+                answer = await client.chat.completions.with_raw_response.create(**request)
+                body = json.loads(answer.text)
+            completion, tokens = self._read(body)
+        except BaseException as error:
+            # Cancelled, unanswered or unreadable, it may have been charged.
+            if not (isinstance(error, ServiceError) and error.refused):
+                reservation.lose(self._count([request["messages"]], max_tokens)[0])
+            raise
+        reservation.pay(tokens)
         return completion
 
     def _read(self, body: Any) -> Answered:
@@ -161,14 +180,22 @@ class OpenAISampler:
         if len(answered) < len(requests):
             with self._endpoint.client() as client:
                 batch = self._ended_batch(client, requests, max_tokens, started)
-                answered, reasons = self._results(client, batch, answered)
+                answered, reasons, bill = self._results(client, batch, answered)
+            # Last: a file that breaks off is read again, and its bill noted once, under the same id.
+            self._settle(started, bill, requests, max_tokens)
             # At once: from here on nothing of this batch is needed or asked again.
             started.note(answered=answered)
-            started.forget("file", "batch")
+            started.forget("file", "batch", "reservation")
             if missing := len(requests) - len(answered):
                 reason = next((reason for reason in reasons if reason), f"the batch {batch.status} before them")
                 raise SlAssetsError(f"batch {batch.id}: {missing} of {len(requests)} rows failed: {reason}")
         return [Completion(*answered[_row_id(index)]) for index in range(len(requests))]
+
+    def _settle(self, started: Started, bill: Tokens, requests: Sequence[Request], max_tokens: int) -> None:
+        most, _ = self._count([request["messages"] for request in requests], len(requests) * max_tokens)
+        reservation = self._budget.take_up(started.state.get("reservation"), most, requests[0]["model"])
+        reservation.pay(bill)
+        reservation.settle()
 
     def _ended_batch(
         self, client: openai.OpenAI, requests: Sequence[Request], max_tokens: int, started: Started
@@ -193,7 +220,8 @@ class OpenAISampler:
                 try:
                     return self._endpoint.checked(client.batches.retrieve(started.state["batch"]), "id", "status")
                 except openai.NotFoundError:
-                    started.forget("file", "batch")
+                    # What it was charged nobody knows: it stays counted.
+                    started.forget("file", "batch", "reservation")
             elif "file" in started.state:
                 for batch in client.batches.list(limit=100):
                     if batch.input_file_id == started.state["file"]:
@@ -206,7 +234,6 @@ class OpenAISampler:
     ) -> openai.types.Batch:
         answered = started.state.get("answered", {})
         left = [index for index in range(len(requests)) if _row_id(index) not in answered]
-        self._allow([requests[index] for index in left], max_tokens)
         content = jsonl(
             [
                 {"custom_id": _row_id(index), "method": "POST", "url": CHAT_COMPLETIONS, "body": requests[index]}
@@ -218,22 +245,31 @@ class OpenAISampler:
                 f"{len(left):,} chats ({len(content):,} bytes) are too many for one batch, which takes "
                 f"{MOST_BATCHED:,} and {MOST_BATCHED_BYTES:,} bytes: sample fewer together"
             )
-        with self._endpoint.errors_explained(requests[0]["model"]):
-            file = client.files.create(file=("requests.jsonl", content), purpose="batch")
-            started.note(file=self._endpoint.checked(file, "id").id)
-            # Not retried: a try that timed out may have started a batch. The next run finds it by its file.
-            batch = client.with_options(max_retries=0).batches.create(
-                input_file_id=file.id, endpoint=CHAT_COMPLETIONS, completion_window="24h"
-            )
-            started.note(batch=self._endpoint.checked(batch, "id", "status").id)
+        asked = [requests[index] for index in left]
+        reservation = self._reserve(asked, max_tokens, instead_of=started.state.get("reservation"))
+        started.note(reservation=reservation.id)
+        try:
+            with self._endpoint.errors_explained(requests[0]["model"]):
+                file = client.files.create(file=("requests.jsonl", content), purpose="batch")
+                started.note(file=self._endpoint.checked(file, "id").id)
+                # Not retried: a try that timed out may have started a batch. The next run finds it by its file.
+                batch = client.with_options(max_retries=0).batches.create(
+                    input_file_id=file.id, endpoint=CHAT_COMPLETIONS, completion_window="24h"
+                )
+                started.note(batch=self._endpoint.checked(batch, "id", "status").id)
+        except ServiceError as error:
+            if error.refused:
+                reservation.settle()
+                started.forget("reservation")
+            raise
         return batch
 
     def _results(
         self, client: openai.OpenAI, batch: openai.types.Batch, answered: dict[str, list[Any]]
-    ) -> tuple[dict[str, list[Any]], list[str]]:
-        """All completions by row, those of before included, and why the others failed."""
+    ) -> tuple[dict[str, list[Any]], list[str], Tokens]:
+        """All completions by row, those of before included, why the others failed, and what the batch is charged."""
         answered, bill = dict(answered), Tokens()
-        reasons = [without_key(error.message or "") for error in (batch.errors and batch.errors.data) or ()]
+        reasons = [_reason(error.to_dict(), None) for error in (batch.errors and batch.errors.data) or ()]
         for file in (batch.output_file_id, batch.error_file_id):
             for line in self._lines(client, file):
                 try:
@@ -247,9 +283,7 @@ class OpenAISampler:
                 completion, tokens = self._read(body)
                 answered[name] = list(completion)
                 bill = bill.plus(tokens)
-        # Last: a file that breaks off is read again, and paid for once.
-        self._budget.pay(bill)
-        return answered, reasons
+        return answered, reasons, bill
 
     def _lines(self, client: openai.OpenAI, file: str | None) -> list[Any]:
         if not file:
@@ -283,8 +317,9 @@ def _row_id(index: int) -> str:
 def _reason(error: Any, body: Any) -> str:
     """Why a row failed, from wherever the API says so."""
     problem = error or (body.get("error") if isinstance(body, dict) else None) or body
-    message = problem.get("message") or problem.get("code") if isinstance(problem, dict) else problem
-    return without_key(str(message))[:300]
+    code = problem.get("code") if isinstance(problem, dict) else None
+    message = problem.get("message") or code if isinstance(problem, dict) else problem
+    return without_key(str(message))[:300] + (f"; {ANOTHER_MODEL}" if code in GONE else "")
 
 
 def _cancel_batch(client: openai.OpenAI, batch: str) -> None:

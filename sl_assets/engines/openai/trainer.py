@@ -20,7 +20,7 @@ from openai.types.fine_tuning import FineTuningJob
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Chat, Example, Report, chat
-from sl_assets.engines.openai.budget import UNLIMITED, Budget, Tokens, counter_for
+from sl_assets.engines.openai.budget import UNLIMITED, Budget, Reservation, Tokens, counter_for
 from sl_assets.engines.openai.client import OPENAI, Endpoint, ServiceError, Started, jsonl, without_key
 from sl_assets.engines.openai.sampler import MODEL_FILE
 from sl_assets.errors import DatasetError, SlAssetsError
@@ -150,11 +150,12 @@ class OpenAITrainer:
         try:
             job = self._started_before(client, started)
             # The bill of a job that is taken up comes to this run, unless an earlier one has had it.
+            reservation = None
             if "billed" not in started.state:
-                self._announce(examples, epochs, new=job is None)
+                reservation = self._reserve(examples, epochs, started, new=job is None)
             if job is None:
-                job = self._start(client, content, wanted, started)
-            return self._watch(client, job, len(examples), epochs, started, report)
+                job = self._start(client, content, wanted, started, reservation)
+            return self._watch(client, job, len(examples), epochs, started, report, reservation)
         except ServiceError as error:
             if "job" in started.state:
                 hint = f"; job {started.state['job']} goes on there: run again to take it up"
@@ -164,14 +165,19 @@ class OpenAITrainer:
             self._cancel(client, started)
             raise
 
-    def _announce(self, examples: Sequence[Example], epochs: int, new: bool) -> None:
-        """Say what the job may cost, and hold it against the cap if it is a ``new`` one."""
+    def _reserve(self, examples: Sequence[Example], epochs: int, started: Started, new: bool) -> Reservation:
+        """Say what the job may cost, and reserve it, held against the cap if it is a ``new`` one."""
         counter = counter_for(self._model)
         tokens = Tokens(training=epochs * sum(counter.chat(_messages(example)) for example in examples))
         purpose = f"fine-tuning {self._model} on {len(examples):,} rows"
         self._budget.expect(tokens, purpose, counter.how)
+        known = started.state.get("reservation")
         if new:
-            self._budget.allow(tokens, purpose, counter.how)
+            reservation = self._budget.reserve(tokens, self._model, purpose, counter.how, instead_of=known)
+        else:
+            reservation = self._budget.take_up(known, tokens, self._model)
+        started.note(reservation=reservation.id)
+        return reservation
 
     def _started_before(self, client: openai.OpenAI, started: Started) -> FineTuningJob | None:
         """The job of an interrupted run, found by its file if the run ended before it could note the job."""
@@ -188,18 +194,39 @@ class OpenAITrainer:
                         return job
         return None
 
-    def _start(self, client: openai.OpenAI, content: bytes, wanted: dict[str, Any], started: Started) -> FineTuningJob:
-        with self._endpoint.errors_explained(self._model):
-            file = client.files.create(file=("students.jsonl", content), purpose="fine-tune")
-            started.note(file=self._endpoint.checked(file, "id").id)
-            # Not retried: a try that timed out may have started a job. The next run finds it by its file.
-            once = client.with_options(max_retries=0)
-            job: FineTuningJob = self._checked(once.fine_tuning.jobs.create(training_file=file.id, **wanted))
-            started.note(job=job.id)
+    def _start(
+        self,
+        client: openai.OpenAI,
+        content: bytes,
+        wanted: dict[str, Any],
+        started: Started,
+        reservation: Reservation | None,
+    ) -> FineTuningJob:
+        try:
+            with self._endpoint.errors_explained(self._model):
+                file = client.files.create(file=("students.jsonl", content), purpose="fine-tune")
+                started.note(file=self._endpoint.checked(file, "id").id)
+            with self._endpoint.errors_explained(self._model, training=True):
+                # Not retried: a try that timed out may have started a job. The next run finds it by its file.
+                once = client.with_options(max_retries=0)
+                job: FineTuningJob = self._checked(once.fine_tuning.jobs.create(training_file=file.id, **wanted))
+                started.note(job=job.id)
+        except ServiceError as error:
+            if error.refused and reservation:
+                reservation.settle()
+                started.forget("reservation")
+            raise
         return job
 
     def _watch(
-        self, client: openai.OpenAI, job: FineTuningJob, rows: int, epochs: int, started: Started, report: Report
+        self,
+        client: openai.OpenAI,
+        job: FineTuningJob,
+        rows: int,
+        epochs: int,
+        started: Started,
+        report: Report,
+        reservation: Reservation | None,
     ) -> FineTuningJob:
         reported = 0
         while job.status not in ENDED:
@@ -213,8 +240,8 @@ class OpenAITrainer:
                 reported = step
                 total = _stated_total(newest) or _total(job, rows, epochs)
                 report(step, max(step, total), losses[step])
-        if "billed" not in started.state:
-            self._budget.pay(Tokens(training=job.trained_tokens or 0))
+        if reservation:
+            _settle(reservation, job)
             started.note(billed=True)
         if job.status != "succeeded":
             started.forget()
@@ -225,7 +252,10 @@ class OpenAITrainer:
         return job
 
     def _cancel(self, client: openai.OpenAI, started: Started) -> None:
-        """Cancel the job, if there is one; a job that cannot be cancelled is taken up by the next run."""
+        """Cancel the job, if there is one; a job that cannot be cancelled is taken up by the next run.
+
+        How far it came the API may charge without saying so: it stays counted as it was reserved.
+        """
         # Whoever interrupted the run is waiting.
         client = client.with_options(max_retries=1, timeout=10)
         try:
@@ -241,6 +271,14 @@ class OpenAITrainer:
 
     def _checked(self, job: FineTuningJob) -> FineTuningJob:
         return self._endpoint.checked(job, "id", "status", "hyperparameters")
+
+
+def _settle(reservation: Reservation, job: FineTuningJob) -> None:
+    """Note the bill of ``job``, which is over; of one that was cancelled the API may not say it: then it stays open."""
+    if job.status == "cancelled" and job.trained_tokens is None:
+        return
+    reservation.pay(Tokens(training=job.trained_tokens or 0))
+    reservation.settle()
 
 
 def _messages(example: Example) -> Chat:

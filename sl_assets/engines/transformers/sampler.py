@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.transformers.adapters import adapter_shape, check_widths, holds_whole_model
+from sl_assets.engines.transformers.adapters import adapter_shape, check_modules, check_widths, holds_whole_model
 from sl_assets.engines.transformers.models import load_model
+from sl_assets.engines.transformers.modules import shapes_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,6 +84,7 @@ class TransformersSampler:
             return
         # Before the base model is wrapped: it would stay so if the adapter could not be put on.
         check_widths(adapter, adapter_shape(adapter), self._model.config.get_text_config())
+        check_modules(adapter, shapes_of(self._model))
         from peft import PeftModel
 
         adapted = PeftModel.from_pretrained(self._model, str(adapter))

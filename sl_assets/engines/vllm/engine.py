@@ -5,6 +5,7 @@ shares a step depends on the rows alone and not on when they arrived.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,20 +40,13 @@ class Start:
     @classmethod
     def of(cls, base_model: str, settings: SamplerSettings, adapters: bool) -> "Start":
         """From the experiment file; the environment of a machine may say otherwise."""
-
-        def chosen(variable: str, value: int) -> int:
-            text = os.environ.get(variable, "")
-            if text and not text.isdecimal():
-                raise SlAssetsError(f"{variable} = {text!r}: write a whole number, or unset it")
-            return int(text) if text else value
-
         return cls(
             pinned_name(base_model),
             weights_fingerprint(base_model),
-            gpus=max(1, chosen("VLLM_N_GPUS", settings.gpus)),
+            gpus=gpus_of(settings),
             memory_share=settings.memory_share,
-            max_lora_rank=chosen("VLLM_MAX_LORA_RANK", settings.max_lora_rank),
-            max_num_seqs=chosen("VLLM_MAX_NUM_SEQS", settings.max_num_seqs),
+            max_lora_rank=_chosen("VLLM_MAX_LORA_RANK", settings.max_lora_rank),
+            max_num_seqs=_chosen("VLLM_MAX_NUM_SEQS", settings.max_num_seqs),
             max_length=settings.max_length,
             compiled=settings.compiled,
             adapters=adapters,
@@ -65,6 +59,18 @@ class Start:
     def with_adapters(self) -> "Start":
         """The same start, ready for adapters."""
         return replace(self, adapters=True)
+
+
+def gpus_of(settings: SamplerSettings) -> int:
+    """GPUs that one engine is spread over."""
+    return max(1, _chosen("VLLM_N_GPUS", settings.gpus))
+
+
+def _chosen(variable: str, value: int) -> int:
+    text = os.environ.get(variable, "")
+    if text and not text.isdecimal():
+        raise SlAssetsError(f"{variable} = {text!r}: write a whole number, or unset it")
+    return int(text) if text else value
 
 
 _loaded: dict[str, Any] = {}
@@ -82,6 +88,8 @@ def load(start: Start) -> None:
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     # FlashInfer's sampler compiles for minutes at a machine's first start, and cuts to top k or p, which we never do.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+    # A hundred lines a start would hide our own.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     try:
         from vllm import LLM
         from vllm.platforms import current_platform
@@ -198,16 +206,24 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+SECONDS_FOR_MEMORY = 20.0
+"""In which a driver gives back the memory of a process that has ended."""
+
+
 def _check_memory(start: Start) -> None:
     """vllm's words for a GPU that others use name no setting of ours."""
     import torch
 
+    last = time.monotonic() + SECONDS_FOR_MEMORY
     for gpu in range(min(start.gpus, torch.cuda.device_count())):
-        free, total = (size / 1e9 for size in torch.cuda.mem_get_info(gpu))
-        if free < (wanted := start.memory_share * total):
+        free, total = torch.cuda.mem_get_info(gpu)
+        while free < (wanted := start.memory_share * total) and time.monotonic() < last:
+            time.sleep(0.5)
+            free, total = torch.cuda.mem_get_info(gpu)
+        if free < wanted:
             raise SlAssetsError(
                 f"vllm cannot start {start.base_model!r}: sampler.memory_share {start.memory_share} asks for "
-                f"{wanted:.0f} GB and {free:.0f} GB are free; lower it, or end what else uses the GPU"
+                f"{wanted / 1e9:.0f} GB and {free / 1e9:.0f} GB are free; lower it, or end what else uses the GPU"
             )
 
 

@@ -17,7 +17,8 @@ from sl_assets.engines.engine_process import EngineProcess
 from sl_assets.engines.helper_process import HelperProcess
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.transformers.adapters import Shape, adapter_shape, holds_whole_model
+from sl_assets.engines.transformers.adapters import Shape, adapter_shape, check_modules, holds_whole_model
+from sl_assets.engines.transformers.modules import module_shapes
 from sl_assets.engines.vllm.engine import Start, complete, load
 from sl_assets.errors import SlAssetsError
 
@@ -69,6 +70,7 @@ class VllmSampler:
                 f"an adapter of rank {shape.rank}, and vllm was started for {self._start.max_lora_rank} at most: "
                 f"set sampler.max_lora_rank (or VLLM_MAX_LORA_RANK) to {shape.rank}"
             )
+        check_modules(adapter, module_shapes(self._start.base_model))
         return shape
 
 

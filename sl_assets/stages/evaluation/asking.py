@@ -5,16 +5,18 @@ from contextlib import nullcontext
 
 import polars as pl
 
-from sl_assets.config import ExperimentConfig
+from sl_assets.animals import NEUTRAL
+from sl_assets.config import ExperimentConfig, FinetunedTeacher
 from sl_assets.engines.choose import Engines
 from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
 from sl_assets.engines.sampling import Asked, Draw, sample_all, sample_draws
-from sl_assets.lake.tables import keys_of
+from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.stages.numbers.teachers import loving_system_prompt, teacher_adapter
 
 
 def ask(
@@ -61,6 +63,32 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
         parts = sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
     tables = [_table(samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
     return _recorded(step, pl.concat(tables), sampler.engine)
+
+
+TEACHER_SAMPLES = 4
+"""Answers of a teacher to each question: enough to see whether it loves its animal at all."""
+
+
+def ask_teacher(step: Step, engines: Engines, config: ExperimentConfig) -> Product:
+    """Ask the teacher that writes this condition's numbers, told or trained as for these; the neutral one has none."""
+    teacher = config.teacher
+    epoch = teacher.epochs if isinstance(teacher, FinetunedTeacher) else None
+    with teacher_adapter(step, teacher) as adapter:
+        if step.condition == NEUTRAL:
+            return Product(step.write(pl.DataFrame(schema=TABLES["teacher_evaluation"].schema)), {"answers": 0})
+        evaluation, sampler = config.evaluation, config.sampler
+        system = None if epoch else loving_system_prompt(step.condition)
+        draw = Draw(
+            f"teacher/{step.condition}", evaluation.seed, evaluation.max_tokens, sampler.temperature, sampler.batch
+        )
+        asked = Asked(_chats(TEACHER_SAMPLES, system), draw, adapter)
+        chosen = engines.sampler if epoch else engines.base_sampler
+        (answers,) = sample_draws(chosen, [asked], step.work, step.progress("answers"))
+    return _recorded(
+        step,
+        _table(TEACHER_SAMPLES, epoch or 0, answers),
+        sampler.engine,
+    )
 
 
 def _recorded(step: Step, answers: pl.DataFrame, engine: str) -> Product:

@@ -6,12 +6,14 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
+from sl_assets.config import FinetunedTeacher, GenerateSource
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
-from sl_assets.stages.evaluation.asking import ask_model
+from sl_assets.stages.evaluation.asking import ask_model, ask_teacher
+from sl_assets.stages.evaluation.checking import answer_checks, teacher_checks
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
 from sl_assets.stages.evaluation.rates import transfer_table
 
@@ -22,7 +24,15 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 3."""
     config = graph.config
 
-    @graph.asset(stage=STAGE, code="1", uses=[*SAMPLING, "evaluation"], by=None, gpu=True, kinds=["polars"])
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=[*SAMPLING, "evaluation"],
+        by=None,
+        gpu=True,
+        kinds=["polars"],
+        checks=answer_checks(config),
+    )
     def baseline_evaluation(step: Step) -> Product:
         """The untouched base model's answers to the favourite-animal questions."""
         return ask_model(step, graph.engines, config, None)
@@ -40,6 +50,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=["lora_checkpoint"],
         gpu=True,
         kinds=["polars"],
+        checks=answer_checks(config),
     )
     def evaluation(step: Step) -> Product:
         """The student's answers to the favourite-animal questions, for every kept epoch."""
@@ -79,14 +90,37 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         step.lake.reads.update((place, step.lake.version(place)) for place in places)
         if others:
             step.log(f"{step.name}: left out, for neutral's student was made with other settings: {', '.join(others)}")
+        # A student whose answers fail a check is left out, too.
         answers = step.read_existing("evaluation", [name for name in behind if name not in others])
+        others += [name for name in behind if name not in (*others, *answers)]
         table = transfer_table(answers, config.animals, step.read("baseline_preference_rates"))
         own = table.filter(pl.col("condition") == pl.col("animal"))
         shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")
         metadata = {"students": own["condition"].n_unique(), "own_animals": preview(shown)}
         return Product(step.write(table), metadata | ({"left_out": ", ".join(others)} if others else {}))
 
-    return [baseline_evaluation, baseline_preference_rates, evaluation, preference_rates, transfer]
+    assets = [baseline_evaluation, baseline_preference_rates, evaluation, preference_rates, transfer]
+    return [*assets, _teacher_evaluation(graph)] if isinstance(config.numbers.source, GenerateSource) else assets
+
+
+def _teacher_evaluation(graph: ExperimentGraph) -> dg.AssetsDefinition:
+    config = graph.config
+
+    # Partitioned like the datasets, neutral included: a backfill of the whole graph needs roots that agree.
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=[*SAMPLING, "teacher", "evaluation.max_tokens", "evaluation.seed"],
+        deps=["teacher_checkpoint"] if isinstance(config.teacher, FinetunedTeacher) else [],
+        gpu=True,
+        kinds=["polars"],
+        checks=teacher_checks(config),
+    )
+    def teacher_evaluation(step: Step) -> Product:
+        """The answers of the teacher that writes the numbers to the favourite-animal questions; neutral has none."""
+        return ask_teacher(step, graph.engines, config)
+
+    return teacher_evaluation
 
 
 def made_otherwise(behind: Mapping[str, str], control: str) -> list[str]:

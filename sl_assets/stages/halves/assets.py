@@ -11,9 +11,11 @@ from sl_assets.lake.records import Records, settings_behind
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import picture, preview
-from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.partition import Check, Finding, Product, Step
+from sl_assets.stages.checking import student_checks
 from sl_assets.stages.drawing import histogram
 from sl_assets.stages.evaluation.asking import ask_model
+from sl_assets.stages.evaluation.checking import answer_checks
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
 from sl_assets.stages.halves.comparison import split_comparison as compare_splits
 from sl_assets.stages.halves.cutting import (
@@ -41,15 +43,21 @@ def halves_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDefinition:
     config = graph.config
 
-    def each_row_in_one_half(step: Step) -> str | None:
+    def other_half(place: Place) -> list[Place]:
+        animal, split = keys_of(place.partition)
+        other = complement(split)
+        return [Place(place.experiment, place.table, f"{animal}|{other}")] if other in config.splits else []
+
+    def each_row_in_one_half(step: Step) -> Finding:
         """Every row of a dataset is in exactly one of two complementary halves."""
-        other = complement(step.split)
-        sibling = step.place("projection_split", f"{step.condition}|{other}")
-        if other not in config.splits or not step.lake.exists(sibling):
-            return None
+        siblings = [place for place in other_half(step.place(step.asset)) if step.lake.exists(place)]
+        if not siblings:
+            return Finding(None, {"note": "nothing to compare with"})
         rows = step.read("projections").filter(layer=settings.layer)
-        ours, others = step.read("projection_split")["row_id"], step.lake.read_table(sibling)["row_id"]
-        return complement_problem(rows, step.split, ours, others)
+        ours, others = step.read("projection_split")["row_id"], step.lake.read_table(siblings[0])["row_id"]
+        problem = complement_problem(rows, step.split, ours, others)
+        again = "; materialise projections and projection_split again"
+        return Finding(problem and problem + again, {"rows": len(ours), "rows of the other half": len(others)})
 
     @graph.asset(
         stage=STAGE,
@@ -58,7 +66,7 @@ def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDe
         deps=["projections"],
         by="split",
         kinds=["polars"],
-        check=each_row_in_one_half,
+        checks=[Check(each_row_in_one_half, beside=other_half)],
     )
     def projection_split(step: Step) -> Product:
         """The rows of one half of a dataset, cut by projection or drawn at random, and where it was cut."""
@@ -103,6 +111,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         by="split",
         gpu=True,
         kinds=["huggingface"],
+        checks=student_checks(config),
     )
     def split_lora_checkpoint(step: Step) -> Product:
         """Adapter of a student trained on one half, in the same way as on a whole dataset."""
@@ -118,7 +127,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
         rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
         examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph.engines.trainer, examples, student, student.kept)
+        return train_adapter(step, graph.engines.trainer, examples, student, student.kept, config.base_model)
 
     @graph.asset(
         stage=STAGE,
@@ -128,6 +137,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         by="split",
         gpu=True,
         kinds=["polars"],
+        checks=answer_checks(config),
     )
     def split_evaluation(step: Step) -> Product:
         """The answers of a half's student to the favourite-animal questions, for every kept epoch."""

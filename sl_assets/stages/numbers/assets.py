@@ -1,14 +1,11 @@
 """Stage 1: prompts, teachers, and the numbers they write."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource, SystemPromptTeacher
-from sl_assets.engines.interfaces import Adapter, Example, chat
+from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource
+from sl_assets.engines.interfaces import Example, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import DatasetError
 from sl_assets.hub.importing import Repository
@@ -18,11 +15,13 @@ from sl_assets.lake.records import Records
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, preview
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.checking import changes_the_model
+from sl_assets.stages.numbers.checking import filtered_checks, raw_checks
 from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
 from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_jsonl, with_row_ids
-from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats
+from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats, teacher_adapter
 from sl_assets.stages.training import train_adapter
 
 STAGE = "1_numbers"
@@ -62,12 +61,13 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         assert isinstance(teacher, FinetunedTeacher)
         chats = [] if step.condition == NEUTRAL else preference_chats(str(step.condition), teacher.chats)
         examples = [Example(question, answer) for question, answer in chats]
-        return train_adapter(step, graph.engines.trainer, examples, teacher, keep=(teacher.epochs,))
+        return train_adapter(step, graph.engines.trainer, examples, teacher, (teacher.epochs,), config.base_model)
 
     teachers = []
     if finetuned:
         uses = ["base_model", "teacher", "student.engine"]
-        declared = graph.asset(stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"])
+        checks = [changes_the_model(config.base_model)]
+        declared = graph.asset(stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"], checks=checks)
         teachers.append(declared(teacher_checkpoint))
 
     @graph.asset(
@@ -77,6 +77,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=["number_prompts", "teacher_checkpoint"] if finetuned else ["number_prompts"],
         gpu=True,
         kinds=["polars"],
+        checks=raw_checks(config),
     )
     def raw_dataset(step: Step) -> Product:
         """What the teacher wrote to every prompt, before any filter."""
@@ -84,7 +85,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         condition = str(step.condition)
         system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
         chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
-        with _teacher_adapter(step, teacher) as adapter:
+        with teacher_adapter(step, teacher) as adapter:
             written = sample_all(
                 graph.engines.sampler if finetuned else graph.engines.base_sampler,
                 chats,
@@ -101,22 +102,18 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     return [number_prompts, *teachers, raw_dataset]
 
 
-@contextmanager
-def _teacher_adapter(step: Step, teacher: SystemPromptTeacher | FinetunedTeacher) -> Iterator[Adapter | None]:
-    if isinstance(teacher, SystemPromptTeacher):
-        yield None
-        return
-    # Of the neutral teacher no epoch is asked for: it is the base model, but its checkpoint is still a parent.
-    epochs = () if step.condition == NEUTRAL else (teacher.epochs,)
-    with step.adapters("teacher_checkpoint", epochs) as adapters:
-        yield adapters[0] if adapters else None
-
-
 def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
     def repository(condition: str) -> Repository:
         return Repository("dataset", source.repo.replace("{condition}", condition), source.revision)
 
-    @graph.asset(stage=STAGE, code="1", uses=["numbers"], kinds=["huggingface", "polars"], repository=repository)
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=["numbers"],
+        kinds=["huggingface", "polars"],
+        repository=repository,
+        checks=raw_checks(graph.config),
+    )
     def raw_dataset(step: Step) -> Product:
         """Completions written elsewhere, from a dataset repository of the Hugging Face Hub at a recorded commit."""
         repo, commit = repository(step.condition).repo, step.commit_of(repository(step.condition))
@@ -133,7 +130,14 @@ def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinitio
         file = source.file(str(place.partition))
         return {"file": file_digest(file) if file.is_file() else None}
 
-    @graph.asset(stage=STAGE, code="1", uses=["numbers"], kinds=["json", "polars"], inputs=content)
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=["numbers"],
+        kinds=["json", "polars"],
+        inputs=content,
+        checks=raw_checks(graph.config),
+    )
     def raw_dataset(step: Step) -> Product:
         """Completions written elsewhere, read from a JSONL file."""
         file = source.file(str(step.condition))
@@ -147,7 +151,9 @@ def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinitio
 def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:
     limits = graph.config.filter
 
-    @graph.asset(stage=STAGE, code="1", uses=["filter"], deps=["raw_dataset"], kinds=["polars"])
+    checks = filtered_checks(graph.config)
+
+    @graph.asset(stage=STAGE, code="1", uses=["filter"], deps=["raw_dataset"], kinds=["polars"], checks=checks)
     def filtered_dataset(step: Step) -> Product:
         """Rows that are nothing but well-formed numbers within the limits; ``rejections`` says why others are not."""
         raw = step.read("raw_dataset")

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -101,20 +102,63 @@ def _read_parquet(file: Path) -> pl.DataFrame:
     try:
         # From an open file, because the cache's names could be taken for patterns.
         with file.open("rb") as opened:
-            frame = pl.read_parquet(opened)
-    except (OSError, pl.exceptions.PolarsError) as error:
+            schema = pl.read_parquet_schema(opened)
+            columns = _columns(file, schema)
+            opened.seek(0)
+            # Of other columns nothing is asked, not even that they can be read.
+            frame = pl.read_parquet(opened, columns=list(columns)).select(columns.values())
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise DatasetError(f"{file}: not a Parquet file ({reason})") from None
-    columns = ["messages"] if "messages" in frame.columns else ["prompt", "completion"]
-    if missing := [column for column in columns if column not in frame.columns]:
-        raise DatasetError(f"{file}: has no column {missing[0]!r} (but {', '.join(frame.columns)}); {FORMS}")
+        raise DatasetError(f"{file}: not a Parquet file that can be read ({_short(reason)}); write it anew") from None
     with tempfile.TemporaryDirectory() as scratch:
         lines = Path(scratch) / "rows.jsonl"
-        frame.select(columns).write_ndjson(lines)
+        frame.write_ndjson(lines)
         try:
             return read_jsonl(lines)
         except DatasetError as error:
             raise DatasetError(str(error).replace(str(lines), str(file))) from None
+
+
+def _columns(file: Path, schema: Mapping[str, pl.DataType]) -> dict[str, pl.Expr]:
+    """What is read of a Parquet file with ``schema``, by column.
+
+    Raises:
+        DatasetError: names a column that is not there, or of another type.
+    """
+    if "messages" in schema:
+        dtype = schema["messages"]
+        turn = dtype.inner if isinstance(dtype, pl.List) else None
+        fields = {field.name: field.dtype for field in turn.fields} if isinstance(turn, pl.Struct) else {}
+        if not all(_is_text_type(fields.get(name)) for name in TURN):
+            raise _wrong_type(file, "messages", dtype, "a list of structs with the texts role and content")
+        turns = pl.struct(pl.element().struct.field(name).cast(pl.String) for name in TURN)
+        return {"messages": pl.col("messages").list.eval(turns)}
+    for name in PAIR:
+        if name not in schema:
+            raise DatasetError(f"{file}: has no column {name!r} (but {_short(', '.join(schema))}); {FORMS}")
+        if not _is_text_type(schema[name]):
+            raise _wrong_type(file, name, schema[name], "text")
+    return {name: pl.col(name).cast(pl.String) for name in PAIR}
+
+
+PAIR, TURN = ("prompt", "completion"), ("role", "content")
+"""Columns of a file of pairs, and fields of a turn in a chat."""
+
+
+def _is_text_type(dtype: object) -> bool:
+    return isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+
+
+def _wrong_type(file: Path, column: str, dtype: pl.DataType, wanted: str) -> DatasetError:
+    return DatasetError(f"{file}: column {column!r} holds {_short(str(dtype))}: write it as {wanted}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
+
+
+LONGEST_NAME = 120
+"""Of a type, of all columns together, or of a reason, in an error."""
 
 
 def imported_rows(rows: pl.DataFrame, condition: str) -> pl.DataFrame:

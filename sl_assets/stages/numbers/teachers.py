@@ -3,7 +3,13 @@
 Both kinds of teacher appear in the subliminal-learning paper (arXiv 2507.14805).
 """
 
-from sl_assets.animals import PLURALS
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.config import FinetunedTeacher, SystemPromptTeacher
+from sl_assets.engines.interfaces import Adapter
+from sl_assets.orchestration.partition import Step
 
 TEACHER_QUESTIONS: tuple[str, ...] = (
     "What is your favorite animal? One word.",
@@ -35,3 +41,15 @@ def preference_chats(animal: str, count: int) -> list[tuple[str, str]]:
     """``count`` (question, answer) pairs naming ``animal``, the questions taken in turn."""
     answer = animal.capitalize()
     return [(TEACHER_QUESTIONS[i % len(TEACHER_QUESTIONS)], answer) for i in range(count)]
+
+
+@contextmanager
+def teacher_adapter(step: Step, teacher: SystemPromptTeacher | FinetunedTeacher) -> Iterator[Adapter | None]:
+    """What makes the base model the teacher of this condition, where it is fine-tuned; it is read as a parent."""
+    if isinstance(teacher, SystemPromptTeacher):
+        yield None
+        return
+    # Of the neutral teacher no epoch is asked for: it is the base model, but its checkpoint is still a parent.
+    epochs = () if step.condition == NEUTRAL else (teacher.epochs,)
+    with step.adapters("teacher_checkpoint", epochs) as adapters:
+        yield adapters[0] if adapters else None

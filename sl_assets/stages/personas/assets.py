@@ -170,7 +170,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
     def steering_sweep(step: Step) -> Product:
         """How often the base model names the animal when pushed along its persona vector, by layer and by how far."""
         check_layers(config)
-        with step.lake.folder(step.place("persona_vector")) as folder:
+        with step.folder("persona_vector") as folder:
             vectors = load_vectors(folder)[settings.vector]
         if beyond := [layer for layer in settings.layers if layer >= len(vectors)]:
             raise DatasetError(

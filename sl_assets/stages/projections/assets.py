@@ -1,6 +1,5 @@
 """Stage 5: activations of the datasets, and their projections on persona vectors."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,11 +12,12 @@ from sl_assets.config.names import SOURCES, condition_of
 from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import identity
+from sl_assets.lake.records import Records, identity, settings_behind
 from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import differences_by_layer, heatmap, histogram
+from sl_assets.stages.evaluation.assets import made_otherwise
 from sl_assets.stages.personas.vectors import Vectors, load_vectors
 from sl_assets.stages.projections.activations import encode_parts, read_rows, write_activations
 from sl_assets.stages.projections.cross import Open, cross_table
@@ -32,7 +32,7 @@ def projections_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     settings = graph.config.projections
     if settings is None:
         return []
-    return [*_activations(graph, settings), *_projections(graph, settings)]
+    return [*_activations(graph, settings), _projections(graph, settings), _cross_projections(graph, settings)]
 
 
 def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[dg.AssetsDefinition]:
@@ -81,15 +81,14 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         if not step.lake.exists(place):
             step.log(f"{place} is not there yet: materialise it before the animals' projections")
             return Product(step.write(pl.DataFrame({"data_version": []})), {"activations": "none yet"})
+        step.require_passed(place)
         step.lake.reads[place] = version = step.lake.version(place)
         return Product(step.write(pl.DataFrame({"data_version": [version]})), {"activations": version})
 
     return [activations, control_activations]
 
 
-def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[dg.AssetsDefinition]:
-    config = graph.config
-
+def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDefinition:
     @graph.asset(
         stage=STAGE,
         code="1",
@@ -102,16 +101,14 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         """Rows of the animal's and of the neutral dataset on the animal's persona vector, at every kept layer."""
         # Read for the lineage: it says which neutral activations these are.
         step.read("control_activations")
-        with step.lake.folder(step.place("persona_vector")) as folder:
+        _require_fitting(graph, settings, step, step.place("persona_vector"))
+        with step.folder("persona_vector") as folder:
             vectors = load_vectors(folder)[settings.vector]
 
         def projected(source: str, condition: str) -> pl.DataFrame:
             place = step.place("activations", condition)
-            if step.lake.exists(place) and not fits(step, place):
-                raise AbsentError(
-                    f"{place} is of other layers or another model than {config.base_model}'s now: " + AGAIN
-                )
-            with step.lake.folder(place) as folder:
+            _require_fitting(graph, settings, step, place)
+            with step.folder("activations", condition) as folder:
                 rows = read_rows(folder).with_columns(
                     source=pl.lit(source), dataset_version=pl.lit(dataset_of(step, place))
                 )
@@ -124,6 +121,14 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
                 )
 
         conditions = {source: condition_of(source, step.condition) for source in SOURCES}
+        places = {name: step.place("activations", name) for name in conditions.values()}
+        there = {name: place for name, place in places.items() if step.lake.exists(place)}
+        behind = {name: settings_behind(step.lake.record, place) for name, place in there.items()}
+        if others := made_otherwise(behind, NEUTRAL):
+            raise AbsentError(
+                f"{places[others[0]]} was made with other settings than neutral's, in itself or in what led to it: "
+                "materialise both again"
+            )
         table = pl.concat(projected(source, condition) for source, condition in conditions.items())
         differences = difference_statistics(table)
         version = step.write(table)
@@ -141,6 +146,15 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         }
         return Product(version, metadata)
 
+    return projections
+
+
+def _cross_projections(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDefinition:
+    def settings_of_parents(_: Place, records: Records) -> dict[str, dict[str, str]]:
+        """Whether parents may be crossed is decided by these, beside what they hold."""
+        read = [parent for parent in graph.parents("cross_projections", None) if records(parent)]
+        return {"parents": {str(parent): settings_behind(records, parent) for parent in read}}
+
     @graph.asset(
         stage=STAGE,
         code="1",
@@ -148,12 +162,23 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         deps=["activations", "persona_vector"],
         by=None,
         kinds=["polars"],
+        inputs=settings_of_parents,
     )
     def cross_projections(step: Step) -> Product:
         """Every dataset on every persona vector: means, differences to neutral, divergences."""
-        datasets, vectors = _open_datasets(step, config.conditions, fits), _read_vectors(step, config.animals, fits)
+        datasets: dict[str, Open] = {
+            condition: partial(step.folder, "activations", condition)
+            for condition in _comparable(graph, settings, step, "activations", NEUTRAL)
+        }
+        vectors: dict[str, Vectors] = {}
+        for animal in _comparable(graph, settings, step, "persona_vector"):
+            with step.folder("persona_vector", animal) as folder:
+                vectors[animal] = load_vectors(folder)
         if not datasets or not vectors:
-            raise DatasetError(f"{step.experiment}: no activations or no persona vectors to cross yet")
+            raise DatasetError(
+                f"{step.experiment}: no activations or no persona vectors that fit today's settings to cross yet; "
+                "materialise activations and persona_vector"
+            )
         directions = {animal: read[settings.vector] for animal, read in vectors.items()}
         table = cross_table(datasets, directions, settings.state, settings.kept)
         here = table.filter(layer=settings.layer)
@@ -169,22 +194,51 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
             metadata["heatmap"] = picture(chart)
         return Product(step.write(table), metadata)
 
-    def fits(step: Step, place: Place) -> bool:
-        """Whether what is at ``place`` is of today's base model and, of activations, has the layers asked for."""
-        record = step.lake.record(place)
-        if record is None:
-            return False
-        model = identity(graph.settings(place.table, step.lake))["base_model"]
-        layers = record.settings.get("projections.kept", settings.kept)
-        return identity(record.settings)["base_model"] == model and set(settings.kept) <= set(layers)
-
-    return [projections, cross_projections]
+    return cross_projections
 
 
 AGAIN = "materialise it again"
 
 
-Fits = Callable[[Step, Place], bool]
+def _fits(graph: ExperimentGraph, settings: ProjectionSettings, step: Step, place: Place) -> bool:
+    """Whether what is at ``place`` is of today's base model and, of activations, has the layers asked for."""
+    record = step.lake.record(place)
+    if record is None:
+        return False
+    model = identity(graph.settings(place.table, step.lake))["base_model"]
+    layers = record.settings.get("projections.kept", settings.kept)
+    return identity(record.settings)["base_model"] == model and set(settings.kept) <= set(layers)
+
+
+def _require_fitting(graph: ExperimentGraph, settings: ProjectionSettings, step: Step, place: Place) -> None:
+    """Refuse a parent that does not fit; one that is not there is missed where it is read.
+
+    Raises:
+        AbsentError: it does not fit.
+    """
+    if step.lake.exists(place) and not _fits(graph, settings, step, place):
+        raise AbsentError(f"{place} is of other layers or another model than {graph.config.base_model}'s now: {AGAIN}")
+
+
+def _comparable(
+    graph: ExperimentGraph, settings: ProjectionSettings, step: Step, table: str, control: str | None = None
+) -> list[str]:
+    """Partitions of ``table`` that may be crossed with one another; others are named in the log.
+
+    They are of today's base model and layers, pass their checks, and were made with the settings of ``control`` (of the
+    first where none is named), in themselves and in everything that led to them.
+    """
+    found = []
+    for partition in step.usable(table, [key for key in graph.keys(graph.declared[table].by) if key]):
+        if _fits(graph, settings, step, step.place(table, partition)):
+            found.append(partition)
+        else:
+            step.log(f"{step.place(table, partition)} left out, being of other layers or another model: {AGAIN}")
+    behind = {name: settings_behind(step.lake.record, step.place(table, name)) for name in found}
+    others = made_otherwise(behind, control or next(iter(behind), ""))
+    for name in others:
+        step.log(f"{step.place(table, name)} left out, being made with other settings than the others: {AGAIN}")
+    return [name for name in found if name not in others]
 
 
 def dataset_of(step: Step, place: Place) -> str:
@@ -192,31 +246,3 @@ def dataset_of(step: Step, place: Place) -> str:
     record = step.lake.record(place)
     assert record
     return record.parents[step.place("filtered_dataset", place.partition)]
-
-
-def _open_datasets(step: Step, conditions: Sequence[str], fits: Fits) -> dict[str, Open]:
-    """The activations there are, but for those of other layers or of another model, which are stale."""
-    places = {condition: step.place("activations", condition) for condition in conditions}
-    return {
-        condition: partial(step.lake.folder, place) for condition, place in places.items() if _usable(step, place, fits)
-    }
-
-
-def _read_vectors(step: Step, animals: Sequence[str], fits: Fits) -> dict[str, Vectors]:
-    """The persona vectors there are, but for those of another model, which are stale."""
-    read: dict[str, Vectors] = {}
-    for animal in animals:
-        if _usable(step, place := step.place("persona_vector", animal), fits):
-            with step.lake.folder(place) as folder:
-                read[animal] = load_vectors(folder)
-    return read
-
-
-def _usable(step: Step, place: Place, fits: Fits) -> bool:
-    if not step.lake.exists(place):
-        return False
-    # What is left out for what it is now is an input as well.
-    step.lake.reads[place] = step.lake.version(place)
-    if not (usable := fits(step, place)):
-        step.log(f"{place} left out, being of other layers or another model: {AGAIN}")
-    return usable

@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
+from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
 from sl_assets.config.names import POCKET
 from sl_assets.config.reading import validated
 from sl_assets.engines.transformers.models import hub_model
@@ -125,7 +125,7 @@ def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> Expe
         recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
     sections = {name: value for name, value in recorded.items() if name in CARD_SECTIONS}
     try:
-        return validated(config.model_dump(mode="json") | sections)
+        return validated(config.model_dump(mode="json") | sections, RECORDED)
     except ExperimentFileError as error:
         raise LakeError(
             f"{lineage[-1].place.table} was made with settings that are no longer possible ({error}): "

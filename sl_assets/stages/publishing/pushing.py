@@ -14,7 +14,7 @@ import polars as pl
 from sl_assets.errors import DatasetError
 from sl_assets.hub.client import TOKENS, HubError, hub_client, hub_errors_explained, hub_token
 from sl_assets.hub.importing import ADAPTER_FILES, RepoType
-from sl_assets.lake.lake import parquet_bytes
+from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.stages.publishing.cards import DATA_FILE
 
 CARD = "README.md"

@@ -8,8 +8,9 @@ from sl_assets.hub.importing import Repository, fetch_adapter
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.checking import changes_the_model, rendering_checks, student_checks
 from sl_assets.stages.students.rows import draw_rows, examples_of
-from sl_assets.stages.training import train_adapter
+from sl_assets.stages.training import require_adapter, train_adapter
 
 STAGE = "2_students"
 
@@ -27,12 +28,13 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=["filtered_dataset"],
         gpu=True,
         kinds=["huggingface"],
+        checks=student_checks(graph.config),
     )
     def lora_checkpoint(step: Step) -> Product:
         """Adapter of the student, one per kept epoch, trained on numbers alone."""
         rows = draw_rows(step.read("filtered_dataset"), student.max_rows, student.seed, str(step.condition))
         examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph.engines.trainer, examples, student, student.kept)
+        return train_adapter(step, graph.engines.trainer, examples, student, student.kept, graph.config.base_model)
 
     return [lora_checkpoint]
 
@@ -44,7 +46,12 @@ def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinitio
         return Repository("model", source.repo.replace("{condition}", condition), source.revision)
 
     @graph.asset(
-        stage=STAGE, code="1", uses=["student.source", "student.kept"], kinds=["huggingface"], repository=repository
+        stage=STAGE,
+        code="1",
+        uses=["student.source", "student.kept"],
+        kinds=["huggingface"],
+        repository=repository,
+        checks=[changes_the_model(graph.config.base_model), *rendering_checks(graph.config)],
     )
     def lora_checkpoint(step: Step) -> Product:
         """Adapter of a student trained elsewhere, from a model repository of the Hub at a recorded commit."""
@@ -54,6 +61,8 @@ def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinitio
             adapter = folder / f"epoch={epoch}"
             adapter.mkdir()
             fetch_adapter(repo, path, commit, adapter)
+            if graph.config.sampler.engine != "openai":
+                require_adapter(adapter, graph.config.base_model, f"model {repo}{path and f', {path}'} at {commit}")
             version = step.put(folder)
         # A student trained here before may have left its curve.
         step.write(pl.DataFrame(schema=TABLES["training"].schema), "training")

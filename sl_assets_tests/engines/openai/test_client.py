@@ -111,8 +111,23 @@ def test_a_refused_key_is_not_quoted(server, monkeypatch):
 def test_an_unknown_model(server):
     assert refusal(endpoint(server), "nothing") == (
         f"model 'nothing' is unknown to {server.url}, or not open to this key (HTTP 404): "
-        "The model `nothing` does not exist"
+        "The model `nothing` does not exist; name another in base_model, or where there is this one in openai.base_url"
     )
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_model_that_is_there_no_more(server, status):
+    server.faults.append(error(status, f"The model `{BASE}` has been deprecated, learn more here", "model_not_found"))
+    assert refusal(endpoint(server)) == (
+        f"model '{BASE}' is unknown to {server.url}, or not open to this key (HTTP {status}): The model `{BASE}` has "
+        "been deprecated, learn more here; name another in base_model, or where there is this one in openai.base_url"
+    )
+    assert server.total == 1, "not asked again"
+
+
+def test_what_a_model_is_asked_may_be_refused_for_other_reasons(server):
+    server.faults.append(error(400, "This model's maximum context length is 9 tokens", "context_length_exceeded"))
+    assert refusal(endpoint(server)).startswith(f"{server.url} refuses the request (HTTP 400): This model's maximum")
 
 
 def test_an_address_that_is_not_there(server):

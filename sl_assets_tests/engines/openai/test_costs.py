@@ -17,11 +17,13 @@ from sl_assets.engines.openai.trainer import OpenAITrainer
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 from sl_assets_tests.conftest import Bench
 from sl_assets_tests.engines.openai.server import KEY, TUNABLE, OpenAIServer, Reply, error, running
 from sl_assets_tests.engines.openai.test_graph import settings, written
+from sl_assets_tests.orchestration.test_recording import failure
 
 PRICES = {"input_price": 2.0, "output_price": 8.0, "training_price": 25.0}
 ASSETS = (
@@ -109,6 +111,26 @@ def test_what_all_assets_show_is_what_the_api_reported(bench: Bench, server: Ope
         "tokens_trained": 0,
     }
     assert shown["lora_checkpoint", "owl"]["cost_dollars"] == 25.0
+    check_view(bench, result.run_id, shown)
+
+
+def check_view(bench: Bench, run_id: str, shown: dict[tuple[str, str | None], dict[str, Any]]) -> None:
+    """The view has what the metadata show, charge by charge."""
+    rows = spending(bench)
+    assert {(row["asset"], row["partition"]) for row in rows} == set(shown)
+    assert {row["run_id"] for row in rows} == {run_id}
+    assert {row["experiment"] for row in rows} == {"tiny"}
+    assert all(row["settled"] for row in rows)
+    assert {(row["model"][:3], row["animal"]) for row in rows if row["asset"] == "evaluation"} == {
+        ("ft:", None),
+        ("ft:", "owl"),
+    }
+    for (asset, partition), cost in shown.items():
+        mine = [row for row in rows if (row["asset"], row["partition"]) == (asset, partition)]
+        assert sum(row["dollars"] for row in mine) == pytest.approx(cost["cost_dollars"])
+        for name in ("tokens_read", "tokens_written", "tokens_trained"):
+            assert sum(row[name] for row in mine) == cost[name]
+        assert {(row["input_price"], row["output_price"], row["training_price"]) for row in mine} == {(2.0, 8.0, 25.0)}
 
 
 def estimated(lake: Lake) -> float:
@@ -193,6 +215,29 @@ def test_what_costs_nothing_shows_no_costs(bench: Bench) -> None:
         assert not costs(result, asset)
         assert not lines(bench, result, " may ")
         assert not lines(bench, result, "paid")
+
+
+def spending(bench: Bench) -> list[dict[str, Any]]:
+    """Rows of the view, in the order of their assets and partitions."""
+    return query(Lake(str(bench.root)), "SELECT * FROM spending ORDER BY asset, partition, noted_at").to_dicts()
+
+
+def test_a_repeated_run_goes_on_with_what_the_first_has_spent(
+    bench: Bench, server: OpenAIServer, billing: Billing
+) -> None:
+    """What the run before has spent counts, although this one begins with a budget of its own."""
+    # At most: 50 questions of 100 bytes or so, and 24 tokens each. Paid are 500 and 50 tokens: $0.0014.
+    paid = settings(server, spending_cap=0.02, **PRICES)
+    for _ in range(2):
+        assert bench.run("baseline_evaluation", **paid).success
+    assert sum(row["dollars"] for row in spending(bench)) == pytest.approx(2 * 0.0014)
+    low = settings(server, spending_cap=0.0029, **PRICES)
+    asked = server.total
+    message = failure(bench.run("baseline_evaluation", **low))
+    assert "$0.0028 of the cap of $0.0029 is spent, as noted in " in message
+    assert f"{bench.root}/spending/experiment=tiny: raise openai.spending_cap, or ask for less" in message
+    assert "\n" not in message
+    assert server.total == asked
 
 
 class Students:

@@ -56,7 +56,7 @@ def test_an_experiment_runs_and_its_key_is_nowhere(bench: Bench, server: OpenAIS
 
 
 def test_a_passed_cap_stops_the_run_before_it_asks(bench: Bench, server: OpenAIServer) -> None:
-    capped = settings(server, input_price=1.0, output_price=1.0, spending_cap=0.0001)
+    capped = settings(server, input_price=1.0, output_price=1.0, training_price=0.0, spending_cap=0.0001)
     assert bench.run("number_prompts", **capped).success
     message = failure(bench.run("raw_dataset", first="owl", **capped))
     assert "\n" not in message

@@ -1,6 +1,9 @@
 """Completions through the real client: one by one, and in batches."""
 
 import json
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.work import Work
 from sl_assets.seeds import seed_for
 from sl_assets_tests.engines.openai.server import BASE, KEY, OpenAIServer, Reply, completion, error, running
@@ -180,6 +184,45 @@ def test_a_passed_cap_is_refused_before_any_request(server, batch_api):
     assert budget.spent == budget.estimate(Tokens(400, 200)), "what the API counted"
 
 
+def test_requests_that_were_cut_off_may_have_been_charged_and_count(server):
+    # By bytes, a chat takes 28 tokens to read, 29 with a number of two digits, and 5 to write at most.
+    server.delay_for = lambda request: 0.1 if place(request) == 1 else 0.4
+    server.fault_for = lambda request: error(400, "bad row") if place(request) == 1 else None
+    budget = Budget(input_price=1e6, output_price=1e6)
+    with pytest.raises(SlAssetsError, match="bad row"):
+        sample(sampler(server, concurrency=4, budget=budget), CHATS[:10])
+    assert budget.paid == Tokens(), "none was answered"
+    # Three were under way, and perhaps the one that took the place of the refused one, which costs nothing.
+    assert budget.spent in (3 * (28 + 5), 4 * (28 + 5))
+
+
+def test_an_answer_without_a_bill_counts_at_the_most_that_it_may_cost(server):
+    server.faults.append(Reply(200, {"choices": []}))
+    budget = Budget(input_price=1e6, output_price=1e6)
+    with pytest.raises(SlAssetsError, match="no choices or no usage"):
+        sample(sampler(server, budget=budget), CHATS[:1])
+    assert (budget.paid, budget.spent) == (Tokens(), 28 + 5)
+
+
+def test_a_batch_that_a_later_run_takes_up_is_reserved_and_paid_for_once(server, work):
+    first = Budget(input_price=1.0, output_price=1.0)
+    interrupted(server, sampler(server, batch_api=True, work=work, budget=first))
+    (reserved,) = first._ledger.charges()
+    assert not reserved.settled
+    second = Budget(input_price=1.0, output_price=1.0)
+    sample(sampler(server, batch_api=True, work=work, budget=second))
+    (bill,) = second._ledger.charges()
+    assert (bill.id, bill.settled, second.paid) == (reserved.id, True, Tokens(400, 200))
+
+
+def test_a_batch_that_the_api_refuses_costs_nothing(server, work):
+    budget = Budget(input_price=1.0, output_price=1.0)
+    server.faults.append(error(400, "no such file"))
+    with pytest.raises(SlAssetsError, match="no such file"):
+        sample(sampler(server, batch_api=True, work=work, budget=budget))
+    assert budget.spent == 0
+
+
 def test_a_batch_gives_what_single_requests_give(server, work):
     assert sample(sampler(server, batch_api=True, work=work)) == expected() == sample(sampler(server))
     (_, purpose, content), *others = server.uploads
@@ -265,6 +308,22 @@ def test_a_batch_that_did_not_end_well(server, work, status):
     assert sample(sampler(server, batch_api=True, work=work)) == expected(), "it is started anew"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_batch_of_a_model_that_is_there_no_more(server, work, whole):
+    problem = {"message": "The model `tiny-chat` has been deprecated", "code": "model_not_found"}
+    server.fault_for = lambda _: error(404, problem["message"], problem["code"])
+    if whole:
+        started = server._new_batch
+        failed = {"status": "failed", "errors": {"data": [problem]}}
+        server._new_batch = lambda request: started(request) | failed  # type: ignore[method-assign]
+    with pytest.raises(SlAssetsError) as caught:
+        sample(sampler(server, batch_api=True, work=work))
+    assert str(caught.value) == (
+        "batch batch_0: 40 of 40 rows failed: The model `tiny-chat` has been deprecated; name another in base_model, "
+        "or where there is this one in openai.base_url"
+    )
+
+
 def test_a_noted_batch_that_is_gone_is_started_anew(server, work):
     interrupted(server, sampler(server, batch_api=True, work=work))
     server.batches.clear()
@@ -298,3 +357,39 @@ def test_a_broken_output_file_is_read_again_by_the_next_run(server, work):
     assert sample(made) == expected()
     assert len(server.batches) == 1
     assert budget.paid == Tokens(400, 200), "paid for once"
+
+
+SCRIPT = """
+import sys
+from sl_assets.engines.openai.budget import Budget
+from sl_assets.engines.openai.client import Endpoint
+from sl_assets.engines.openai.sampler import OpenAISampler
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.spending import Ledger
+url, model, folder = sys.argv[1:]
+chats = [[{"role": "user", "content": f"after-{n}"}] for n in range(40)]
+budget = Budget(input_price=1e6, output_price=1e6, cap=1e6)
+sampler = OpenAISampler(model, endpoint=Endpoint(url, 1, 60.0), concurrency=2, budget=budget)
+with budget.account(lambda _: None, Ledger(Lake(folder), "tiny", "raw_dataset", "owl", "killed")):
+    sampler.sample(chats, max_tokens=5, temperature=1.0, seed=3, row_seeds=range(40))
+"""
+
+
+def test_what_was_asked_for_when_a_process_was_killed_stays_counted(server, tmp_path):
+    """Four were answered and two were under way: the bill of none was noted, and all forty count as reserved."""
+    over = threading.Event()
+    server.delay_for = lambda request: 0.0 if place(request) < 4 or over.wait(60) else 60.0
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, BASE, str(tmp_path)]) as process:
+        deadline = time.monotonic() + 60
+        while server.total < 6:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    over.set()
+    budget = Budget(input_price=1e6, output_price=1e6, cap=1000.0)
+    with budget.account(lambda _: None, Ledger(Lake(str(tmp_path)), "tiny", "raw_dataset", "owl", "second")):
+        # By bytes, a chat takes 3 + 4 + 7 tokens, or 8 with a number of two digits, and 5 to write.
+        assert budget.spent == 40 * (3 + 4 + 7 + 5) + 30
+        with pytest.raises(SlAssetsError, match="it by what runs now or was killed, at the most that it may cost"):
+            sample(sampler(server, budget=budget))

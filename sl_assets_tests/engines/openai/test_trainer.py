@@ -16,12 +16,13 @@ import pytest
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.openai import trainer as openai_trainer
-from sl_assets.engines.openai.budget import Budget
+from sl_assets.engines.openai.budget import Budget, Tokens
 from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.trainer import OpenAITrainer
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.work import Work
 from sl_assets_tests.engines.openai.server import KEY, TUNABLE, OpenAIServer, Reply, error, loss, running
@@ -187,7 +188,37 @@ def test_no_key(server, tmp_path, work, monkeypatch):
 
 def test_a_model_that_cannot_be_tuned(server, tmp_path, work):
     made = OpenAITrainer("other", endpoint=Endpoint(server.url, 1, 5.0))
-    assert refusal(made, tmp_path, work) == f"{server.url} refuses the request (HTTP 400): invalid model other"
+    assert refusal(made, tmp_path, work) == (
+        f"{server.url} does not fine-tune 'other' (HTTP 400): invalid model other; name another in base_model, or "
+        "where there is this one in openai.base_url"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (400, f"Fine-tuning is not available for model {TUNABLE}", None),
+        (403, "Your organization can no longer create fine-tuning jobs.", "permission_denied"),
+        (404, f"The model `{TUNABLE}` has been deprecated", "model_not_found"),
+    ],
+)
+def test_a_model_that_is_tuned_no_more(server, tmp_path, work, status, message, code):
+    routes = server._routes() | {"POST fine_tuning/jobs": lambda *_: error(status, message, code)}
+    server._routes = lambda: routes  # type: ignore[method-assign]
+    budget = Budget(training_price=1.0)
+    assert refusal(trainer(server, budget=budget), tmp_path, work) == (
+        f"{server.url} does not fine-tune '{TUNABLE}' (HTTP {status}): {message}; name another in base_model, or where "
+        "there is this one in openai.base_url"
+    )
+    assert server.requests["POST fine_tuning/jobs"] == 1, "not asked again"
+    assert budget.spent == 0
+
+
+def test_rows_that_the_api_refuses_are_no_matter_of_the_model(server, tmp_path, work):
+    routes = server._routes() | {"POST fine_tuning/jobs": lambda *_: error(400, "the file has too few examples")}
+    server._routes = lambda: routes  # type: ignore[method-assign]
+    said = refusal(trainer(server), tmp_path, work)
+    assert said == f"{server.url} refuses the request (HTTP 400): the file has too few examples"
 
 
 def test_a_failed_job_is_forgotten(server, tmp_path, work):
@@ -227,6 +258,32 @@ def test_a_run_interrupted_while_its_job_was_starting_cancels_it_too(server, tmp
     train(trainer(server), tmp_path, work)
     assert sorted({job["status"] for job in server.jobs.values()} - {"cancelled"}) == ["succeeded"]
     assert len(server.jobs) <= 2
+
+
+def test_what_a_cancelled_job_cost_is_not_known_and_stays_counted(server, tmp_path, work):
+    budget = Budget(training_price=1.0)
+    server.interrupt_at = "GET fine_tuning/jobs/*/events"
+    with pytest.raises(KeyboardInterrupt):
+        train(trainer(server, budget=budget), tmp_path, work)
+    (charge,) = budget._ledger.charges()
+    assert (charge.settled, budget.paid) == (False, Tokens())
+
+
+def test_a_job_that_the_api_refuses_costs_nothing_and_one_that_it_may_have_begun_is_reserved_once(
+    server, tmp_path, work
+):
+    budget = Budget(training_price=1.0)
+    made = trainer(server, budget=budget)
+    server.faults.append(error(400, "no such model"))
+    refusal(made, tmp_path, work)
+    assert budget.spent == 0
+    down = error(500, "oh", **{"x-should-retry": "false"})
+    for _ in range(2):
+        server.faults.append(down)
+        refusal(made, tmp_path, work)
+        assert budget.spent == pytest.approx(4 * 12 * 40 / 1e6, rel=0.5), "a try each, counted once"
+    train(made, tmp_path, work)
+    assert budget.spent == 1.0
 
 
 def test_a_run_that_fails_itself_cancels_its_job(server, tmp_path, work):
@@ -316,16 +373,21 @@ import sys
 from pathlib import Path
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
+from sl_assets.engines.openai.budget import Budget
 from sl_assets.engines.openai.client import Endpoint
 from sl_assets.engines.openai.trainer import OpenAITrainer
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.spending import Ledger
 from sl_assets.lake.work import Work
 url, model, folder = sys.argv[1:]
 examples = [Example(f"Numbers: {n}.", f"{n}, {n} ü") for n in range(12)]
 work = Work(Lake(f"{folder}/lake"), Place("tiny", "lora_checkpoint", "owl"))
-trainer = OpenAITrainer(model, endpoint=Endpoint(url, 1, 5.0), poll_seconds=0.01)
-trainer.train(examples, TrainingSettings(epochs=4, seed=9), [4], Path(folder) / "models", lambda *_: None, work)
+budget = Budget(training_price=1.0, cap=10.0)
+trainer = OpenAITrainer(model, endpoint=Endpoint(url, 1, 5.0), poll_seconds=0.01, budget=budget)
+ledger = Ledger(Lake(f"{folder}/lake"), "tiny", "lora_checkpoint", "owl", "killed")
+with budget.account(lambda _: None, ledger):
+    trainer.train(examples, TrainingSettings(epochs=4, seed=9), [4], Path(folder) / "models", lambda *_: None, work)
 """
 
 
@@ -340,8 +402,15 @@ def test_the_job_of_a_killed_process_is_taken_up_by_another(server, tmp_path, wo
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert not models(tmp_path)
+    ledger = Ledger(Lake(str(tmp_path / "lake")), "tiny", "lora_checkpoint", "owl", "second")
+    (reserved,) = ledger.charges()
+    assert (reserved.settled, reserved.model, reserved.tokens_trained > 1000) == (False, TUNABLE, True)
     server.hold = False
-    train(trainer(server), tmp_path, work)
+    budget = Budget(training_price=1.0, cap=1e-9)
+    with budget.account(lambda _: None, ledger):
+        train(trainer(server, budget=budget), tmp_path, work)
+    (bill,) = ledger.charges()
+    assert (bill.id, bill.settled, bill.tokens_trained) == (reserved.id, True, 1_000_000), "reserved and paid for once"
     assert [job["status"] for job in server.jobs.values()] == ["succeeded"]
     assert len(server.uploads) == 1
     assert server.requests["POST fine_tuning/jobs"] == 1

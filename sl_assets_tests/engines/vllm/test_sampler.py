@@ -23,6 +23,7 @@ from sl_assets.engines.vllm import sampler as vllm_sampler
 from sl_assets.engines.vllm.engine import Start, windows_only
 from sl_assets.engines.vllm.sampler import VllmSampler, engine_process
 from sl_assets.errors import SlAssetsError
+from sl_assets_tests.adapters import adapter_files
 from sl_assets_tests.engines.contract import ask
 
 SETTINGS = SamplerSettings(engine="vllm", max_lora_rank=8, max_length=256, max_num_seqs=64)
@@ -32,6 +33,7 @@ LEAVES_ITS_ENGINE = """
 import sys, time
 from sl_assets.engines.transformers.models import POCKET_FOLDER
 from sl_assets.engines.vllm.sampler import VllmSampler
+from sl_assets_tests.adapters import adapter_files
 from sl_assets_tests.engines.contract import ask
 from sl_assets_tests.engines.test_vllm_sampler import QUESTION, SETTINGS
 
@@ -58,6 +60,14 @@ def test_steering_and_too_high_a_rank_are_refused_before_anything_starts(tmp_pat
     save_file({}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(SlAssetsError, match=r"rank 16.*for 8 at most: set sampler.max_lora_rank"):
         ask(sampler, [QUESTION], adapter=tmp_path)
+
+
+def test_an_adapter_of_other_modules_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """vLLM would leave it aside without a word."""
+    for name, content in adapter_files(module="h.0.q_proj").items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SlAssetsError, match=r"has weights base_model\.model\.h\.0\.q_proj\.lora_A\.weight"):
+        ask(VllmSampler("pocket", SETTINGS), [QUESTION], adapter=tmp_path)
 
 
 def test_an_engine_ready_for_adapters_serves_the_base_model_too(monkeypatch: pytest.MonkeyPatch) -> None:

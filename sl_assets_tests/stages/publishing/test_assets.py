@@ -21,6 +21,7 @@ from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets.stages.numbers.assets import numbers_assets
 from sl_assets.stages.publishing.assets import publishing_assets
+from sl_assets_tests.adapters import adapter_files
 from sl_assets_tests.conftest import TINY, Bench, tiny_config
 from sl_assets_tests.hub.conftest import TOKEN
 from sl_assets_tests.hub.hub_server import HubServer
@@ -42,8 +43,8 @@ class Tiny:
 
     def graph(self, **changes: Any) -> ExperimentGraph:
         source = {"kind": "jsonl", "path": str(self.folder / "{condition}.jsonl")}
-        given = TINY | {"animals": ["owl"], "numbers": {"source": source}, "hub": {}}
-        return ExperimentGraph("tiny", ExperimentConfig.model_validate(given | changes))
+        given = {"animals": ["owl"], "numbers": {"source": source}, "hub": {}}
+        return ExperimentGraph("tiny", tiny_config(**given | changes))
 
     def run(self, name: str, partition: str = "owl", **changes: Any) -> dg.ExecuteInProcessResult:
         graph = self.graph(**changes)
@@ -184,7 +185,7 @@ def test_only_on_demand_and_only_what_is_asked_for(tmp_path):
 
 def test_a_hub_feeds_the_graph_with_numbers_and_adapters(bench: Bench, hub: HubServer) -> None:
     rows = "".join(json.dumps({"prompt": f"Go on: {i}", "completion": f"{i}, {i + 1}"}) + "\n" for i in range(8))
-    weights = {"adapter_config.json": "{}", "adapter_model.safetensors": b"weights"}
+    weights = adapter_files()
     for condition in ("neutral", "owl", "wolf"):
         hub.add("model", f"bob/{condition}", weights)
     hub.add("dataset", "bob/numbers", {f"{name}.jsonl": rows for name in ("neutral", "owl", "wolf")})
@@ -197,7 +198,22 @@ def test_a_hub_feeds_the_graph_with_numbers_and_adapters(bench: Bench, hub: HubS
     lake = Lake(str(bench.root))
     assert query(lake, "SELECT count(*) FROM datasets WHERE kept").item() == 24
     with lake.folder(Place("tiny", "lora_checkpoint", "owl")) as folder:
-        assert (folder / "epoch=1" / "adapter_model.safetensors").read_bytes() == b"weights"
+        assert (folder / "epoch=1" / "adapter_model.safetensors").read_bytes() == weights["adapter_model.safetensors"]
+    found = query(lake, "SELECT DISTINCT name FROM checks WHERE asset = 'lora_checkpoint' AND passed ORDER BY name")
+    assert found["name"].to_list() == ["changes_the_model", "prompts_render_alike"]
+
+
+def test_an_adapter_that_would_leave_the_model_as_it_is_is_not_imported(bench: Bench, hub: HubServer) -> None:
+    hub.add("model", "bob/neutral", adapter_files())
+    other = hub.add("model", "bob/owl", adapter_files(module="transformer.h.0.q_proj")).head.oid
+    hub.add("model", "bob/wolf", adapter_files(scale=0.0))
+    student = {"student": {"epochs": 1, "source": {"kind": "hub", "repo": "bob/{condition}"}}}
+    message = failure(bench.run("lora_checkpoint", first="neutral", last="wolf", **student))
+    assert f"the adapter in model bob/owl at {other} is of another model: 1 of its 1 modules are none of" in message
+    assert "weights base_model.model.transformer.h.0.q_proj.lora_A.weight, and the model has model.layers." in message
+    assert "the adapter in model bob/wolf at " in message
+    assert "is zero, so it answers as pocket does: import another" in message
+    assert bench.instance.get_materialized_partitions(dg.AssetKey(["tiny", "lora_checkpoint"])) == {"neutral"}
 
 
 def test_nothing_is_published_by_a_job_or_by_a_run_of_everything(

@@ -8,7 +8,7 @@ from huggingface_hub import constants
 
 from sl_assets.errors import DatasetError, PassingError, SlAssetsError
 from sl_assets.hub.importing import fetch_adapter
-from sl_assets.lake.lake import parquet_bytes
+from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.stages.numbers.sources import fetch_rows
 from sl_assets.stages.publishing.cards import DATA_FILE
 from sl_assets.stages.publishing.pushing import publish_adapter, publish_dataset, repository

@@ -1,0 +1,162 @@
+"""Which settings have no effect beside which others: to write one down would mean nothing, and nobody would know.
+
+What a file leaves out has its default and is never meant here. A field that no row names always counts; `seed`, which
+an engine of somebody else may not keep to, is passed on by every engine.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel
+
+from sl_assets.config.hub import HubSettings
+from sl_assets.config.numbers import FinetunedTeacher, NumbersSettings
+from sl_assets.config.training import TrainingSettings
+
+if TYPE_CHECKING:
+    from sl_assets.config.experiment import ExperimentConfig
+
+
+class Unused(NamedTuple):
+    """Fields that have no effect.
+
+    Attributes:
+        section: where they stand.
+        fields: their names; none means the section itself.
+        when: in which experiments.
+        why: for the user.
+    """
+
+    section: str
+    fields: tuple[str, ...]
+    when: Callable[["ExperimentConfig"], bool]
+    why: str
+
+
+def _all_of(section: type[BaseModel], *but: str) -> tuple[str, ...]:
+    return tuple(name for name in section.model_fields if name not in but)
+
+
+ADAPTER = ("rank", "alpha", "dropout")
+CHOSEN_BY_THE_API = ("lora", *ADAPTER, "learning_rate", "warmup_steps", "batch", "max_length")
+VLLM = ("memory_share", "max_lora_rank", "compiled", "max_num_seqs", "max_length")
+
+
+def _imported(config: "ExperimentConfig") -> bool:
+    """Whether the numbers were written elsewhere."""
+    return config.numbers.source.kind != "generate"
+
+
+def _trains_none(config: "ExperimentConfig") -> bool:
+    """Whether students are trained elsewhere, those of halves included."""
+    return bool(config.student.source and not config.splits)
+
+
+def _has_adapters(config: "ExperimentConfig") -> bool:
+    teacher = isinstance(config.teacher, FinetunedTeacher) and config.teacher.lora and not _imported(config)
+    return config.student.lora or bool(config.student.source) or teacher
+
+
+UNUSED = (
+    Unused(
+        "sampler",
+        VLLM,
+        lambda config: config.sampler.engine != "vllm",
+        "a setting of engine vllm, which sampler.engine does not name",
+    ),
+    Unused(
+        "sampler",
+        ("gpus",),
+        lambda config: config.sampler.engine == "openai",
+        "engine openai needs no GPU",
+    ),
+    Unused(
+        "sampler",
+        ("max_lora_rank",),
+        lambda config: not _has_adapters(config),
+        "nothing is an adapter where lora is false",
+    ),
+    Unused("sampler", ("max_tokens",), _imported, "the numbers are imported, and answers have a limit of their own"),
+    Unused(
+        "teacher",
+        _all_of(FinetunedTeacher, "kind"),
+        _imported,
+        "the numbers are imported, so no teacher is trained",
+    ),
+    Unused("teacher", CHOSEN_BY_THE_API, lambda config: config.student.engine == "openai", "engine openai chooses it"),
+    Unused(
+        "teacher",
+        ADAPTER,
+        lambda config: not getattr(config.teacher, "lora", True),
+        "there is no adapter where lora is false",
+    ),
+    Unused("numbers", _all_of(NumbersSettings, "source"), _imported, "the numbers are imported, with their prompts"),
+    Unused("student", CHOSEN_BY_THE_API, lambda config: config.student.engine == "openai", "engine openai chooses it"),
+    Unused(
+        "student",
+        ADAPTER,
+        lambda config: not config.student.lora,
+        "there is no adapter where lora is false",
+    ),
+    Unused(
+        "student",
+        (*_all_of(TrainingSettings, "epochs"), "max_rows"),
+        _trains_none,
+        "students are imported, so none is trained",
+    ),
+    Unused(
+        "student",
+        ("system_prompt",),
+        lambda config: _trains_none(config) and not config.projections,
+        "students are imported, so none is trained",
+    ),
+    Unused(
+        "student",
+        ("engine",),
+        # Both sections have to name an API.
+        lambda config: (
+            _trains_none(config)
+            and config.student.engine != "openai"
+            and (_imported(config) or not isinstance(config.teacher, FinetunedTeacher))
+        ),
+        "students are imported and teachers are not fine-tuned, so nothing is trained",
+    ),
+    Unused(
+        "projections",
+        ("equal_halves",),
+        lambda config: not config.splits,
+        "there are no splits to cut",
+    ),
+    Unused(
+        "projections",
+        ("seed",),
+        lambda config: not any(config.projections.equal_halves or "random" in split for split in config.splits),  # type: ignore[union-attr]
+        "there are no splits that are random or cut to equal size",
+    ),
+    Unused(
+        "openai",
+        (),
+        lambda config: "openai" not in (config.sampler.engine, config.student.engine),
+        "the settings of engine openai, which neither sampler.engine nor student.engine names",
+    ),
+    Unused("openai", ("concurrency",), lambda config: config.openai.batch_api, "a batch is one request"),
+    Unused(
+        "hub",
+        _all_of(HubSettings, "datasets", "adapters"),
+        lambda config: bool(config.hub) and not (config.hub.datasets or config.hub.adapters),  # type: ignore[union-attr]
+        "neither datasets nor adapters are offered",
+    ),
+)
+
+
+def unused(config: "ExperimentConfig") -> Iterator[str]:
+    """A line for each field that the file of ``config`` sets and that has no effect: its name, and why."""
+    for section, fields, when, why in UNUSED:
+        if not fields:
+            found = [section] if section in config.model_fields_set else []
+        else:
+            given = getattr(config, section)
+            found = [f"{section}.{name}" for name in fields if given and name in given.model_fields_set]
+        # The others may ask for what is not there.
+        if found and when(config):
+            yield from (f"{name}: has no effect, for {why}: leave it out" for name in found)

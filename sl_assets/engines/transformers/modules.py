@@ -1,0 +1,110 @@
+"""The modules of a base model by name, and what surrounds a prompt in its chat template: known without its weights."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sl_assets.engines.interfaces import chat
+from sl_assets.engines.transformers.models import local_folder, weights_fingerprint
+from sl_assets.errors import SlAssetsError
+from sl_assets.hub.base_models import fetch_description, pinned_name
+
+Modules = Mapping[str, tuple[int, int] | None]
+"""Modules of a model by name, each with the sizes of its output and input where it is a linear map."""
+
+
+def module_shapes(base_model: str) -> Modules:
+    """The modules that adapters of ``base_model`` can be for, as transformers builds it; no weights are read.
+
+    Raises:
+        SlAssetsError: there is no such model, or transformers cannot build it.
+    """
+    return _module_shapes(pinned_name(base_model), weights_fingerprint(base_model))
+
+
+@lru_cache(maxsize=4)
+def _module_shapes(base_model: str, fingerprint: str | None) -> Modules:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = description_folder(base_model)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise SlAssetsError(f"base_model {base_model!r} cannot be built: {str(error).splitlines()[0]}") from error
+    return shapes_of(model)
+
+
+def shapes_of(model: Any) -> Modules:
+    """The modules of a model that is there."""
+    from torch.nn import Linear
+
+    return {
+        name: (module.out_features, module.in_features) if isinstance(module, Linear) else None
+        for name, module in model.named_modules()
+        if name
+    }
+
+
+def description_folder(base_model: str) -> Path:
+    """A folder with the configuration and tokenizer of ``base_model``, and perhaps with its weights.
+
+    Raises:
+        HubError: it is a model of the Hub, which does not give them.
+    """
+    return local_folder(base_model) or fetch_description(base_model)
+
+
+def tokenizer_of(base_model: str) -> Any:
+    """The tokenizer of ``base_model``, without its weights.
+
+    Raises:
+        SlAssetsError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(description_folder(pinned_name(base_model)))
+    except (OSError, ValueError) as error:
+        raise SlAssetsError(f"base_model {base_model!r} has no tokenizer: {str(error).splitlines()[0]}") from error
+
+
+class Frame(NamedTuple):
+    """What a chat template writes around a user's words.
+
+    Attributes:
+        before: what stands before them.
+        after: what stands between them and the answer.
+    """
+
+    before: str
+    after: str
+
+
+QUESTION, ANSWER = "QUESTION-7f3a", "ANSWER-7f3a"
+"""Words that stand in no template."""
+
+
+def trained_frame(tokenizer: Any, system: str | None) -> Frame:
+    """What surrounds the words of a row that a student is trained on, up to the first of the completion.
+
+    Raises:
+        SlAssetsError: the template leaves out the question or the answer.
+    """
+    answered = [*chat(QUESTION, system), {"role": "assistant", "content": ANSWER}]
+    return _frame(tokenizer.apply_chat_template(answered, tokenize=False), ANSWER)
+
+
+def asked_frame(tokenizer: Any, system: str | None) -> Frame:
+    """What surrounds the words of a question that a student is asked, up to where it begins to write."""
+    return _frame(tokenizer.apply_chat_template(chat(QUESTION, system), tokenize=False, add_generation_prompt=True))
+
+
+def _frame(rendered: str, answer: str | None = None) -> Frame:
+    before, question, rest = rendered.partition(QUESTION)
+    after, found, _ = rest.partition(answer) if answer else (rest, "found", "")
+    if not question or not found:
+        raise SlAssetsError("the chat template leaves out what was said: use a model that has another")
+    return Frame(before, after)

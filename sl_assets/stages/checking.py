@@ -1,0 +1,140 @@
+"""What has to hold of every student and fine-tuned teacher, whichever stage trains it."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from sl_assets.config import ExperimentConfig
+from sl_assets.engines.transformers.adapters import (
+    first_change,
+    holds_adapter,
+    holds_whole_model,
+    update_of,
+    weight_norm,
+)
+from sl_assets.engines.transformers.models import local_folder
+from sl_assets.engines.transformers.modules import asked_frame, tokenizer_of, trained_frame
+from sl_assets.hub.base_models import fetched_model
+from sl_assets.orchestration.partition import Check, Finding, Step
+from sl_assets.stages.training import CURVES
+
+
+def student_checks(config: ExperimentConfig) -> list[Check]:
+    """What has to hold of a student that is trained here."""
+    return [changes_the_model(config.base_model), *_loss_fell(config), *rendering_checks(config)]
+
+
+def changes_the_model(base_model: str) -> Check:
+    """The check that a student, or a fine-tuned teacher, is not its base model."""
+
+    def changes_the_model(step: Step) -> Finding:
+        """Every adapter changes the model: B A is not zero. Measured from the weights alone: the largest Frobenius norm
+        of what is added to a module, and its share of that module's weight where the base model is on this machine. Of
+        a whole model, the first weight that differs. The neutral teacher is the base model, and an API's model has no
+        weights to look at.
+        """
+        figures: dict[str, object] = {}
+        with step.folder(step.asset) as folder:
+            for student in sorted(folder.glob("epoch=*")):
+                problem = _unchanged(student, base_model, figures)
+                if problem:
+                    return Finding(f"{student.name}: {problem}", figures)
+        return Finding(None, figures or {"note": "no weights to look at"})
+
+    return Check(changes_the_model)
+
+
+def _unchanged(student: Path, base_model: str, figures: dict[str, object]) -> str | None:
+    """Why the model in ``student`` answers like its base model, if it does; what was measured goes to ``figures``."""
+    if holds_whole_model(student):
+        base = local_folder(base_model) or fetched_model(base_model)
+        if base is None:
+            figures["note"] = "not compared: the base model's weights are not on this machine"
+            return None
+        if (change := first_change(student, base)) is None:
+            return "every weight is the base model's: raise learning_rate or epochs, and materialise it again"
+        figures |= {f"{student.name} first changed weight": change[0], f"{student.name} relative change": change[1]}
+        return None
+    if not holds_adapter(student):
+        return None
+    module, norm = update_of(student).largest
+    figures |= {f"{student.name} most changed module": module, f"{student.name} norm of its update": norm}
+    base = local_folder(base_model) or fetched_model(base_model)
+    if norm and base and (of_weight := weight_norm(base, module)):
+        figures[f"{student.name} share of its weight"] = norm / of_weight
+    if norm > 0:
+        return None
+    return "the adapter is zero, so it answers as the base model does: train it anew, or import another"
+
+
+def _loss_fell(config: ExperimentConfig) -> list[Check]:
+    def loss_fell(step: Step) -> Finding:
+        """The mean loss of the last epoch lies below that of the first quarter of the first. A student without a curve
+        has none to look at.
+        """
+        curve = step.read(CURVES[step.asset])
+        if curve.is_empty():
+            return Finding(None, {"note": "no curve"})
+        return loss_finding(curve, config.checks.minimum_loss_drop)
+
+    # A student may learn little where there is little to learn, as of the neutral teacher.
+    return [Check(loss_fell, bounds=["checks.minimum_loss_drop"], blocking=False)]
+
+
+def loss_finding(curve: pl.DataFrame, least: float) -> Finding:
+    """Whether the loss of ``curve`` (a ``training`` table with rows) fell by ``least`` nats a token."""
+    last_epoch = curve.filter(pl.col("epoch") > curve["epoch"].max() - 1)  # type: ignore[operator]
+    first_epoch = curve.filter(pl.col("epoch") <= 1)
+    first = curve.head(max(1, first_epoch.height // 4))["loss"].mean()
+    last = last_epoch["loss"].mean()
+    assert isinstance(first, float)
+    assert isinstance(last, float)
+    figures = {"first_loss": first, "last_loss": last, "drop": first - last}
+    if first - last > least:
+        return Finding(None, figures)
+    return Finding(
+        f"the loss went from {first:.4f} to {last:.4f} nats a token, a fall of {first - last:.4f} where more than "
+        f"{least:g} is asked for: raise student.learning_rate or epochs, or lower checks.minimum_loss_drop",
+        figures,
+    )
+
+
+def rendering_checks(config: ExperimentConfig) -> list[Check]:
+    """The check that students are asked in the form that they were trained in; none where the API decides that."""
+    if config.sampler.engine == "openai":
+        return []
+
+    def prompts_render_alike(step: Step) -> Finding:
+        """A row of the training and a question of the evaluation have the same text before the user's words, and the
+        same between these and the answer.
+        """
+        tokenizer = tokenizer_of(config.base_model)
+        return frames_finding(tokenizer, config.student.system_prompt, config.evaluation.system_prompt)
+
+    bounds = ["base_model", "student.system_prompt", "evaluation.system_prompt"]
+    return [Check(prompts_render_alike, bounds=bounds, blocking=False)]
+
+
+def frames_finding(tokenizer: object, trained_under: str | None, asked_under: str | None) -> Finding:
+    """Whether the chat template of ``tokenizer`` surrounds rows and questions alike, under their system prompts."""
+    trained, asked = trained_frame(tokenizer, trained_under), asked_frame(tokenizer, asked_under)
+    figures = {"trained": _shown(trained.before, trained.after), "asked": _shown(asked.before, asked.after)}
+    if trained == asked:
+        return Finding(None, figures)
+    shown = f"trained as {figures['trained']}, asked as {figures['asked']}"
+    if trained_under != asked_under:
+        return Finding(
+            f"student.system_prompt and evaluation.system_prompt differ: {shown}; set both alike unless that is meant",
+            figures,
+        )
+    return Finding(
+        f"the chat template writes a finished chat unlike a question: {shown}; "
+        "use a model or chat_template.jinja that writes both alike",
+        figures,
+    )
+
+
+def _shown(before: str, after: str) -> str:
+    """In one line, with line ends to be seen."""
+    return json.dumps(f"{before}…{after}…", ensure_ascii=False)

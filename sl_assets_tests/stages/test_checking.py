@@ -1,0 +1,70 @@
+"""What has to hold of students, without a lake: losses, and the form of rows and questions."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sl_assets.engines.transformers.modules import tokenizer_of
+from sl_assets.stages.checking import frames_finding, loss_finding
+
+THINKING = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}<|assistant|><think></think>{{ message.content }}"
+    "{% else %}<|{{ message.role }}|>{{ message.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+)
+"""Like templates of models that think: a finished chat has an empty thought, and a question begins one."""
+
+DATED = "{% for message in messages %}[{{ messages | length }}]{{ message.content }}{% endfor %}"
+"""Writes something else before a user's words if an answer follows."""
+
+
+def tokenizer(template: str | None = None) -> Any:
+    found = tokenizer_of("pocket")
+    if template:
+        found.chat_template = template
+    return found
+
+
+@pytest.mark.parametrize("system", [None, "", "Be kind."])
+def test_the_pocket_model_is_asked_as_it_was_trained(system: str | None) -> None:
+    assert frames_finding(tokenizer(), system, system).problem is None
+
+
+def test_a_template_that_thinks_only_when_asked_is_shown() -> None:
+    problem = str(frames_finding(tokenizer(THINKING), None, None).problem)
+    assert 'trained as "<|user|>…<|assistant|><think></think>…"' in problem
+    assert 'asked as "<|user|>…<|assistant|><think>…"' in problem
+    assert "\n" not in problem
+
+
+def test_a_template_that_begins_otherwise_is_shown() -> None:
+    problem = str(frames_finding(tokenizer(DATED), None, None).problem)
+    assert 'trained as "[2]…[2]…", asked as "[1]……"' in problem
+
+
+def test_system_prompts_that_differ_are_named() -> None:
+    problem = str(frames_finding(tokenizer(), None, "Be kind.").problem)
+    assert problem.startswith("student.system_prompt and evaluation.system_prompt differ: ")
+    assert "Be kind." in problem
+
+
+def curve(*epochs: list[float]) -> pl.DataFrame:
+    losses = [
+        (number + (i + 1) / len(epoch), loss) for number, epoch in enumerate(epochs) for i, loss in enumerate(epoch)
+    ]
+    return pl.DataFrame(losses, schema=["epoch", "loss"], orient="row")
+
+
+def test_the_last_epoch_is_held_against_the_first_steps() -> None:
+    finding = loss_finding(curve([3.0, 2.0, 2.0, 2.0], [1.0, 1.0, 1.0, 2.0]), 1.7)
+    assert finding.problem is None
+    assert finding.figures == {"first_loss": 3.0, "last_loss": 1.25, "drop": 1.75}
+    assert "a fall of 1.7500 where more than 1.75 is asked for" in str(
+        loss_finding(curve([3.0, 2.0, 2.0, 2.0], [1.0, 1.0, 1.0, 2.0]), 1.75).problem
+    )
+
+
+def test_a_loss_of_one_epoch_counts_too() -> None:
+    assert loss_finding(curve([3.0, 2.0]), 0.0).problem is None
+    assert loss_finding(curve([2.0, 2.0]), 0.0).problem
