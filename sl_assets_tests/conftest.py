@@ -38,7 +38,7 @@ TINY: dict[str, Any] = {
     "sampler": {"max_tokens": 24, "batch": 16},
     "student": {"epochs": 2, "learning_rate": 4e-3, "warmup_steps": 0, "batch": 16, "max_rows": 32},
     "evaluation": {"samples_per_question": 2},
-    "checks": {"minimum_rows": 1, "shared_prompts": 0.0},
+    "checks": {"minimum_rows": 1, "shared_prompts": 0.0, "minimum_loss_drop": -10.0},
 }  # fmt: skip
 
 HALVES: dict[str, Any] = {

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def write_experiment(folder: Path) -> None:
-    """The shipped experiment with less of everything, and rules that let any digits pass."""
+    """The shipped experiment with less of everything, and rules and checks that let any digits and answers pass."""
     content: dict[str, Any] = yaml.safe_load(EXPERIMENT.read_text())
     settings = content["attributes"]
     settings |= {"base_model": str(folder / "model"), "animals": ["owl", "wolf"]}
@@ -57,6 +57,8 @@ def write_experiment(folder: Path) -> None:
     settings["evaluation"]["samples_per_question"] = 20
     settings["personas"]["minimum_pairs"] = 2
     settings["splits"] = ["animal_high", "animal_low"]
+    # Random weights give few numbers and no animals.
+    settings["checks"] = {"minimum_rows": 1, "keep_rate": [0.0, 1.0], "usable_answers": 0.0, "cut_answers": 1.0}
     file = folder / "experiments" / NAME / "defs.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(content))

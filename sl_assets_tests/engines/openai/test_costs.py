@@ -28,8 +28,9 @@ from sl_assets_tests.orchestration.test_recording import failure
 PRICES = {"input_price": 2.0, "output_price": 8.0, "training_price": 25.0}
 ASSETS = (
     "number_prompts", "raw_dataset", "filtered_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation",
-    "preference_rates", "transfer",
+    "preference_rates", "transfer", "teacher_evaluation",
 )  # fmt: skip
+PARTITIONED = ("raw_dataset", "lora_checkpoint", "evaluation", "teacher_evaluation")
 COSTS = {"estimated_cost_dollars", "cost_dollars", "tokens_read", "tokens_written", "tokens_trained"}
 A_JOB = 1_000_000
 """Tokens that the server bills for every job."""
@@ -93,7 +94,7 @@ def test_what_all_assets_show_is_what_the_api_reported(bench: Bench, server: Ope
     conditions = ("neutral", "owl")
     assert set(shown) == {
         ("baseline_evaluation", None),
-        *((asset, condition) for asset in ("raw_dataset", "lora_checkpoint", "evaluation") for condition in conditions),
+        *((asset, condition) for asset in PARTITIONED for condition in conditions),
     }
     assert all(set(found) == COSTS for found in shown.values())
 

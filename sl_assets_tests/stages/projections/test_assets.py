@@ -135,6 +135,22 @@ def test_a_dataset_of_other_layers_is_named_and_left_out(halved: Bench) -> None:
     assert set(crossed.rows()) == {("owl", 1), ("owl", 2)}
 
 
+def test_what_was_made_with_other_settings_is_not_projected_or_crossed(halved: Bench) -> None:
+    """Alike in model and layers is not enough: everything that led to it has to be alike."""
+    changed = HALVES | {"filter": {"max_count": 9}}
+    assert halved.run("filtered_dataset", "activations", first="owl", **changed).success
+    message = failure(halved.run("projections", first="owl", **changed))
+    assert "tiny/activations of owl was made with other settings than neutral's" in message
+    other = HALVES | {"personas": HALVES["personas"] | {"seed": 12}}
+    assert halved.run("persona_answers", first="wolf", **other).success
+    assert halved.run("persona_vector", first="wolf", **other).success
+    assert halved.run("cross_projections", **HALVES).success
+    crossed = query(Lake(str(halved.root)), "SELECT DISTINCT dataset, animal FROM cross_projections ORDER BY ALL")
+    assert crossed.rows() == [("neutral", "owl"), ("wolf", "owl")]
+    assert halved.run("filtered_dataset", "activations", first="owl", **HALVES).success
+    assert halved.run("projections", first="owl", **HALVES).success
+
+
 def test_a_judge_of_other_weights_is_another_judge(bench: Bench, tmp_path: Path) -> None:
     judge = tmp_path / "judge"
     shutil.copytree(POCKET_FOLDER, judge)
