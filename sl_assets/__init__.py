@@ -11,3 +11,7 @@ def __getattr__(name: str) -> Any:
     if name == "SubliminalExperiment":
         return import_module("sl_assets.components").SubliminalExperiment
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -2,64 +2,52 @@
 
 import os
 import re
-import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 
 import dagster as dg
 
-from sl_assets.components import experiment_definitions, experiment_files, read_checked
-from sl_assets.config import PROJECT, ExperimentConfig
+from sl_assets.components import DEFS
+from sl_assets.config import PROJECT
 from sl_assets.config.project import absolute
-from sl_assets.errors import ExperimentFileError
+from sl_assets.errors import LakeError
+from sl_assets.experiments import FILE, find_experiments, fitting
+from sl_assets.lake.answering import require_answer
 from sl_assets.lake.lake import Lake
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.resources import lake_resources
 from sl_assets.orchestration.run_processes import end_killed_runs
 
-# Backfill policies and data versions are chosen knowingly; their notices would bury everything else.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-
-PACKAGE = Path(__file__).parent
 DEFAULT_LAKE = PROJECT / "data_lake"
 
 
 def lake_root() -> str:
-    """Where the data lake is: ``SL_DATA_LAKE``, or ``data_lake/`` beside the package."""
+    """Where the data lake is: ``SL_DATA_LAKE``, or ``data_lake/`` in the project's folder.
+
+    Raises:
+        LakeError: it is none of the places that a lake may be in.
+    """
     root = os.environ.get("SL_DATA_LAKE") or str(DEFAULT_LAKE)
-    return root if "://" in root else str(absolute(root))
+    if not re.match(r"[A-Za-z][\w+.-]*:/", root):
+        return str(absolute(root))
+    if not re.match(r"s3://[^/]|file:///", root):
+        raise LakeError(f"SL_DATA_LAKE = {root!r}: a lake is in a folder, or in s3://bucket/prefix; name one of these")
+    if root.startswith("s3") and not find_spec("s3fs"):
+        raise LakeError(f"SL_DATA_LAKE = {root!r}: s3fs is not installed here; pip install -e '.[s3]'")
+    return root
 
 
 def open_lake() -> Lake:
-    """The lake at `lake_root`, in today's form."""
-    lake = Lake(lake_root())
-    migrate(lake)
-    return lake
-
-
-def experiments() -> dict[str, ExperimentConfig]:
-    """Every experiment by name: the project's, and those in the folder that ``SL_EXPERIMENTS`` names.
+    """The lake at `lake_root`, in today's form.
 
     Raises:
-        ExperimentFileError: a file is wrong, or two experiments share a name.
+        SlAssetsError: it cannot be read, or nobody answers where it is.
     """
-    files = experiment_files(PACKAGE / "defs")
-    if own := os.environ.get("SL_EXPERIMENTS"):
-        folder = absolute(own)
-        if not folder.is_dir():
-            raise ExperimentFileError(f"SL_EXPERIMENTS = {own!r}: no such folder; name one that holds <name>/defs.yaml")
-        others = experiment_files(folder)
-        if shared := files.keys() & others.keys():
-            raise ExperimentFileError(f"{others[min(shared)]}: the name {min(shared)!r} is taken; rename the folder")
-        files |= others
-    for name, file in files.items():
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            fitting = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "my_experiment"
-            raise ExperimentFileError(
-                f"{file}: the folder's name {name!r} names the experiment, which may have letters, digits and '_': "
-                f"rename it, to {fitting!r} for example"
-            )
-    return {name: read_checked(file) for name, file in files.items()}
+    lake = Lake(lake_root())
+    require_answer(lake)
+    migrate(lake)
+    return lake
 
 
 def surroundings() -> dg.Definitions:
@@ -76,14 +64,42 @@ def fail_killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads. Files are checked first, so that a mistake is one line rather than a page."""
-    checked = experiments()
-    inside = experiment_files(PACKAGE / "defs")
-    outside = [experiment_definitions(name, config) for name, config in checked.items() if name not in inside]
+    """What Dagster loads. What is wrong with an experiment is an asset in its place, and the others are there."""
+    around = surroundings()
+    found = find_experiments().checked(around)
+    problems: dict[str, list[str]] = {}
+    for name, problem in found.problems.items():
+        problems.setdefault(fitting(name), []).append(str(problem))
     shared = dg.Definitions(
+        assets=[_unloadable(name, "; ".join(lines)) for name, lines in problems.items()],
         sensors=[
             dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all()),
             fail_killed_runs,
         ],
     )
-    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), *outside, surroundings(), shared)
+    loaded = [experiment.definitions for experiment in found.loaded.values()]
+    return dg.Definitions.merge(*loaded, *_python_files(), around, shared)
+
+
+def _unloadable(name: str, problem: str) -> dg.AssetsDefinition:
+    """An asset that stands for an experiment that cannot be loaded, says why, and fails with that line."""
+
+    @dg.asset(
+        name="cannot_be_loaded",
+        key_prefix=name,
+        group_name=name,
+        description=f"**This experiment cannot be loaded; everything else can.** {problem}",
+        kinds={"error"},
+    )
+    def asset() -> None:
+        raise dg.Failure(problem, allow_retries=False)
+
+    return asset
+
+
+def _python_files() -> Iterator[dg.Definitions]:
+    """What Python files beside the project's experiments define."""
+    for file in sorted(DEFS.rglob("*.py")):
+        folder = file.relative_to(DEFS).parent
+        if file.name != "__init__.py" and not any((DEFS / part / FILE).exists() for part in (folder, *folder.parents)):
+            yield dg.load_definitions_from_module(import_module(".".join(["sl_assets.defs", *folder.parts, file.stem])))

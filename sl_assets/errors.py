@@ -6,7 +6,15 @@ class SlAssetsError(Exception):
 
 
 class ExperimentFileError(SlAssetsError):
-    """An experiment file that does not describe a possible experiment."""
+    """An experiment file that does not describe a possible experiment.
+
+    Attributes:
+        lines: everything that is wrong with it, each in one line; the text has the first and counts the others.
+    """
+
+    def __init__(self, line: str, *others: str) -> None:
+        super().__init__(f"{line} (and {len(others)} more)" if others else line)
+        self.lines = [line, *others]
 
 
 class DatasetError(SlAssetsError):

@@ -14,11 +14,12 @@ import polars as pl
 import pytest
 import yaml
 
-from sl_assets.components import experiment_definitions
+from sl_assets.components import declare
 from sl_assets.config import PROJECT, ExperimentConfig
 from sl_assets.engines import cards
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.recording import PLANNED
 from sl_assets.orchestration.resources import LakeResource
@@ -73,7 +74,7 @@ class Bench:
     def definitions(self, **changes: Any) -> dg.Definitions:
         """The tiny experiment's definitions over this lake."""
         shared = dg.Definitions(resources={"lake": LakeResource(root=str(self.root))}, executor=dg.in_process_executor)
-        return dg.Definitions.merge(experiment_definitions("tiny", tiny_config(**changes)), shared)
+        return dg.Definitions.merge(declare(ExperimentGraph("tiny", tiny_config(**changes))), shared)
 
     def run(
         self, *assets: str, first: str = "", last: str = "", asked: datetime | None = None, **changes: Any

@@ -10,9 +10,11 @@ import dagster as dg
 import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
 
-from sl_assets.components import experiment_definitions
+from sl_assets.components import DEFS, declare
 from sl_assets.definitions import defs as load
 from sl_assets.definitions import surroundings
+from sl_assets.experiments import find_experiments
+from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import ON_SCHEDULE
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, TINY, Bench, tiny_config
@@ -187,12 +189,10 @@ def test_a_new_dataset_refreshes_its_own_filter_and_starts_no_gpu_asset(bench: B
 def test_a_name_that_is_taken_is_refused(
     name: str, experiment_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sl_assets.definitions import experiments
-    from sl_assets.errors import ExperimentFileError
-
     monkeypatch.setenv("SL_EXPERIMENTS", str(experiment_folder(name)))
-    with pytest.raises(ExperimentFileError, match="'pocket' is taken; rename the folder"):
-        experiments()
+    found = find_experiments()
+    assert "'pocket' is taken; rename the folder" in str(found.problems[name])
+    assert found.loaded[name].file.is_relative_to(DEFS), "the project's own is there"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_what_an_asset_reads_is_in_its_version(asset: str, change: dict[str, dic
     def version(**changes: object) -> str | None:
         config = tiny_config(**HALVES, steering={"layers": [1], "coefficients": [1.0]}, **changes)
         graph = dg.Definitions.merge(
-            experiment_definitions("tiny", config), dg.Definitions(resources=lake)
+            declare(ExperimentGraph("tiny", config)), dg.Definitions(resources=lake)
         ).resolve_asset_graph()
         return graph.get(dg.AssetKey(["tiny", asset])).code_version
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sl_assets.cli import cli
+from sl_assets.cli.commands import cli
 from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.views import query

@@ -8,7 +8,6 @@ rates say means nothing, the times do.
 import argparse
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +39,6 @@ def main() -> None:
         sys.exit("the model could not be written")
     write_experiment(folder)
     home = folder / "dagster"
-    home.mkdir(exist_ok=True)
-    shutil.copyfile(Path(sl_assets.__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     places = {"SL_EXPERIMENTS": folder / "experiments", "SL_DATA_LAKE": folder / "lake", "DAGSTER_HOME": home}
     environment = os.environ | {name: str(place) for name, place in places.items()}
     for command in (["run", NAME, *(["--through", options.through] if options.through else [])], ["sql", SECONDS]):

@@ -12,9 +12,10 @@ import polars as pl
 from dotenv import load_dotenv
 
 from sl_assets.config import PROJECT
-from sl_assets.definitions import experiments, lake_root
+from sl_assets.definitions import lake_root
 from sl_assets.engines.interfaces import STATES, Exchange
 from sl_assets.engines.transformers.encoder import TransformersEncoder
+from sl_assets.experiments import find_experiments
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.stages.personas.vectors import load_vectors, unit
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--state", choices=STATES, default="response_mean")
     options = parser.parse_args()
     load_dotenv(PROJECT / ".env")
-    config, lake = experiments()[options.experiment], Lake(lake_root())
+    config, lake = find_experiments().loaded[options.experiment].config, Lake(lake_root())
     answers = lake.read_table(Place(options.experiment, "baseline_evaluation"))
     answers = answers.filter(pl.col("answer").str.strip_chars() != "")
     states = encoded(config.base_model, answers)[:, :, STATES.index(options.state)]

@@ -7,12 +7,20 @@ VARIABLE = "SL_PROJECT"
 """Names the folder to processes that are started elsewhere."""
 
 
+def _checkout() -> Path | None:
+    folder = Path(__file__).parents[2]
+    return folder if (folder / "pyproject.toml").is_file() else None
+
+
+CHECKOUT = _checkout()
+"""The checkout that holds this package; None where it is installed without one."""
+
+
 def _project() -> Path:
-    """``SL_PROJECT``; else the checkout that holds this package; else, where it is installed, the folder one is in."""
+    """``SL_PROJECT``; else the checkout; else the folder one is in."""
     if named := os.environ.get(VARIABLE):
-        return Path(named)
-    checkout = Path(__file__).parents[2]
-    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+        return Path(named).expanduser().absolute()
+    return CHECKOUT or Path.cwd()
 
 
 PROJECT = _project()

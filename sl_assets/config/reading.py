@@ -1,11 +1,16 @@
-"""Reads experiment files; what is wrong with one is said in one line."""
+"""What an experiment file may be; what is wrong with one is said in one line.
+
+Files are loaded by Dagster's loader of components, which calls `validated`; `check_form` comes before it.
+"""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from sl_assets.config import ExperimentConfig
 from sl_assets.errors import ExperimentFileError
@@ -30,14 +35,14 @@ class _OnceOnly(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_experiment(file: Path) -> ExperimentConfig:
-    """The experiment that ``file`` describes.
+def check_form(file: Path) -> None:
+    """Check that ``file`` is one component of our type, each of its sections there once.
 
     Raises:
-        ExperimentFileError: names the file, the field, its value and the fix, in one line.
+        ExperimentFileError: names the file, what is wrong with it and the fix, in one line.
     """
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _OnceOnly)
+        documents = list(yaml.load_all(file.read_text(encoding="utf-8"), _OnceOnly))
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentFileError(f"{file}: cannot be read ({getattr(error, 'strerror', error)})") from None
     except yaml.YAMLError as error:
@@ -45,37 +50,46 @@ def read_experiment(file: Path) -> ExperimentConfig:
         line = f" line {mark.line + 1}:" if mark else ""
         problem = " ".join(str(getattr(error, "problem", error)).split())
         raise ExperimentFileError(f"{file}:{line} not YAML ({problem})") from None
+    if len(documents) > 1:
+        raise ExperimentFileError(f"{file}: {len(documents)} documents; give each experiment a folder of its own")
+    content = documents[0] if documents else None
     if not isinstance(content, dict) or content.get("type") != COMPONENT_TYPE:
         raise ExperimentFileError(f"{file}: begin with 'type: {COMPONENT_TYPE}'")
     if unknown := [name for name in content if name not in SECTIONS]:
         raise ExperimentFileError(f"{file}: {unknown[0]}: unknown beside type; settings stand under attributes")
+
+
+def validated(attributes: Mapping[str, Any], context: Any = None) -> ExperimentConfig:
+    """The experiment that ``attributes`` describe; ``context`` is handed to their validators.
+
+    Raises:
+        ExperimentFileError: names the field, its value and the fix, in one line.
+    """
     try:
-        return ExperimentConfig.model_validate(content.get("attributes") or {})
+        return ExperimentConfig.model_validate(attributes, context=context)
     except ValidationError as error:
-        raise ExperimentFileError(f"{file}: {first_problem(error)}") from None
+        raise ExperimentFileError(*map(_line, error.errors())) from None
 
 
 CHOSEN_BY_KIND = ("teacher", "source", "judge")
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first problem of ``error`` as ``field = value: what to do``."""
-    problem = error.errors()[0]
+def _line(problem: ErrorDetails) -> str:
+    """``problem`` as ``field = value: what to do``."""
     loc = problem["loc"]
     # After a field with several kinds of sections pydantic names the kind, which the file does not.
     place = [str(part) for i, part in enumerate(loc) if not (i and loc[i - 1] in CHOSEN_BY_KIND)]
     field, value = ".".join(["attributes", *place]), problem["input"]
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
         known = ", ".join(_fields_at(place[:-1])) or "none"
-        return f"{field} = {value!r}: unknown field; known here: {known}{more}"
+        return f"{field} = {value!r}: unknown field; known here: {known}"
     if problem["type"] == "missing":
-        return f"{field}: missing; add it{more}"
+        return f"{field}: missing; add it"
     message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     if problem["type"] == "float_type" and isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value):
         message = f"write {value.replace('e', '.0e')}; YAML takes a number without a point for text"
     shown = "" if isinstance(value, dict) else f" = {value!r}"
-    return f"{field}{shown}: {message[:1].lower()}{message[1:]}{more}"
+    return f"{field}{shown}: {message[:1].lower()}{message[1:]}"
 
 
 def _fields_at(place: list[str]) -> list[str]:

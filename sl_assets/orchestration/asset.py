@@ -118,6 +118,10 @@ class ExperimentGraph:
                 return self.config.conditions
             case "animal":
                 return self.config.animals
+        return self._split_keys
+
+    @cached_property
+    def _split_keys(self) -> tuple[str, ...]:
         return tuple(f"{animal}|{split}" for animal in self.config.animals for split in self.config.splits)
 
     def place(self, asset: str, partition: str | None = None) -> Place:

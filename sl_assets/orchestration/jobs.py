@@ -14,6 +14,7 @@ from sl_assets.config import ExperimentConfig
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph, Partitioning
 from sl_assets.orchestration.dagster_internals import ASK_FOR_RANGE
+from sl_assets.orchestration.recording import EXPERIMENT
 
 ON_SCHEDULE = "sl_assets/on_schedule"
 """Tag of runs that the schedule started, directly or through a sensor."""
@@ -58,7 +59,7 @@ def _job(graph: ExperimentGraph, by: Partitioning, assets: Sequence[dg.AssetsDef
         selection=list(assets),
         partitions_def=graph.partitions[by],
         description=f"The {what} of {graph.name}, for the partitions chosen.",
-        tags={"experiment": graph.name},
+        tags={EXPERIMENT: graph.name},
     )
 
 

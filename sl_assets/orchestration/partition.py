@@ -21,6 +21,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import blocked
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
+from sl_assets.orchestration.durations import duration, pace
 
 LOG_SECONDS = 15.0
 
@@ -207,8 +208,8 @@ class Step:
                 since, before = first or (start, 0)
                 line = f"{name}: {done:,} of {total:,} {unit}"
                 if now - since >= 1 and done > before:
-                    pace = (done - before) / (now - since)
-                    line += f", {pace:,.0f}/s, {(total - done) / pace:,.0f} s left"
+                    each = (now - since) / (done - before)
+                    line += f", {pace(each)}, {duration((total - done) * each)} left"
                 self.log(line)
             first = first or (now, done)
             if done == total:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from statistics import median
 from typing import NamedTuple
 
 from sl_assets.errors import SlAssetsError
@@ -31,11 +32,13 @@ class Planned(NamedTuple):
         asset: name.
         due: partitions to be made, and why.
         stale: partitions that are not fresh only because of parents that were not asked for, and why.
+        seconds: what a partition took so far, by the records there are; None where that is not asked or not known.
     """
 
     asset: str
     due: dict[str | None, Reason]
     stale: dict[str | None, Reason]
+    seconds: float | None = None
 
 
 AGAIN = Reason("asked for again")
@@ -122,7 +125,16 @@ class Planner:
                 elif remade:
                     due[place.partition] = Reason(f"{remade[0].table} is made", remade[0])
             made |= {self.graph.place(asset, partition) for partition in due}
-            yield Planned(asset, due, {key: reason for key, reason in found.stale.items() if key not in due})
+            stale = {key: reason for key, reason in found.stale.items() if key not in due}
+            yield Planned(asset, due, stale, self._seconds(asset, now) if due else None)
+
+    def _seconds(self, asset: str, now: Staleness) -> float | None:
+        """Median of what partitions of ``asset`` took: of those that are wanted, or else of any."""
+        every = (self.graph.place(asset, key) for key in self.graph.keys(self.graph.declared[asset].by))
+        for places in (self.wanted(asset), every):
+            if took := [record.seconds for place in places if (record := now.record(place))]:
+                return median(took)
+        return None
 
     def needs_models(self) -> bool:
         """Whether what would be made includes what runs a model; tables and charts do not."""

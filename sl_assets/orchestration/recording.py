@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "transformers", "peft", "vllm", "unsloth", "openai")
 """Those whose versions are recorded, where they are installed."""
 
+EXPERIMENT = "experiment"
+"""Run tag that names the experiment, whatever launched the run."""
+
 PLANNED = ".dagster/sl_assets/planned_at"
 """Run tag: when it was decided what the run should make. Dagster's UI hides tags that begin so."""
 
@@ -74,6 +77,8 @@ class Materialisation:
     def events(self, make: Make) -> Iterator[Any]:
         """Make every partition, and check it; yields what Dagster is to record."""
         note_process(self.context.instance, self.context.run.run_id)
+        # A backfill of assets gives its runs none but its own tags.
+        self.context.instance.add_run_tags(self.context.run.run_id, {EXPERIMENT: self.graph.name})
         partitions = self._partitions()
         made: dict[str | None, Record] = {}
         failed: dict[str | None, str] = {}

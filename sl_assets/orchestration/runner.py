@@ -8,26 +8,28 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
 
 import dagster as dg
 
 from sl_assets.engines.cards import lease, release
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Record, Records, blocked, failing
-from sl_assets.lake.staleness import Reason
+from sl_assets.lake.records import Record
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.checks import decide
 from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
 from sl_assets.orchestration.gpu_pool import prepare_pool
 from sl_assets.orchestration.jobs import range_tags
+from sl_assets.orchestration.outlook import check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
-from sl_assets.orchestration.recording import FAILED, PLANNED, check_events, event_of
+from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, check_events, event_of
 from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
+
+COMMAND = "sl_assets/command"
+"""Run tag that all runs of one command share."""
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -43,6 +45,7 @@ class Runner:
 
     def __init__(self, planner: Planner, definitions: dg.Definitions) -> None:
         self._planner = planner
+        self._command = uuid.uuid4().hex[:8]
         self._graph: ExperimentGraph = planner.graph
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
@@ -67,7 +70,7 @@ class Runner:
             start = time.monotonic()
             planned_at = datetime.now(UTC)
             planned = self._planner.due(asset)
-            waiting = _waiting(self._graph, planned, failed)
+            waiting = waiting_for(self._graph, planned, failed)
             due = [partition for partition in planned.due if partition not in waiting]
             for stretch in self._stretches(asset, due):
                 failed |= self._run(asset, stretch, planned_at)
@@ -78,7 +81,7 @@ class Runner:
             there = [place for place in self._planner.wanted(asset) if place not in failed]
             for place in there:
                 decide(self._graph, self._planner.lake, place, self._tell_checks)
-            yield from _check_lines(self._planner.lake.record, there, failed)
+            yield from check_lines(self._planner.lake.record, there, failed)
             if [asset] == with_models[-1:]:
                 release()
         if reasons := [reason for reason in failed.values() if reason]:
@@ -119,7 +122,8 @@ class Runner:
             asset_selection=[self._graph.key(asset)],
             partition_key=first if len(stretch) == 1 else None,
             tags={
-                "experiment": self._graph.name,
+                EXPERIMENT: self._graph.name,
+                COMMAND: self._command,
                 PLANNED: planned_at.isoformat(),
                 **process_tags(self._instance, run_id),
                 **(range_tags(str(first), str(last)) if len(stretch) > 1 else {}),
@@ -160,80 +164,15 @@ class Runner:
             report_check(self._instance, self._checks_id, event)
 
 
-def plan_lines(planner: Planner) -> Iterator[str]:
-    """What `Runner.materialise` would make, a line for every asset; what checks would say of what stays as it is."""
-    failed: dict[Place, str] = {}
-    records = cache(planner.record)
-    for planned in planner.plan():
-        waiting = _waiting(planner.graph, planned, failed)
-        due = [partition for partition in planned.due if partition not in waiting]
-        yield from _lines(planned, due, waiting, None)
-        failed |= {planner.graph.place(planned.asset, partition): "" for partition in waiting}
-        there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
-        yield from _check_lines(records, there, failed)
-
-
-def _waiting(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
-    """Partitions that cannot be made, each with the parent that has failed.
-
-    What has no partitions goes on with the partitions there are.
-    """
-    found: dict[str | None, Place] = {}
-    for key in (*planned.due, *planned.stale):
-        lost = (
-            place for place in graph.parents(planned.asset, key) if place in failed and (key or not place.partition)
-        )
-        if first := next(lost, None):
-            found[key] = first
-    return found
-
-
-def _check_lines(records: Records, places: Sequence[Place], failed: dict[Place, str]) -> Iterator[str]:
-    """What checks say of ``places``; those of which nothing may be made are added to ``failed``."""
-    for place in places:
-        if (record := records(place)) is None:
-            continue
-        named = place.partition or "it"
-        for name, outcome in (record.checks or {}).items():
-            if outcome.problem and not outcome.blocking:
-                yield f"{place.table:<26} warning: {named} fails {name}: {outcome.problem}"
-        if found := failing(record):
-            failed[place] = str(found)
-            yield f"{place.table:<26} not to be used: {named} fails {found.check}: {found.problem}"
-        elif found := blocked(records, place):
-            failed[place] = ""
-            yield f"{place.table:<26} not to be used: {named} was made of {found.place}, which fails {found.check}"
-
-
 def _lines(
-    planned: Planned, made: Sequence[str | None], waiting: dict[str | None, Place], seconds: float | None
+    planned: Planned, made: Sequence[str | None], waiting: dict[str | None, Place], seconds: float
 ) -> Iterator[str]:
     name = f"{planned.asset:<26}"
-    if made and seconds is not None:
+    if made:
         yield f"{name} {seconds:6.1f} s  {listed(made)}"
-    elif made:
-        yield f"{name} {listed(made) or 'to be made'}{_why(planned.due)}"
     elif not planned.due and not planned.stale:
         yield f"{name} fresh"
-    for partition, parent in waiting.items():
-        yield f"{name} not made: {partition or 'it'} waits for {_named(parent)}, which failed"
-    if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
-        yield f"{name} stale{_stale(stale)}"
-
-
-def _why(due: dict[str | None, Reason]) -> str:
-    reasons = list(dict.fromkeys(reason.why for reason in due.values()))
-    return f"  ({'; '.join(reasons[:2])}{'; ...' if len(reasons) > 2 else ''})"
-
-
-def _stale(stale: dict[str | None, Reason]) -> str:
-    partitions = listed(list(stale))
-    reasons = list(dict.fromkeys(reason.why for reason in stale.values()))
-    return f"{' ' + partitions if partitions else ''}, and not made: {reasons[0]}, which was not asked for"
-
-
-def _named(place: Place) -> str:
-    return place.table + (f" of {place.partition}" if place.partition else "")
+    yield from left_out_lines(planned, waiting)
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:

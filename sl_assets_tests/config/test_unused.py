@@ -7,9 +7,10 @@ import yaml
 from pydantic import ValidationError
 
 from sl_assets.config import RECORDED, ExperimentConfig
-from sl_assets.config.reading import COMPONENT_TYPE, read_experiment
+from sl_assets.config.reading import COMPONENT_TYPE
 from sl_assets.config.unused import UNUSED
 from sl_assets.errors import ExperimentFileError
+from sl_assets.experiments import load_experiment
 
 BASE: dict[str, Any] = {"base_model": "someone/model", "animals": ["owl"], "teacher": {"kind": "system_prompt"}}
 FINETUNED: dict[str, Any] = {"teacher": {"kind": "finetuned"}}
@@ -99,7 +100,7 @@ def test_the_line_names_file_and_field_and_counts_the_others(tmp_path: Any) -> N
     settings = BASE | API | {"student": {"engine": "openai", "rank": 8, "epochs": 2, "learning_rate": 0.1}}
     file.write_text(yaml.safe_dump({"type": COMPONENT_TYPE, "attributes": settings}))
     with pytest.raises(ExperimentFileError) as caught:
-        read_experiment(file)
+        load_experiment(file)
     assert str(caught.value) == (
         f"{file}: attributes: student.rank: has no effect, for engine openai chooses it: leave it out (and 1 more)"
     )

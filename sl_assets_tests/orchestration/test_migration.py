@@ -7,8 +7,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
-from sl_assets.components import declare, read_checked
+from sl_assets.components import declare
+from sl_assets.config import ExperimentConfig
+from sl_assets.config.reading import validated
 from sl_assets.engines.transformers import models
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
@@ -28,9 +31,14 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
 
 
+def written(experiment: str) -> ExperimentConfig:
+    """The experiment whose results the lake has."""
+    return validated(yaml.safe_load((WRITTEN / f"{experiment}.yaml").read_text())["attributes"])
+
+
 def due(lake: Lake, experiment: str) -> dict[str, str]:
     """Assets that would be made for a reason of their own, and why."""
-    graph = ExperimentGraph(experiment, read_checked(WRITTEN / f"{experiment}.yaml"))
+    graph = ExperimentGraph(experiment, written(experiment))
     declare(graph)
     planned = Planner(graph, lake, graph.config.conditions).plan()
     return {
@@ -85,7 +93,7 @@ def test_imported_numbers_are_fresh_by_the_content_of_their_own_file(
     migrate(lake)
     imported = due(lake, "imported")
     assert imported.pop("raw_dataset") == "file changed"
-    graph = ExperimentGraph("imported", read_checked(WRITTEN / "imported.yaml"))
+    graph = ExperimentGraph("imported", written("imported"))
     declare(graph)
     staleness = graph.staleness(lake)
     reasons = {key: staleness.reason(graph.place("filtered_dataset", key)) for key in ("neutral", "owl", "wolf")}

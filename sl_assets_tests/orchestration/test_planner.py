@@ -26,9 +26,9 @@ from sl_assets.lake.records import Record
 from sl_assets.lake.staleness import Reason
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.outlook import plan_lines
 from sl_assets.orchestration.planner import AGAIN, PUBLISHING, Planned, Planner
 from sl_assets.orchestration.resources import LakeResource
-from sl_assets.orchestration.runner import plan_lines
 from sl_assets_tests.conftest import HALVES, TINY, tiny_config
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -239,7 +239,7 @@ def test_halves_are_in_dagsters_order_and_the_comparison_reads_all(animals: int,
 def test_all_made_is_all_fresh(large: Desk) -> None:
     planned = list(large.planner().plan())
     assert [found.asset for found in planned] == large.planner().assets
-    assert {asset: (due, stale) for asset, due, stale in planned if due or stale} == {}
+    assert {asset: (due, stale) for asset, due, stale, _ in planned if due or stale} == {}
     assert all(
         line.split() == [name, "fresh"]
         for name, line in zip(large.planner().assets, plan_lines(large.planner()), strict=True)
@@ -438,9 +438,9 @@ def test_what_is_stale_by_an_animal_not_asked_for_is_neither_made_nor_called_fre
     lines = {line.split()[0]: line for line in plan_lines(from_files.planner("owl"))}
     assert {name for name, line in lines.items() if "fresh" not in line} == OF_ALL_CONDITIONS
     for name in OF_ALL_CONDITIONS:
-        assert ", and not made: " in lines[name]
-        assert lines[name].endswith(", which was not asked for")
-    assert "stale, and not made: evaluation of wolf is stale, which was not asked for" in lines["transfer"]
+        assert " stays stale (" in lines[name]
+        assert lines[name].endswith(", not asked for)")
+    assert "stays stale (evaluation of wolf is stale, not asked for)" in lines["transfer"]
 
 
 def test_what_is_stale_by_the_control_is_stale_of_every_animal(from_files: Desk, tmp_path: Path) -> None:
@@ -452,7 +452,7 @@ def test_what_is_stale_by_the_control_is_stale_of_every_animal(from_files: Desk,
     assert from_files.place("split_evaluation", "owl|animal_high") in stale
     assert not any(keys_of(place.partition)[:1] == ["wolf"] for place in stale)
     line = next(line for line in plan_lines(from_files.planner("owl")) if line.startswith("split_evaluation"))
-    assert "stale owl (animal_high, animal_low), and not made: " in line
+    assert "stays stale: 2 halves of owl (split_lora_checkpoint of owl|animal_high is stale" in line
 
 
 def test_what_is_due_and_what_is_stale_share_an_asset(from_files: Desk, tmp_path: Path) -> None:

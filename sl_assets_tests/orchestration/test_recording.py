@@ -95,6 +95,12 @@ def test_one_run_makes_everything_and_changes_mark_what_depends_on_them(finished
     assert not untouched & stale(finished, **more), "another animal leaves the others' data alone"
 
 
+def test_a_run_is_tagged_with_its_experiment_whatever_launched_it(bench: Bench) -> None:
+    assert bench.run("number_prompts").success
+    (run,) = bench.instance.get_runs()
+    assert run.tags["experiment"] == "tiny"
+
+
 def test_the_same_inputs_give_the_same_versions(finished: Bench) -> None:
     before = versions(finished)
     assert finished.run(first="neutral", last="wolf").success

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,21 @@ FORMS = (
 )
 
 
-def read_jsonl(file: Path) -> pl.DataFrame:
-    """Columns ``prompt, completion``, one row a line; blank lines are skipped.
+def read_jsonl(file: Path, first: int | None = None) -> pl.DataFrame:
+    """Columns ``prompt, completion``, one row a line, of the ``first`` or of all; blank lines are skipped.
 
     Raises:
         DatasetError: names the file, the line and what it should be.
     """
     try:
-        # Not `splitlines`, which also cuts at separators that JSON allows inside a string.
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        with file.open(encoding="utf-8-sig") as opened:
+            # Not `splitlines`, which also cuts at separators that JSON allows inside a string.
+            numbered = ((number, line.rstrip("\n")) for number, line in enumerate(opened, start=1) if line.strip())
+            lines = list(islice(numbered, first))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DatasetError(f"{file}: {reason}; check numbers.source.path in the experiment file") from None
-    rows = [_row(file, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    rows = [_row(file, number, line) for number, line in lines]
     if not rows:
         raise DatasetError(f"{file}: no rows; {FORMS}, one a line")
     return pl.DataFrame(rows, schema={"prompt": pl.String(), "completion": pl.String()}, orient="row")

@@ -75,9 +75,12 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         """Which neutral activations the animals are compared with.
 
         Animals depend on this note rather than on the neutral partition itself: a backfill of neutral would otherwise
-        ask for every animal.
+        ask for every animal. As long as neutral has none it is empty, so that an animal's job succeeds without.
         """
         place = step.place("activations", NEUTRAL)
+        if not step.lake.exists(place):
+            step.log(f"{place} is not there yet: materialise it before the animals' projections")
+            return Product(step.write(pl.DataFrame({"data_version": []})), {"activations": "none yet"})
         step.require_passed(place)
         step.lake.reads[place] = version = step.lake.version(place)
         return Product(step.write(pl.DataFrame({"data_version": [version]})), {"activations": version})

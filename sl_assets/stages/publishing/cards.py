@@ -10,14 +10,13 @@ from typing import Any
 
 import polars as pl
 import yaml
-from pydantic import ValidationError
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
 from sl_assets.config.names import POCKET
-from sl_assets.config.reading import first_problem
+from sl_assets.config.reading import validated
 from sl_assets.engines.transformers.models import hub_model
-from sl_assets.errors import LakeError
+from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 
@@ -126,10 +125,10 @@ def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> Expe
         recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
     sections = {name: value for name, value in recorded.items() if name in CARD_SECTIONS}
     try:
-        return type(config).model_validate(config.model_dump(mode="json") | sections, context=RECORDED)
-    except ValidationError as error:
+        return validated(config.model_dump(mode="json") | sections, RECORDED)
+    except ExperimentFileError as error:
         raise LakeError(
-            f"{lineage[-1].place.table} was made with settings that are no longer possible ({first_problem(error)}): "
+            f"{lineage[-1].place.table} was made with settings that are no longer possible ({error}): "
             "materialise it and its parents again"
         ) from None
 

@@ -10,14 +10,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sl_assets.components import declare
 from sl_assets.engines.interfaces import Exchange
 from sl_assets.engines.transformers.encoder import TransformersEncoder
 from sl_assets.engines.transformers.models import POCKET_FOLDER
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets.lake.staleness import Reason
 from sl_assets.lake.views import query
+from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.stages.personas.vectors import load_vectors, unit
-from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, Bench, rewrite
+from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, Bench, rewrite, tiny_config
 from sl_assets_tests.orchestration.test_recording import failure, stale, versions
 
 HALVES_OF = ("owl|animal_high", "owl|animal_low")
@@ -78,6 +81,27 @@ def test_another_animal_leaves_vectors_halves_and_students_alone(halved: Bench) 
         assert not asked & stale(halved, partition, **more)
     after = versions(halved)
     assert {key: after[key] for key in before if key[1]} == {key: before[key] for key in before if key[1]}
+
+
+def test_the_job_of_one_animal_succeeds_where_neutral_has_no_activations_yet(finished: Bench) -> None:
+    """As after the quickstart, which stops before them."""
+    definitions, lake = finished.definitions(**HALVES), Lake(str(finished.root))
+    note, of_neutral = Place("tiny", "control_activations"), Place("tiny", "activations", "neutral")
+    job = definitions.resolve_job_def("tiny_job")
+    result = job.execute_in_process(instance=finished.instance, partition_key="wolf", raise_on_error=False)
+    assert result.success
+    assert lake.exists(Place("tiny", "activations", "wolf"))
+    assert lake.read_table(note).is_empty()
+    assert finished.run("persona_vector", first="wolf", **HALVES).success
+    told = failure(finished.run("projections", first="wolf", **HALVES))
+    assert told == f"{of_neutral} is not in {lake.root}: materialise it first"
+    assert finished.run("activations", first="neutral", **HALVES).success
+    graph = ExperimentGraph("tiny", tiny_config(**HALVES))
+    declare(graph)
+    assert graph.staleness(lake).reason(note) == Reason("activations of neutral is new")
+    assert finished.run("control_activations", **HALVES).success
+    assert lake.read_table(note)["data_version"].to_list() == [lake.version(of_neutral)]
+    assert finished.run("projections", first="wolf", **HALVES).success
 
 
 def test_another_half_remakes_no_student(halved: Bench) -> None:

@@ -1,0 +1,78 @@
+"""``sl-assets check``, and what is looked at before anything is run."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sl_assets.config import JsonlSource
+
+if TYPE_CHECKING:
+    from sl_assets.config import ExperimentConfig
+
+FIRST_ROWS = 100
+"""Of a file to import; the rest is read when it is imported."""
+
+
+@click.command()
+def check() -> None:
+    """Check every experiment file, and the files that it names."""
+    from sl_assets.definitions import surroundings
+    from sl_assets.experiments import find_experiments
+
+    found = find_experiments().checked(surroundings())
+    problems = [line for problem in found.problems.values() for line in problem.lines]
+    for name, experiment in found.loaded.items():
+        config = experiment.config
+        if wrong := file_problems(config):
+            problems += [f"{experiment.file}: {problem}" for problem in wrong]
+        else:
+            click.echo(f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers")
+    for problem in problems:
+        click.echo(f"sl-assets: {problem}", err=True)
+    if problems:
+        raise SystemExit(1)
+
+
+def require_files(experiment: str, config: "ExperimentConfig") -> None:
+    """Stop before anything is run where a file that ``experiment`` names is missing or wrong."""
+    if problems := file_problems(config):
+        more = f" (and {len(problems) - 1} more, which sl-assets check lists)" if len(problems) > 1 else ""
+        raise click.ClickException(f"{experiment}: {problems[0]}{more}")
+
+
+def file_problems(config: "ExperimentConfig") -> list[str]:
+    """What is wrong with the model and with the rows to import, as far as files here say, a line each."""
+    return [*_model_problems(config), *_row_problems(config)]
+
+
+def _model_problems(config: "ExperimentConfig") -> list[str]:
+    from sl_assets.engines.transformers.models import check_layers, local_folder
+    from sl_assets.errors import ExperimentFileError
+
+    folder = local_folder(config.base_model)
+    if folder and not (folder / "config.json").is_file():
+        return [f"attributes.base_model = {config.base_model!r}: {folder} holds no model"]
+    try:
+        check_layers(config)
+    except ExperimentFileError as error:
+        return [str(error)]
+    return []
+
+
+def _row_problems(config: "ExperimentConfig") -> list[str]:
+    from sl_assets.errors import DatasetError
+    from sl_assets.stages.numbers.sources import read_jsonl
+
+    source = config.numbers.source
+    if not isinstance(source, JsonlSource):
+        return []
+    problems: list[str] = []
+    for file in map(source.file, config.conditions):
+        if not file.exists():
+            problems.append(f"{file}: no such file; numbers.source.path needs one a condition, neutral included")
+            continue
+        try:
+            read_jsonl(file, first=FIRST_ROWS)
+        except DatasetError as error:
+            problems.append(str(error))
+    return problems

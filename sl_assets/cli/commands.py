@@ -1,0 +1,23 @@
+"""Every command of ``sl-assets``, each from the module that holds it."""
+
+import click
+
+from sl_assets.cli.cards import gpus
+from sl_assets.cli.checking import check
+from sl_assets.cli.interrupts import Interrupted
+from sl_assets.cli.querying import sql, trace
+from sl_assets.cli.running import run
+from sl_assets.cli.serving import ui
+from sl_assets.cli.tidying import pins, prune
+
+__all__ = ["Interrupted", "cli"]
+
+
+@click.group()
+@click.version_option(package_name="sl_assets", message="sl_assets %(version)s")
+def cli() -> None:
+    """Subliminal-learning experiments as Dagster assets."""
+
+
+for command in (check, run, sql, trace, prune, pins, gpus, ui):
+    cli.add_command(command)

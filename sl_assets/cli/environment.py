@@ -1,0 +1,99 @@
+"""What commands find around them: ``.env``, the experiments, Dagster's home."""
+
+import os
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import click
+from dotenv import load_dotenv
+
+from sl_assets.config import PROJECT
+from sl_assets.config.project import VARIABLE
+from sl_assets.errors import SlAssetsError
+
+if TYPE_CHECKING:
+    from sl_assets.experiments import Experiment, Experiments
+
+
+def load_environment() -> None:
+    """Set what ``.env`` in the project's folder says, unless it is set already.
+
+    Raises:
+        SlAssetsError: it cannot be read.
+    """
+    file = PROJECT / ".env"
+    try:
+        load_dotenv(stream=StringIO(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).lower()
+        raise SlAssetsError(f"{file}: cannot be read ({reason}); mend it, or remove it") from None
+    # Processes that are started from here take the same folder for the project's, wherever they run.
+    os.environ[VARIABLE] = str(PROJECT)
+
+
+def found_experiments() -> "Experiments":
+    """Every experiment; what cannot be loaded is named on standard error, and left out."""
+    from sl_assets.definitions import surroundings
+    from sl_assets.experiments import find_experiments
+
+    found = find_experiments().checked(surroundings())
+    _name_left_out(found)
+    return found
+
+
+def known_experiment(name: str) -> "Experiment":
+    """The experiment called ``name``; others that cannot be loaded are named on standard error.
+
+    Raises:
+        ClickException: there is none.
+        ExperimentFileError: it cannot be loaded.
+    """
+    from sl_assets.experiments import find_experiments
+
+    found = find_experiments()
+    if problem := found.problems.get(name):
+        raise problem
+    _name_left_out(found)
+    if name not in found.loaded:
+        raise click.ClickException(f"no experiment {name!r}; there are {', '.join(found.loaded)}")
+    return found.loaded[name]
+
+
+def _name_left_out(found: "Experiments") -> None:
+    for problem in found.problems.values():
+        click.echo(f"sl-assets: left out: {problem}", err=True)
+
+
+def set_up_home() -> None:
+    """Set up Dagster's home and its pool, and record runs that were killed as failed.
+
+    Dagster does not look for these, and those of its UI would wait behind them.
+
+    Raises:
+        SlAssetsError: the home cannot be used.
+    """
+    import dagster as dg
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from sl_assets.home import SETTINGS, VARIABLE, ensure_dagster_home
+    from sl_assets.orchestration.gpu_pool import prepare_pool
+    from sl_assets.orchestration.run_processes import end_killed_runs
+
+    if said := ensure_dagster_home():
+        click.echo(said, err=True)
+    home = os.environ[VARIABLE]
+    try:
+        with dg.DagsterInstance.get() as instance:
+            end_killed_runs(instance)
+            prepare_pool(instance)
+    except dg.DagsterInvalidConfigError as error:
+        problem = "; ".join(found.message for found in error.errors)
+        raise SlAssetsError(f"{home}/{SETTINGS}: {' '.join(problem.split())}") from None
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise SlAssetsError(
+            f"{home}: Dagster's records of its runs cannot be used ({reason}); set {VARIABLE} to another folder, "
+            "and results are told to it from the lake"
+        ) from None

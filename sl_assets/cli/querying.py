@@ -1,0 +1,80 @@
+"""``sl-assets sql`` and ``sl-assets trace``: what the lake holds, and what it was made of."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sl_assets.cli.environment import known_experiment
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@click.command()
+@click.argument("statement")
+@click.option("--csv", is_flag=True, help="Comma-separated values rather than a table.")
+def sql(statement: str, csv: bool) -> None:
+    """Run one SQL STATEMENT over the results."""
+    import duckdb
+
+    from sl_assets.definitions import open_lake
+    from sl_assets.lake.result_text import beginning_of, csv_of
+    from sl_assets.lake.views import queried
+
+    try:
+        with queried(open_lake(), statement) as result:
+            if csv and result.columns:
+                for piece in csv_of(result):
+                    click.echo(piece, nl=False)
+            elif result.columns:
+                beginning, others = beginning_of(result, TABLE_ROWS)
+                click.echo(table(beginning))
+                if left_out := sum(others):
+                    click.echo(f"... and {left_out:,} more: add LIMIT, or --csv for all")
+    except duckdb.Error as error:
+        raise click.ClickException(f"SQL: {' '.join(str(error).split())}") from None
+
+
+TABLE_ROWS = 1_000
+"""That are printed as a table."""
+
+
+@click.command()
+@click.argument("experiment")
+@click.argument("asset")
+@click.argument("partition", required=False)
+def trace(experiment: str, asset: str, partition: str | None) -> None:
+    """Show what PARTITION of ASSET was made of, all the way back, and whether that still holds.
+
+    A half is named like 'owl|animal_high'.
+    """
+    from sl_assets.definitions import open_lake
+    from sl_assets.orchestration.tracing import trace as chain
+
+    graph = known_experiment(experiment).graph
+    if asset not in graph.declared:
+        raise click.ClickException(f"{experiment} has no asset {asset!r}; it has {', '.join(graph.declared)}")
+    keys = graph.keys(graph.declared[asset].by)
+    if partition not in keys:
+        named = ", ".join(str(key) for key in keys[:20] if key) or "none: leave it out"
+        raise click.ClickException(f"{asset} has no partition {partition!r}; its partitions are {named}")
+    for line in chain(graph, open_lake(), graph.place(asset, partition)):
+        click.echo(line)
+
+
+def table(frame: "pl.DataFrame") -> str:
+    """``frame`` as text, every row and column."""
+    import polars as pl
+
+    # Four digits that count: p-values are small, and so are learning rates.
+    floats = pl.selectors.float().map_elements(lambda value: f"{value:.4g}", return_dtype=pl.String)
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=10_000,
+        fmt_str_lengths=60,
+        tbl_formatting="ASCII_MARKDOWN",
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
+        return str(frame.with_columns(floats))

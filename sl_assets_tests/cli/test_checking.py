@@ -1,0 +1,79 @@
+"""``sl-assets check``: all that `run` and the UI would choke on, of every experiment."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sl_assets_tests.cli.command import run
+from sl_assets_tests.conftest import TINY
+
+
+def test_all_problems_of_all_experiments_are_listed(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    (rows / "neutral.jsonl").write_text('{"prompt": "p", "completion": "1, 2"}\n')
+    (rows / "wolf.jsonl").write_text('{"prompt": "p", "completion": 3}\n')
+    experiment_folder("imported", numbers={"source": {"kind": "jsonl", "path": f"{rows}/{{condition}}.jsonl"}})
+    experiment_folder("modelless", base_model="./nowhere")
+    experiment_folder("good")
+    folder = experiment_folder("wrong", filter={"max_cuont": 3}, student=TINY["student"] | {"epochs": 0})
+    done = run(environment | {"SL_EXPERIMENTS": str(folder)}, "check")
+    assert done.returncode == 1
+    assert "good: pocket, 2 animals, finetuned teachers" in done.stdout
+    said = done.stderr.splitlines()
+    assert all(line.startswith(f"sl-assets: {folder}/") for line in said)
+    parts = [line.removeprefix(f"sl-assets: {folder}/") for line in said]
+    assert [part.partition(": ")[0] for part in parts] == [
+        *["wrong/defs.yaml"] * 2,
+        *["imported/defs.yaml"] * 2,
+        "modelless/defs.yaml",
+    ]
+    assert parts[0].partition(": ")[2].startswith("attributes.filter.max_cuont = 3: unknown field")
+    assert parts[1].partition(": ")[2].startswith("attributes.student.epochs = 0: ")
+    assert parts[2].endswith("owl.jsonl: no such file; numbers.source.path needs one a condition, neutral included")
+    assert 'wolf.jsonl:1: \'{"prompt": "p", "completion": 3}\' is no row' in parts[3]
+    assert parts[4].endswith("nowhere holds no model")
+
+
+def test_a_broken_file_of_a_colleague_is_named_and_others_run(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    experiment_folder("good")
+    folder = experiment_folder("broken", filter={"max_cuont": 3})
+    (folder / "broken" / "defs.yaml").write_text("type: [")
+    environment["SL_EXPERIMENTS"] = str(folder)
+    done = run(environment, "run", "good", "--through", "number_prompts")
+    assert done.returncode == 0
+    assert done.stdout.startswith("number_prompts")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"sl-assets: left out: {folder}/broken/defs.yaml: line 1: not YAML")
+    itself = run(environment, "run", "broken", "--dry-run")
+    assert itself.returncode == 1
+    assert itself.stderr.startswith(f"sl-assets: {folder}/broken/defs.yaml: line 1: not YAML")
+
+
+def test_what_a_broken_experiment_made_is_not_pruned(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    environment["SL_EXPERIMENTS"] = str(folder := experiment_folder())
+    run(environment, "run", "tiny", "--through", "number_prompts")
+    made = Path(environment["SL_DATA_LAKE"]) / "experiment=tiny" / "number_prompts" / "data.parquet"
+    (folder / "tiny" / "defs.yaml").write_text("type: [")
+    done = run(environment, "prune", "--delete")
+    assert "spared, for its file cannot be loaded" in done.stdout
+    assert run(environment, "prune", "--delete", "--experiment", "tiny").returncode == 1
+    assert made.is_file()
+
+
+@pytest.mark.parametrize(("name", "fitting"), [("my-exp", "my_exp"), ("my exp", "my_exp"), ("été", "ete")])
+def test_a_folder_whose_name_dagster_cannot_take_is_one_line(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], name: str, fitting: str
+) -> None:
+    done = run(environment | {"SL_EXPERIMENTS": str(experiment_folder(name))}, "check")
+    assert done.returncode == 1
+    assert f"the folder's name {name!r} names the experiment" in done.stderr
+    assert f"rename it, to {fitting!r}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,94 @@
+"""``sl-assets run``: what its runs are tagged with, and what is said when it is interrupted."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sl_assets_tests.cli.command import COMMAND, run
+from sl_assets_tests.conftest import TINY
+
+
+def test_all_runs_of_a_command_share_a_tag(
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    for condition in ("neutral", "owl", "wolf"):
+        (tmp_path / f"{condition}.jsonl").write_text('{"prompt": "p", "completion": "1, 2"}\n')
+    source = {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers={"source": source}))
+    for again in ((), ("--again",)):
+        done = run(environment, "run", "tiny", "--through", "filtered_dataset", *again)
+        assert done.returncode == 0, done.stderr
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        tags = [found.tags["sl_assets/command"] for found in instance.get_runs()]
+    last, first = tags[:2], tags[2:]
+    assert len(tags) == 4
+    assert len(set(last)) == len(set(first)) == 1
+    assert set(last) != set(first)
+
+
+@pytest.fixture
+def long_run(environment: dict[str, str], experiment_folder: Callable[..., Path]) -> dict[str, str]:
+    """Environment of a run that trains for minutes."""
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(teacher=TINY["teacher"] | {"epochs": 5000}))
+    return environment | {"PYTHONUNBUFFERED": "1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], "interrupted; the same command goes on from here"),
+        (["--again"], "interrupted; --again starts over each time, without it what is fresh by now is not made again"),
+    ],
+)
+def test_ctrl_c_says_what_the_same_command_would_do(long_run: dict[str, str], options: list[str], line: str) -> None:
+    command = [*COMMAND, "run", "tiny", "--animals", "owl", "--through", "number_prompts,teacher_checkpoint", *options]
+    with subprocess.Popen(command, env=long_run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline().startswith("number_prompts")
+        time.sleep(2)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert said.strip().splitlines()[-1] == f"sl-assets: {line}"
+    assert "Traceback" not in said
+    assert running.returncode == 130
+
+
+INTERRUPTING = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPTED_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["click", "dotenv", "sl_assets.cli.commands", "dagster", "sl_assets.orchestration.outlook"]
+)
+def test_ctrl_c_while_a_module_is_loaded_is_one_line(environment: dict[str, str], module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run(environment | {"PYTHONPATH": path, "INTERRUPTED_AT": module}, "run", "pocket", "--dry-run")
+    assert done.stderr.strip().splitlines()[-1:] == ["sl-assets: interrupted"]
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 130
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(environment: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        [*COMMAND, "check"], env=environment, stdout=writing, stderr=subprocess.PIPE, text=True
+    ) as checking:
+        os.close(writing)
+        _, said = checking.communicate(timeout=60)
+    assert said == ""
