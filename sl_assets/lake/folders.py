@@ -47,16 +47,15 @@ def checked_folder(storage: Storage, source: UPath, scratch: Path) -> Path:
     """
     here = Path(source) if storage.local else scratch
     try:
-        with storage.errors_explained(source, "read"):
-            manifest = json.loads((source / MANIFEST).read_text())
+        manifest = json.loads(storage.read(source / MANIFEST))
         checksums = dict(manifest["sha256"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise DamageError(str(source / MANIFEST)) from None
     for name, sha256 in checksums.items():
         if not storage.local:
             (here / name).parent.mkdir(parents=True, exist_ok=True)
-            with storage.errors_explained(source / name, "read"), suppress(FileNotFoundError):
-                (here / name).write_bytes((source / name).read_bytes())
+            with suppress(FileNotFoundError):
+                (here / name).write_bytes(storage.read(source / name))
         if not (here / name).is_file() or file_digest(here / name) != sha256:
             raise DamageError(str(source / name))
     return here

@@ -62,8 +62,7 @@ class Lake(Storage):
         """
         path = self.path(recorded_as(place)) / RECORD
         try:
-            with self.errors_explained(path, "read"):
-                content = path.read_bytes()
+            content = self.read(path)
             return Record.from_json(place.experiment, content) if content else None
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -108,8 +107,7 @@ class Lake(Storage):
     def _table(self, place: Place) -> tuple[pl.DataFrame, str]:
         table = self.path(place) / DATA
         try:
-            with self.errors_explained(table, "read"):
-                content = table.read_bytes()
+            content = self.read(table)
         except (FileNotFoundError, NotADirectoryError):
             if self.exists(place):
                 raise DamageError(f"is damaged ({table}: no such file)") from None

@@ -21,8 +21,7 @@ def pinned(lake: Lake, name: str) -> str | None:
     """The commit that ``name`` (``owner/name``, perhaps ``@revision``) stands for; None while nothing has needed it."""
     file = lake.root / PINS / f"{digest(name)}.json"
     try:
-        with lake.errors_explained(file, "read"):
-            return str(_read(file)["commit"])
+        return _read(lake, file)["commit"]
     except FileNotFoundError:
         return None
 
@@ -42,13 +41,13 @@ def pins(lake: Lake) -> dict[str, str]:
     """Every commit by name."""
     folder = lake.root / PINS
     with lake.errors_explained(folder, "read"):
-        found = [_read(file) for file in folder.iterdir()] if folder.exists() else []
+        found = [_read(lake, file) for file in folder.iterdir()] if folder.exists() else []
     return {pin["name"]: pin["commit"] for pin in sorted(found, key=lambda pin: pin["name"])}
 
 
-def _read(file: UPath) -> dict[str, str]:
+def _read(lake: Lake, file: UPath) -> dict[str, str]:
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(lake.read(file))
         return {"name": str(found["name"]), "commit": str(found["commit"])}
     except (ValueError, KeyError, TypeError):
         raise LakeError(f"{file}: no pin that can be read; delete it, and the name is resolved again") from None

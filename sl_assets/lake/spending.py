@@ -97,10 +97,7 @@ class Ledger:
         return list(found.values())
 
     def _read(self, file: UPath) -> Iterator[Charge]:
-        with self.lake.errors_explained(file, "read"):
-            # In one request: a process on S3 may put its file anew between two.
-            content: bytes = file.fs.cat_file(file.path)
-        for line in content.splitlines():
+        for line in self.lake.read(file).splitlines():
             try:
                 note = json.loads(line)
                 yield Charge(**{field.name: note[field.name] for field in fields(Charge)})

@@ -45,6 +45,17 @@ class Storage:
         """Say in one line what is refused in the block; see `refusals_explained`."""
         return refusals_explained(path, deed, self.local)
 
+    def read(self, path: UPath) -> bytes:
+        """The content of a file, as it is at one moment.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: there is none.
+            LakeError: it cannot be read.
+        """
+        with self.errors_explained(path, "read"):
+            # In one request: S3 may be given another content between two.
+            return bytes(path.fs.cat_file(path.path))
+
     def put(self, path: UPath, content: bytes, just_before: Callable[[], None] | None = None) -> None:
         """Put one file in place atomically; ``just_before`` is called once the disk or the server has its content.
 

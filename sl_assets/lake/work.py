@@ -41,10 +41,8 @@ class Work:
 
     def load_bytes(self, file: str, *fingerprint: Any) -> bytes | None:
         """The piece ``file``, which need be no table, or None if it was not finished under this fingerprint."""
-        path = self._path(file, fingerprint)
         try:
-            with self._lake.errors_explained(path, "read"):
-                return bytes(path.read_bytes())
+            return self._lake.read(self._path(file, fingerprint))
         except FileNotFoundError:
             return None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from sl_assets.errors import AbsentError, LakeError
 from sl_assets.lake.fingerprint import bytes_digest, frame_digest
@@ -318,11 +319,11 @@ def test_damage_is_named_in_a_lake_that_cannot_be_written(lake, monkeypatch):
 def test_a_disk_that_cannot_be_read_is_no_damage(lake, monkeypatch):
     write_table(lake, TABLE, FRAME)
 
-    def broken(path):
+    def broken(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "read_bytes", broken)
+        disk.setattr(LocalFileSystem, "cat_file", broken)
         with pytest.raises(LakeError, match="input/output error") as error:
             lake.read_table(TABLE)
     assert not isinstance(error.value, AbsentError)
