@@ -9,6 +9,7 @@ import _thread
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 
@@ -31,10 +32,13 @@ INTERRUPTED = 130
 
 def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
     """Ctrl-C while Python clears away something would be printed and forgotten; it comes again right after."""
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        _thread.interrupt_main()
-    else:
+    if issubclass(ignored.exc_type, Exception | GeneratorExit | SystemExit):
         sys.__unraisablehook__(ignored)
+    else:
+        # A KeyboardInterrupt, or what Dagster raises in its place. Not from here, where it would be forgotten again.
+        again = threading.Timer(0.1, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
 
 
 def _run_command() -> None:

@@ -176,6 +176,9 @@ def _lines(
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:
+    # Before its step was begun.
+    if event.event_type is dg.DagsterEventType.RUN_CANCELED:
+        return True
     error = event.step_failure_data.error if event.is_step_failure else None
     return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 

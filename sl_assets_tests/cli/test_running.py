@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,14 +50,49 @@ def long_run(environment: dict[str, str], experiment_folder: Callable[..., Path]
 def test_ctrl_c_says_what_the_same_command_would_do(long_run: dict[str, str], options: list[str], line: str) -> None:
     command = [*COMMAND, "run", "tiny", "--animals", "owl", "--through", "number_prompts,teacher_checkpoint", *options]
     with subprocess.Popen(command, env=long_run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout
-        assert running.stdout.readline().startswith("number_prompts")
-        time.sleep(2)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        try:
+            assert running.stdout
+            assert running.stdout.readline().startswith("number_prompts")
+            time.sleep(2)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert said.strip().splitlines()[-1] == f"sl-assets: {line}"
     assert "Traceback" not in said
     assert running.returncode == 130
+
+
+FORGOTTEN = """
+import sys, time, weakref
+from sl_assets import cli
+
+class Thing:
+    pass
+
+def interrupted(_):
+    raise {error}
+
+def main():
+    gone = weakref.ref(thing := Thing(), interrupted)
+    del thing
+    for _ in range(100):
+        time.sleep(0.05)
+
+cli._run_command = main
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["KeyboardInterrupt", "__import__('dagster').DagsterExecutionInterruptedError"],
+    ids=["Python's", "Dagster's"],
+)
+def test_ctrl_c_while_python_clears_something_away_is_not_forgotten(environment: dict[str, str], error: str) -> None:
+    command = [sys.executable, "-c", FORGOTTEN.format(error=error)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "sl-assets: interrupted\n")
 
 
 INTERRUPTING = """
