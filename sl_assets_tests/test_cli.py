@@ -363,7 +363,7 @@ def test_a_query_that_is_interrupted_ends_in_one_line(environment: dict[str, str
         process.send_signal(signal.SIGINT)
         assert process.stderr
         assert process.stderr.read().strip() == "sl-assets: interrupted"
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=60) == 130
 
 
 def test_a_table_says_how_many_rows_it_leaves_out(environment: dict[str, str]) -> None:

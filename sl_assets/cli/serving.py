@@ -127,7 +127,9 @@ def only_one(home: Path, address: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        other = (home / ADDRESS).read_text(encoding="utf-8")
+        address_file = home / ADDRESS
+        # Written a moment after the lock is taken.
+        other = address_file.read_text(encoding="utf-8") if address_file.exists() else "its window"
         raise click.ClickException(
             f"a UI of {home} runs already: open {other}, or end it first; another {VARIABLE} has a UI of its own"
         ) from None

@@ -12,7 +12,7 @@ from itertools import groupby
 from statistics import median
 from typing import NamedTuple
 
-from sl_assets.errors import SlAssetsError
+from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
@@ -92,9 +92,13 @@ class Planner:
         return [self.graph.place(asset, key) for key in chosen]
 
     def record(self, place: Place) -> Record | None:
-        """What is recorded of ``place``, with the outcomes that its checks have today; nothing is written."""
+        """What is recorded of ``place``, with the outcomes of its checks today, as far as they can be decided."""
         record = self.lake.record(place)
-        return record and evaluated(self.graph, self.lake, record)
+        try:
+            return record and evaluated(self.graph, self.lake, record)
+        except PassingError:
+            # The Hub does not answer; a run that has to know it will ask again.
+            return record
 
     def due(self, asset: str, staleness: Staleness | None = None) -> Planned:
         """What is to be made of ``asset`` now, its parents being as they are."""

@@ -53,7 +53,6 @@ CASES = [
     ("student", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API, {}),
     ("student", "rank alpha dropout", FULL, {}),
     ("student", "lora rank learning_rate batch max_length seed max_rows", STUDENTS, STUDENTS | HALVES),
-    ("student", "system_prompt", STUDENTS, STUDENTS | VECTORS),
     ("student", "engine", STUDENTS, STUDENTS | FINETUNED),
     ("projections", "equal_halves seed", VECTORS, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
