@@ -133,10 +133,13 @@ class Planner:
             yield Planned(asset, due, stale, self._seconds(asset, now) if due else None)
 
     def _seconds(self, asset: str, now: Staleness) -> float | None:
-        """Median of what partitions of ``asset`` took: of those that are wanted, or else of any."""
+        """Median of what partitions of ``asset`` took: of those that are wanted, or else of any.
+
+        A partition without rows, such as the neutral teacher that is the base model, tells nothing of the others.
+        """
         every = (self.graph.place(asset, key) for key in self.graph.keys(self.graph.declared[asset].by))
         for places in (self.wanted(asset), every):
-            if took := [record.seconds for place in places if (record := now.record(place))]:
+            if took := [record.seconds for place in places if (record := now.record(place)) and record.rows != 0]:
                 return median(took)
         return None
 

@@ -96,6 +96,7 @@ class Materialisation:
                     with self.lake.making(self.graph.place(self.declared.name, partition), wait) as ours:
                         if not ours:
                             queue.append((partition, True))
+                            self._say(f"{self.graph.place(self.declared.name, partition)} is being made by another run")
                             continue
                         made[partition] = self._made_since(partition, asked) or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
@@ -142,6 +143,10 @@ class Materialisation:
             if record.place not in there
         }
 
+    def _say(self, line: str) -> None:
+        self.context.log.info(line)
+        Terminal.say(line)
+
     def _lease_cards(self) -> None:
         require_whole_runs(self.context.instance)
         for line in lease(self.graph.engines.gpus(), f"run {self.context.run.run_id[:8]} of {self.graph.name}"):
@@ -164,8 +169,7 @@ class Materialisation:
         wait = SECONDS_BEFORE_RETRY * 3**self.context.retry_number
         line = f"{error}; tried again in {wait} s, {left} more {'time' if left == 1 else 'times'} at most"
         self.context.log.warning(line)
-        if Terminal.stream:
-            Terminal.stream.write(f"{line}\n")
+        Terminal.say(line)
         return dg.RetryRequested(RETRIES, wait)
 
     def _check_events(self, made: Sequence[Record]) -> Iterator[Any]:

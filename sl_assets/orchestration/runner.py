@@ -52,8 +52,10 @@ class Runner:
         # Of no run: checks that are decided anew without one are reported under it.
         self._checks_id = str(uuid.uuid4())
         self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
-        if sys.stderr.isatty():
+        # Where standard error is no file, as in a notebook, there is nothing to hand over.
+        with suppress(OSError):
             Terminal.stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+            Terminal.bars = sys.stderr.isatty()
 
     def materialise(self) -> Iterator[str]:
         """Yields a line for every asset.
