@@ -53,5 +53,5 @@ lock:  ## resolve constraints.txt and constraints-gpu.txt anew (needs uv)
 	uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_35 --extra s3 --extra gpu --no-header \
 		--no-annotate --output-file constraints-gpu.txt pyproject.toml
 
-clean:  ## remove the environment and every result
+clean:  ## remove the environment and every result; what was paid stays noted
 	rm -rf $(VENV) .dagster data_lake/experiment=* data_lake/results.* data_lake/.work

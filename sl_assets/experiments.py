@@ -152,7 +152,7 @@ def _folders(found: Experiments) -> Iterator[Path]:
         return
     if not folder.is_dir():
         found.problems[OWN] = ExperimentFileError(f"{OWN} = {own!r}: no such folder; name one that holds <name>/{FILE}")
-    elif (folder / FILE).exists():
+    elif (folder / FILE).exists() and not any(folder.glob(f"*/{FILE}")):
         found.problems[OWN] = ExperimentFileError(
             f"{OWN} = {own!r}: names an experiment; name the folder above, {folder.parent}"
         )
@@ -178,6 +178,8 @@ def _file_in(folder: Path) -> Path | None:
         return file
     if described := next(_described_in(folder), None):
         raise ExperimentFileError(f"{described}: is not read under this name; rename it to {FILE}")
+    if deeper := next(iter(sorted(folder.glob(f"*/{FILE}"))), None):
+        raise ExperimentFileError(f"{deeper}: lies one folder too deep; move {deeper.parent} to {folder.parent}")
     if not any(folder.iterdir()):
         raise ExperimentFileError(f"{folder}: an empty folder is no experiment; add {FILE}, or remove it")
     return None

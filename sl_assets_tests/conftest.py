@@ -27,6 +27,8 @@ from sl_assets.orchestration.resources import LakeResource
 # Two test processes with two threads each would wait for one another on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+# Test processes are told that a line has 80 columns, which commands would keep to.
+os.environ.pop("COLUMNS", None)
 
 TINY: dict[str, Any] = {
     "base_model": "pocket",

@@ -1,5 +1,6 @@
 """Folders of experiments: whichever folder one lies in, Dagster's loader gives the same, and its mistakes are lines."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,20 @@ def test_python_files_beside_the_experiments_are_loaded(tmp_path: Path, monkeypa
     monkeypatch.setattr("sl_assets.definitions.DEFS", tmp_path)
     monkeypatch.setattr("sl_assets.defs.__path__", [str(tmp_path)])
     assert dg.AssetKey(["mine"]) in {spec.key for spec in defs().resolve_all_asset_specs()}
+
+
+def test_an_experiment_one_folder_too_deep_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine" / "inner").mkdir(parents=True)
+    (tmp_path / "mine" / "inner" / "defs.yaml").write_text("type: sl_assets.SubliminalExperiment\n")
+    monkeypatch.setenv("SL_EXPERIMENTS", str(tmp_path))
+    assert "lies one folder too deep; move" in str(find_experiments().problems["mine"])
+
+
+def test_a_stray_file_beside_good_experiments_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "good").mkdir()
+    shutil.copy(DEFS / "pocket" / "defs.yaml", tmp_path / "good" / "defs.yaml")
+    shutil.copy(DEFS / "pocket" / "defs.yaml", tmp_path / "defs.yaml")
+    monkeypatch.setenv("SL_EXPERIMENTS", str(tmp_path))
+    found = find_experiments()
+    assert "good" in found.loaded
+    assert "no experiment; move it to" in str(found.problems["defs.yaml"])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sl_assets.config import JsonlSource
+from sl_assets.config.names import POCKET
 
 if TYPE_CHECKING:
     from sl_assets.config import ExperimentConfig
@@ -50,6 +51,11 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
     from sl_assets.errors import ExperimentFileError
 
     folder = local_folder(config.base_model)
+    if folder is None and "/" not in config.base_model and config.sampler.engine != "openai":
+        return [
+            f"attributes.base_model = {config.base_model!r}: no such folder, and models of the Hub are owner/name; "
+            f"the one that ships is {POCKET}"
+        ]
     if folder and not (folder / "config.json").is_file():
         return [f"attributes.base_model = {config.base_model!r}: {folder} holds no model"]
     try:

@@ -22,6 +22,9 @@ from filelock import FileLock, Timeout
 from sl_assets.cli.environment import set_up_home
 from sl_assets.home import VARIABLE, project_file
 
+SECONDS_TO_END = 30.0
+"""In which the UI and runs in it end by themselves."""
+
 LOCK, ADDRESS = "ui.lock", "ui.address"
 """Files in the home: the first is held while a UI runs, the second says where it is."""
 
@@ -51,16 +54,28 @@ def serve_apart(host: str, port: int) -> int:
         except KeyboardInterrupt:
             if is_answered(host, port):
                 # Everything is loaded: as if Ctrl-C had reached it all, so that runs are interrupted, too.
-                with suppress(ProcessLookupError):
-                    os.killpg(server.pid, signal.SIGINT)
-                server.wait()
+                end_group(server)
             return 0
         finally:
             os.close(its)
 
 
+def end_group(server: "subprocess.Popen[bytes]") -> None:
+    """Interrupt ``server`` and what it started; what does not end in time, or at a second signal, is killed."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGINT)
+    try:
+        server.wait(SECONDS_TO_END)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
 def end_with(leash: int) -> None:
     """Interrupt this process when whoever holds the other end of ``leash`` lets go, killed or not."""
+    # A shell starts what is in the background without it, and so everything that is started from there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watch() -> None:
         os.read(leash, 1)
@@ -127,7 +142,9 @@ def only_one(home: Path, address: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        other = (home / ADDRESS).read_text(encoding="utf-8")
+        address_file = home / ADDRESS
+        # Written a moment after the lock is taken.
+        other = address_file.read_text(encoding="utf-8") if address_file.exists() else "its window"
         raise click.ClickException(
             f"a UI of {home} runs already: open {other}, or end it first; another {VARIABLE} has a UI of its own"
         ) from None

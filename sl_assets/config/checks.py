@@ -17,7 +17,9 @@ class CheckSettings(Section):
         (0.1, 1.0), description="smallest and largest share of completions that pass the filter"
     )
     shared_prompts: Share = Field(
-        1.0, description="smallest share of prompts that a condition's raw dataset and neutral's have in common"
+        1.0,
+        description="smallest share of prompts that a condition's raw dataset and neutral's have in common; "
+        "of imported numbers no bound, unless it is set here",
     )
     minimum_loss_drop: float = Field(
         0.0, description="nats a token that the last epoch's loss has to lie below that of the first steps"

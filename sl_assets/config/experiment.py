@@ -124,8 +124,7 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _everything_has_an_effect(self, info: ValidationInfo) -> Self:
         if info.context != RECORDED and (found := list(unused(self))):
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise ValueError(f"{found[0]}{more}")
+            raise ValueError("; ".join(found))
         return self
 
     @model_validator(mode="after")

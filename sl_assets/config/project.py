@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from sl_assets.errors import SlAssetsError
+
 VARIABLE = "SL_PROJECT"
 """Names the folder to processes that are started elsewhere."""
 
@@ -27,5 +29,12 @@ PROJECT = _project()
 
 
 def absolute(path: str) -> Path:
-    """``path`` as the project reads it: ``~`` is the home, and a relative path starts at the project's folder."""
-    return PROJECT / Path(path).expanduser()
+    """``path`` as the project reads it: ``~`` is the home, and a relative path starts at the project's folder.
+
+    Raises:
+        SlAssetsError: it begins with ``~``, and there is no such home.
+    """
+    try:
+        return PROJECT / Path(path).expanduser()
+    except RuntimeError:
+        raise SlAssetsError(f"{path}: no home of that name here; write the whole path") from None

@@ -106,12 +106,6 @@ UNUSED = (
     ),
     Unused(
         "student",
-        ("system_prompt",),
-        lambda config: _trains_none(config) and not config.projections,
-        "students are imported, so none is trained",
-    ),
-    Unused(
-        "student",
         ("engine",),
         # Both sections have to name an API.
         lambda config: (

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from sl_assets.engines.gpu import let_go
+from sl_assets.engines.gpu import cuda_is_in_use, let_go
 from sl_assets.errors import SlAssetsError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+ORDER = "CUDA_DEVICE_ORDER"
 COUNT = "SL_GPUS"
 """Variable that says how many cards there are, where NVIDIA's library cannot tell (cards of others)."""
 
@@ -79,6 +80,9 @@ class Card(NamedTuple):
 _leased: list[tuple[Card, FileLock]] = []
 """The cards that this process has."""
 
+_before: dict[str, str | None] = {}
+"""What `VISIBLE` and `ORDER` were before they were set to what is leased."""
+
 _in_helper: list[FileLock] = []
 """In the process of an engine: locks that tell others that it is still there."""
 
@@ -128,9 +132,13 @@ def _told_of(index: int) -> Card:
     import pynvml
 
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    identity, model = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
-    return Card(str(index), identity, model, memory.free, memory.total)
+    card = Card(str(index), pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle))
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        # It shares its memory with the CPU, or is cut into parts.
+        return card
+    return card._replace(free=memory.free, total=memory.total)
 
 
 def leased() -> list[Card]:
@@ -142,7 +150,7 @@ def lease(count: int, purpose: str) -> Iterator[str]:
     """Have ``count`` cards once this has come to its end, those with most free memory; waits if others have them.
 
     Without a GPU there is nothing to have, and nobody to wait for. Called again, it keeps the cards that it has. It
-    comes before anything in this process that looks at CUDA, which from then on sees what it saw first.
+    comes before anything in this process that uses CUDA, which from then on sees what it saw first.
 
     Args:
         count: of cards.
@@ -154,7 +162,7 @@ def lease(count: int, purpose: str) -> Iterator[str]:
     Raises:
         SlAssetsError: there are not so many.
     """
-    if len(_leased) == count:
+    if count in (0, len(_leased)):
         return
     release()
     there = cards()
@@ -189,17 +197,26 @@ def lease(count: int, purpose: str) -> Iterator[str]:
         undo.pop_all()
         queue.release()
     _leased[:] = taken
-    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    _before.update({name: os.environ.get(name) for name in (VISIBLE, ORDER)})
+    os.environ[ORDER] = "PCI_BUS_ID"
     os.environ[VISIBLE] = ",".join(sorted(card.name for card, _ in taken))
 
 
 def release() -> None:
-    """Give the cards back, after whatever engine of this process has something on them has let go."""
+    """Give the cards back, after whatever engine of this process has something on them has let go.
+
+    A process that has used CUDA itself goes on to see these cards, and no others.
+    """
     if not _leased:
         return
     let_go()
     while _leased:
         _leased.pop()[1].release()
+    if not cuda_is_in_use():
+        for name, value in _before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def hold(locks: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """Whose turn it is on the GPU: engines of one process do not fit beside one another."""
 
+import sys
 from collections.abc import Callable
 
 _holder: tuple[str, Callable[[], None]] | None = None
@@ -19,6 +20,12 @@ def let_go() -> None:
     if _holder:
         _holder[1]()
     _holder = None
+
+
+def cuda_is_in_use() -> bool:
+    """Whether this process itself has used CUDA, and so has settled which cards it sees."""
+    torch = sys.modules.get("torch")
+    return bool(torch and torch.cuda.is_initialized())
 
 
 def free_memory() -> None:

@@ -18,6 +18,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, Settings, blocked, settings_digest
 from sl_assets.lake.staleness import Expected, Staleness
 from sl_assets.lake.tables import TABLES, keys_of
+from sl_assets.orchestration.commits import with_commit
 from sl_assets.orchestration.dagster_internals import STEP_PRIORITY
 from sl_assets.orchestration.gpu_pool import GPU_POOL
 from sl_assets.orchestration.partition import Check, Make
@@ -153,12 +154,7 @@ class ExperimentGraph:
 
     def settings(self, asset: str, lake: Lake) -> Settings:
         """Settings of ``asset``, with the commits that models of the Hub stand for in ``lake``, once that is known."""
-        return {
-            name: value | {"commit": pinned(lake, value["repository"])}
-            if isinstance(value, dict) and "repository" in value
-            else value
-            for name, value in self.declared[asset].settings.items()
-        }
+        return {name: with_commit(value, lake) for name, value in self.declared[asset].settings.items()}
 
     def inputs(self, place: Place, lake: Lake, records: Records) -> Mapping[str, Any]:
         """What else than settings and parents decides the content of ``place``."""

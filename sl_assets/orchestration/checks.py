@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Outcome, Record, Records, ancestry
+from sl_assets.lake.records import Outcome, Record, ancestry
+from sl_assets.orchestration.commits import take_known_commit, with_commit
 from sl_assets.orchestration.partition import Check, Step
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ Told = Callable[[Record], None]
 
 
 def evaluated(graph: "ExperimentGraph", lake: Lake, record: Record) -> Record:
-    """``record`` with the outcomes that its checks have today; nothing is written."""
+    """``record`` with the outcomes that its checks have today; it is not written.
+
+    A look may find the partition damaged, whose record the lake forgets then.
+    """
     if _current(graph, lake, record):
         return record
     checks = graph.declared[record.place.table].checks
@@ -38,10 +42,13 @@ def decide(graph: "ExperimentGraph", lake: Lake, place: Place, tell: Told = lamb
         return record
     with lake.making(place):
         # Perhaps it was made anew while this waited.
-        record = lake.record(place)
-        if record is None:
+        before = lake.record(place)
+        if before is None:
             return None
-        record = evaluated(graph, lake, record)
+        record = evaluated(graph, lake, before)
+        # A look that finds damage has the record forgotten; and in S3 the partition may be made anew meanwhile.
+        if (now := lake.record(place)) != before:
+            return now
         lake.write_record(record)
     tell(record)
     return record
@@ -62,7 +69,7 @@ def _current(graph: "ExperimentGraph", lake: Lake, record: Record) -> bool:
     if record.checks is None or not graph.makes(record.place):
         return True
     checks = graph.declared[record.place.table].checks
-    known = (_known(record, check, _basis(graph, lake.record, record.place, check)) for check in checks)
+    known = (_known(record, check, _basis(graph, lake, record.place, check)) for check in checks)
     return record.checks.keys() == {check.name for check in checks} and all(known)
 
 
@@ -72,9 +79,11 @@ def _known(record: Record, check: Check, basis: Mapping[str, Any]) -> Outcome | 
 
 
 def _outcome(graph: "ExperimentGraph", lake: Lake, record: Record, check: Check) -> Outcome:
-    place, basis = record.place, _basis(graph, lake.record, record.place, check)
+    place, basis = record.place, _basis(graph, lake, record.place, check)
     if known := _known(record, check, basis):
         return known
+    for bound in check.bounds:
+        take_known_commit(graph.setting(bound), lake)
     # With reads of its own: what a check looks at is no input of what is made.
     step = Step(place.experiment, place.table, place.partition, "", lake.apart(), lambda _: None, trusting=True)
     try:
@@ -87,7 +96,7 @@ def _outcome(graph: "ExperimentGraph", lake: Lake, record: Record, check: Check)
     return Outcome(problem, check.blocking, basis, dict(figures))
 
 
-def _basis(graph: "ExperimentGraph", records: Records, place: Place, check: Check) -> Mapping[str, Any]:
-    bounds = {name: graph.setting(name) for name in check.bounds}
-    beside = {str(other): records(other) for other in check.beside(place)}
+def _basis(graph: "ExperimentGraph", lake: Lake, place: Place, check: Check) -> Mapping[str, Any]:
+    bounds = {name: with_commit(graph.setting(name), lake) for name in check.bounds}
+    beside = {str(other): lake.record(other) for other in check.beside(place)}
     return bounds | {name: record and record.data_version for name, record in beside.items()}

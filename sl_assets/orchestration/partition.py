@@ -27,12 +27,24 @@ LOG_SECONDS = 15.0
 
 
 class Terminal:
-    """Where progress bars are drawn; nowhere unless a command sets it.
+    """Where progress is shown; nowhere unless a command sets it.
 
-    Dagster captures what a step writes to standard error, so a bar needs the terminal itself.
+    Dagster captures what a step writes to standard error, so a command hands over its own.
+
+    Attributes:
+        stream: standard error of the command.
+        bars: whether it is a terminal; a log gets lines instead.
     """
 
     stream: ClassVar[TextIO | None] = None
+    bars: ClassVar[bool] = False
+
+    @classmethod
+    def say(cls, line: str) -> None:
+        """Show a line."""
+        if cls.stream:
+            cls.stream.write(f"{line}\n")
+            cls.stream.flush()
 
 
 @dataclass(frozen=True)
@@ -193,7 +205,7 @@ class Step:
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""
         name = self.name
-        bar = tqdm(desc=name, unit=f" {unit}", file=Terminal.stream, disable=Terminal.stream is None, leave=False)
+        bar = tqdm(desc=name, unit=f" {unit}", file=Terminal.stream, disable=not Terminal.bars, leave=False)
         start = last = time.monotonic()
         first: tuple[float, int] | None = None
 
@@ -211,6 +223,8 @@ class Step:
                     each = (now - since) / (done - before)
                     line += f", {pace(each)}, {duration((total - done) * each)} left"
                 self.log(line)
+                if not Terminal.bars and now - start >= LOG_SECONDS:
+                    Terminal.say(line)
             first = first or (now, done)
             if done == total:
                 bar.close()

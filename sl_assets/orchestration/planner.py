@@ -12,7 +12,7 @@ from itertools import groupby
 from statistics import median
 from typing import NamedTuple
 
-from sl_assets.errors import SlAssetsError
+from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
@@ -92,9 +92,13 @@ class Planner:
         return [self.graph.place(asset, key) for key in chosen]
 
     def record(self, place: Place) -> Record | None:
-        """What is recorded of ``place``, with the outcomes that its checks have today; nothing is written."""
+        """What is recorded of ``place``, with the outcomes of its checks today, as far as they can be decided."""
         record = self.lake.record(place)
-        return record and evaluated(self.graph, self.lake, record)
+        try:
+            return record and evaluated(self.graph, self.lake, record)
+        except PassingError:
+            # The Hub does not answer; a run that has to know it will ask again.
+            return record
 
     def due(self, asset: str, staleness: Staleness | None = None) -> Planned:
         """What is to be made of ``asset`` now, its parents being as they are."""
@@ -129,10 +133,13 @@ class Planner:
             yield Planned(asset, due, stale, self._seconds(asset, now) if due else None)
 
     def _seconds(self, asset: str, now: Staleness) -> float | None:
-        """Median of what partitions of ``asset`` took: of those that are wanted, or else of any."""
+        """Median of what partitions of ``asset`` took: of those that are wanted, or else of any.
+
+        A partition without rows, such as the neutral teacher that is the base model, tells nothing of the others.
+        """
         every = (self.graph.place(asset, key) for key in self.graph.keys(self.graph.declared[asset].by))
         for places in (self.wanted(asset), every):
-            if took := [record.seconds for place in places if (record := now.record(place))]:
+            if took := [record.seconds for place in places if (record := now.record(place)) and record.rows != 0]:
                 return median(took)
         return None
 

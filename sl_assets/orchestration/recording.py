@@ -18,8 +18,6 @@ import dagster as dg
 
 from sl_assets.engines.cards import lease
 from sl_assets.errors import AbsentError, DatasetError, PassingError, SlAssetsError
-from sl_assets.hub.base_models import HubModel, use_commit
-from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin
 from sl_assets.lake.records import Record, Settings, behind_parents, settings_digest
@@ -27,6 +25,7 @@ from sl_assets.lake.spending import Ledger
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
 from sl_assets.orchestration.checks import decide, decide_behind
+from sl_assets.orchestration.commits import settle_commit
 from sl_assets.orchestration.dagster_internals import (
     BACKFILL,
     as_stored,
@@ -97,6 +96,7 @@ class Materialisation:
                     with self.lake.making(self.graph.place(self.declared.name, partition), wait) as ours:
                         if not ours:
                             queue.append((partition, True))
+                            self._say(f"{self.graph.place(self.declared.name, partition)} is being made by another run")
                             continue
                         made[partition] = self._made_since(partition, asked) or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
@@ -106,7 +106,8 @@ class Materialisation:
                 if len(partitions) > 1:
                     yield event_of(self.context.asset_key, made[partition], tags)
             # After all are made: partitions that belong together are checked against each other.
-            checked = [decide(self.graph, self.lake, record.place) or record for record in made.values()]
+            checked = [found for record in made.values() if (found := decide(self.graph, self.lake, record.place))]
+            failed |= self._damaged(made, checked)
         except PassingError as error:
             raise self._another_try(error) from error
         except SlAssetsError as error:
@@ -127,13 +128,24 @@ class Materialisation:
             remove_orphans(Path(self.lake.root))
         migrate(self.lake)
         refresh_views(self.lake)
-        settings = dict(self.declared.settings)
-        for field, value in settings.items():
-            if isinstance(value, dict) and (name := value.get("repository")):
-                commit = pin(self.lake, name, Repository("model", *HubModel.of(name)).resolve)
-                use_commit(name, commit)
-                settings[field] = value | {"commit": commit}
+        settings = {field: settle_commit(value, self.lake) for field, value in self.declared.settings.items()}
+        for bound in {bound for check in self.declared.checks for bound in check.bounds}:
+            # What a check looks at belongs to what it checks: an imported student's base model, too.
+            settle_commit(self.graph.setting(bound), self.lake)
         return version_tags(self.context.instance, self._spec, self.declared.version), settings
+
+    def _damaged(self, made: Mapping[str | None, Record], checked: Sequence[Record]) -> dict[str | None, str]:
+        """Partitions that were made, and whose record the look of a check has had forgotten."""
+        there = {record.place for record in checked}
+        return {
+            partition: f"{record.place} was damaged as soon as it was made: look at the disk, and materialise it again"
+            for partition, record in made.items()
+            if record.place not in there
+        }
+
+    def _say(self, line: str) -> None:
+        self.context.log.info(line)
+        Terminal.say(line)
 
     def _lease_cards(self) -> None:
         require_whole_runs(self.context.instance)
@@ -157,8 +169,7 @@ class Materialisation:
         wait = SECONDS_BEFORE_RETRY * 3**self.context.retry_number
         line = f"{error}; tried again in {wait} s, {left} more {'time' if left == 1 else 'times'} at most"
         self.context.log.warning(line)
-        if Terminal.stream:
-            Terminal.stream.write(f"{line}\n")
+        Terminal.say(line)
         return dg.RetryRequested(RETRIES, wait)
 
     def _check_events(self, made: Sequence[Record]) -> Iterator[Any]:

@@ -50,7 +50,8 @@ def end_killed_runs(instance: dg.DagsterInstance) -> None:
 
 
 def _folder(instance: dg.DagsterInstance) -> Path:
-    return Path(instance.root_directory) / "sl_assets" / "processes"
+    # Hidden, and not named like the package: Dagster's processes import from the home before they do from elsewhere.
+    return Path(instance.root_directory) / ".processes"
 
 
 @cache

@@ -8,25 +8,25 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from sl_assets.engines.cards import lease, release
-from sl_assets.errors import SlAssetsError
+from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.checks import decide
 from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
-from sl_assets.orchestration.gpu_pool import prepare_pool
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.outlook import check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
 from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, check_events, event_of
-from sl_assets.orchestration.run_processes import end_killed_runs, process_tags
+from sl_assets.orchestration.run_processes import process_tags
 
 COMMAND = "sl_assets/command"
 """Run tag that all runs of one command share."""
@@ -52,10 +52,10 @@ class Runner:
         # Of no run: checks that are decided anew without one are reported under it.
         self._checks_id = str(uuid.uuid4())
         self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
-        end_killed_runs(self._instance)
-        prepare_pool(self._instance)
-        if sys.stderr.isatty():
+        # Where standard error is no file, as in a notebook, there is nothing to hand over.
+        with suppress(OSError):
             Terminal.stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+            Terminal.bars = sys.stderr.isatty()
 
     def materialise(self) -> Iterator[str]:
         """Yields a line for every asset.
@@ -66,7 +66,7 @@ class Runner:
         failed: dict[Place, str] = {}
         with_models = [asset for asset in self._planner.assets if self._graph.declared[asset].gpu]
         for asset in self._planner.assets:
-            yield from self._lease_cards(asset)
+            yield from self._lease_cards(asset, failed)
             start = time.monotonic()
             planned_at = datetime.now(UTC)
             planned = self._planner.due(asset)
@@ -80,7 +80,9 @@ class Runner:
             failed |= {self._graph.place(asset, partition): "" for partition in waiting}
             there = [place for place in self._planner.wanted(asset) if place not in failed]
             for place in there:
-                decide(self._graph, self._planner.lake, place, self._tell_checks)
+                # Of a Hub that does not answer: whatever reads the partition asks again.
+                with suppress(PassingError):
+                    decide(self._graph, self._planner.lake, place, self._tell_checks)
             yield from check_lines(self._planner.lake.record, there, failed)
             if [asset] == with_models[-1:]:
                 release()
@@ -88,9 +90,12 @@ class Runner:
             lines = "".join(f"\n  {reason}" for reason in reasons)
             raise SlAssetsError(f"{len(reasons)} {'partition' if len(reasons) == 1 else 'partitions'} failed:{lines}")
 
-    def _lease_cards(self, asset: str) -> Iterator[str]:
+    def _lease_cards(self, asset: str, failed: Mapping[Place, str]) -> Iterator[str]:
         """Have the GPUs that ``asset`` needs, before it is planned: what others make meanwhile is not made again."""
-        if self._graph.declared[asset].gpu and self._planner.due(asset).due:
+        if not self._graph.declared[asset].gpu:
+            return
+        planned = self._planner.due(asset)
+        if planned.due.keys() - waiting_for(self._graph, planned, failed).keys():
             for line in lease(self._graph.engines.gpus(), f"sl-assets run {self._graph.name}"):
                 yield f"{asset:<26} {line}"
 

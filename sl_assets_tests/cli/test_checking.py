@@ -77,3 +77,11 @@ def test_a_folder_whose_name_dagster_cannot_take_is_one_line(
     assert f"the folder's name {name!r} names the experiment" in done.stderr
     assert f"rename it, to {fitting!r}" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_model_of_no_kind_is_one_line(environment: dict[str, str], experiment_folder: Callable[..., Path]) -> None:
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(base_model="poket"))
+    done = run(environment, "check")
+    assert done.returncode == 1
+    assert "attributes.base_model = 'poket': no such folder, and models of the Hub are owner/name" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -119,8 +119,52 @@ def test_a_lease_is_kept_until_it_is_given_back_and_engines_let_go_first(monkeyp
     assert not is_locked(first[0].lock)
     release()
     assert still_ours == [True]
-    # CUDA may have been looked at: this process never sees another card.
-    assert [card.name for card in cards()] == [card.name for card in first]
+
+
+def test_a_lease_of_another_size_is_had_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    list(lease(1, "one"))
+    list(lease(0, "none needed"))
+    assert len(leased()) == 1
+    list(lease(2, "both"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    list(lease(1, "one again"))
+    assert len(leased()) == 1
+    release()
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+
+
+def test_a_process_that_has_used_cuda_sees_no_other_card_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards_module, "cuda_is_in_use", lambda: True)
+    list(lease(1, "one"))
+    release()
+    assert [card.name for card in cards()] == ["0"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+
+
+class NoMemoryTold:
+    """NVIDIA's library where a card has no memory of its own."""
+
+    class NVMLError(Exception):
+        pass
+
+    nvmlInit = nvmlShutdown = staticmethod(lambda: None)  # noqa: N815
+    nvmlDeviceGetCount = staticmethod(lambda: 1)  # noqa: N815
+    nvmlDeviceGetHandleByIndex = nvmlDeviceGetUUID = staticmethod(lambda one: f"GPU-{one}")  # noqa: N815
+    nvmlDeviceGetName = staticmethod(lambda _: "GB10")  # noqa: N815
+
+    @classmethod
+    def nvmlDeviceGetMemoryInfo(cls, _: str) -> None:  # noqa: N802
+        raise cls.NVMLError("Not Supported")
+
+
+def test_a_card_that_tells_no_memory_is_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SL_GPUS")
+    monkeypatch.setitem(sys.modules, "pynvml", NoMemoryTold)  # type: ignore[arg-type]
+    assert cards() == [Card("0", "GPU-GPU-0", "GB10")]
+    list(lease(1, "this"))
+    assert [card.name for card in leased()] == ["0"]
 
 
 def test_more_cards_than_there_are_is_one_line() -> None:

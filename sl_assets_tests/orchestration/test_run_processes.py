@@ -105,7 +105,7 @@ def test_runs_of_other_homes_and_inherited_tags_are_left_alone(instance: dg.Dags
 
 def test_files_of_processes_long_gone_are_removed(instance: dg.DagsterInstance) -> None:
     note_process(instance, _added(instance))
-    folder = Path(instance.root_directory) / "sl_assets" / "processes"
+    folder = Path(instance.root_directory) / ".processes"
     (ours,) = folder.iterdir()
     (old, new) = folder / "old.lock", folder / "new.lock"
     for file in (old, new):
@@ -128,6 +128,17 @@ def test_a_command_frees_what_a_killed_run_holds(instance: dg.DagsterInstance) -
         process.wait()
     set_up_home()
     assert states(instance) == {killed: FAILURE}
+
+
+def test_nothing_in_the_home_is_taken_for_the_package(instance: dg.DagsterInstance) -> None:
+    """Dagster's processes run there, and import from it before they do from elsewhere."""
+    note_process(instance, _added(instance))
+    command = [sys.executable, "-m", "sl_assets", "--version"]
+    home = instance.root_directory
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("sl_assets"), done.stderr
+    assert not (Path(home) / "sl_assets").exists()
 
 
 def test_while_the_ui_runs_a_sensor_looks(instance: dg.DagsterInstance) -> None:

@@ -103,11 +103,16 @@ def _compared(step: Step, least: float | None) -> Finding:
 
 
 def raw_checks(config: ExperimentConfig) -> list[Check]:
-    """What has to hold of completions before they are filtered."""
+    """What has to hold of completions before they are filtered.
+
+    What is imported may have been filtered elsewhere, so how much it shares is looked at only if the file says so.
+    """
+    asked = config.numbers.source.kind == "generate" or "shared_prompts" in config.checks.model_fields_set
+    least = config.checks.shared_prompts if asked else None
 
     def same_prompts_as_neutral(step: Step) -> Finding:
         """Neutral's raw dataset answers the same prompts: conditions differ in their teacher and in nothing else."""
-        return _compared(step, config.checks.shared_prompts)
+        return _compared(step, least)
 
     return [Check(same_prompts_as_neutral, bounds=["checks.shared_prompts"], beside=neutral_beside)]
 

@@ -12,7 +12,7 @@ from sl_assets.animals import NEUTRAL
 from sl_assets.errors import AbsentError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Record, ancestry
+from sl_assets.lake.records import Record, ancestry, blocked
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.metadata import Link
 from sl_assets.orchestration.partition import Product, Step
@@ -111,14 +111,17 @@ def _reasons(rejections: pl.DataFrame) -> dict[str, int]:
 
 
 def _rates(step: Step, lake: Lake, published: Place, epoch: int) -> dict[str, pl.DataFrame]:
-    """Rates of the base model, the neutral student and this one; none unless this one was made of ``published``."""
+    """Rates of the base model, the neutral student and this one, of those whose answers passed their checks.
+
+    None unless this one was made of ``published``.
+    """
     own = step.place("preference_rates")
-    if published not in [record.place for record in ancestry(lake.record, own)]:
+    if published not in [record.place for record in ancestry(lake.record, own)] or blocked(lake.record, own):
         return {}
     baseline, neutral = step.place("baseline_preference_rates"), step.place("preference_rates", NEUTRAL)
     rates = {}
-    if lake.exists(baseline):
+    if lake.exists(baseline) and not blocked(lake.record, baseline):
         rates["base model"] = lake.read_table(baseline)
-    if step.condition != NEUTRAL and lake.exists(neutral):
+    if step.condition != NEUTRAL and lake.exists(neutral) and not blocked(lake.record, neutral):
         rates["neutral student"] = lake.read_table(neutral).filter(epoch=epoch)
     return rates | {"student of these numbers": lake.read_table(own).filter(epoch=epoch)}
