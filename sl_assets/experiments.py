@@ -151,7 +151,10 @@ def _folders(found: Experiments) -> Iterator[Path]:
     if folder == DEFS:
         return
     if not folder.is_dir():
-        found.problems[OWN] = ExperimentFileError(f"{OWN} = {own!r}: no such folder; name one that holds <name>/{FILE}")
+        what = "is a file" if folder.exists() else "no such folder"
+        found.problems[OWN] = ExperimentFileError(
+            f"{OWN} = {own!r}: {what} ({folder}); name a folder that holds <name>/{FILE}"
+        )
     elif (folder / FILE).exists() and not any(folder.glob(f"*/{FILE}")):
         found.problems[OWN] = ExperimentFileError(
             f"{OWN} = {own!r}: names an experiment; name the folder above, {folder.parent}"

@@ -222,13 +222,28 @@ def test_a_result_is_traced_back_to_its_prompts(
     )
     for arguments, message in (
         (("filtered",), "tiny has no asset 'filtered'; it has number_prompts, teacher_checkpoint"),
-        (("filtered_dataset", "cat"), "filtered_dataset has no partition 'cat'; its partitions are neutral, owl, wolf"),
-        (("filtered_dataset",), "filtered_dataset has no partition None"),
+        (("filtered_dataset", "cat"), "filtered_dataset: no partition 'cat'; there are neutral, owl, wolf"),
+        (("filtered_dataset",), "filtered_dataset: name a partition; there are neutral, owl, wolf"),
     ):
         done = run(environment, "trace", "tiny", *arguments)
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_lake_that_is_not_there_is_not_made_by_looking(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(environment | {"SL_DATA_LAKE": str(tmp_path / "typo")}, "sql", "SELECT * FROM preference_rates")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"sl-assets: SL_DATA_LAKE = {tmp_path / 'typo'}: no lake there; mend it, or run an experiment first\n"
+    )
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_half_that_was_not_named_is_asked_for(environment: dict[str, str]) -> None:
+    said = run(environment, "trace", "pocket", "projection_split", "owl").stderr
+    assert "no partition 'owl'; there are owl|animal_high, owl|animal_low" in said
+    assert "cat" not in said
 
 
 def test_pruning_lists_first_and_deletes_when_told(

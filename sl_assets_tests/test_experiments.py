@@ -148,7 +148,8 @@ def test_a_variable_that_names_no_folder_of_experiments_says_which_to_name(
     named = write(tmp_path / "mine").parent if inside else tmp_path / "nowhere"
     monkeypatch.setenv("SL_EXPERIMENTS", str(named))
     found = find_experiments()
-    fix = f"names an experiment; name the folder above, {tmp_path}" if inside else "no such folder; name one that holds"
+    above = f"names an experiment; name the folder above, {tmp_path}"
+    fix = above if inside else f"no such folder ({named}); name a folder that holds"
     assert str(found.problems["SL_EXPERIMENTS"]).startswith(f"SL_EXPERIMENTS = {str(named)!r}: {fix}")
     assert "pocket" in found.loaded
 

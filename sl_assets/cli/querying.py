@@ -1,5 +1,7 @@
 """``sl-assets sql`` and ``sl-assets trace``: what the lake holds, and what it was made of."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +11,8 @@ from sl_assets.cli.environment import known_experiment
 if TYPE_CHECKING:
     import polars as pl
 
+    from sl_assets.lake.lake import Lake
+
 
 @click.command()
 @click.argument("statement")
@@ -17,12 +21,11 @@ def sql(statement: str, csv: bool) -> None:
     """Run one SQL STATEMENT over the results."""
     import duckdb
 
-    from sl_assets.definitions import open_lake
     from sl_assets.lake.result_text import beginning_of, csv_of
     from sl_assets.lake.views import queried
 
     try:
-        with queried(open_lake(), statement) as result:
+        with queried(existing_lake(), statement) as result:
             if csv and result.columns:
                 for piece in csv_of(result):
                     click.echo(piece, nl=False)
@@ -33,6 +36,20 @@ def sql(statement: str, csv: bool) -> None:
                     click.echo(f"... and {left_out:,} more: add LIMIT, or --csv for all")
     except duckdb.Error as error:
         raise click.ClickException(f"SQL: {' '.join(str(error).split())}") from None
+
+
+def existing_lake() -> "Lake":
+    """The lake, to look at: a folder that is not there is a mistake in its name, and not to be made.
+
+    Raises:
+        ClickException: there is none.
+    """
+    from sl_assets.definitions import lake_root, open_lake
+
+    root = lake_root()
+    if "://" not in root and not Path(root).is_dir():
+        raise click.ClickException(f"SL_DATA_LAKE = {root}: no lake there; mend it, or run an experiment first")
+    return open_lake()
 
 
 TABLE_ROWS = 1_000
@@ -56,10 +73,25 @@ def trace(experiment: str, asset: str, partition: str | None) -> None:
         raise click.ClickException(f"{experiment} has no asset {asset!r}; it has {', '.join(graph.declared)}")
     keys = graph.keys(graph.declared[asset].by)
     if partition not in keys:
-        named = ", ".join(str(key) for key in keys[:20] if key) or "none: leave it out"
-        raise click.ClickException(f"{asset} has no partition {partition!r}; its partitions are {named}")
+        raise click.ClickException(f"{asset}: {no_such_partition(partition, keys)}")
     for line in chain(graph, open_lake(), graph.place(asset, partition)):
         click.echo(line)
+
+
+def no_such_partition(partition: str | None, keys: Sequence[str | None]) -> str:
+    """Why ``partition`` is none of ``keys``, and what to write instead."""
+    if keys == (None,):
+        return f"has no partitions; leave {partition} out"
+    # Of an animal that was named without its half, its halves.
+    near = [str(key) for key in keys if partition and str(key).startswith(f"{partition}|")] or [
+        str(key) for key in keys
+    ]
+    shown = ", ".join(near[:SHOWN]) + (f", ... ({len(near)})" if len(near) > SHOWN else "")
+    return f"{'name a partition' if partition is None else f'no partition {partition!r}'}; there are {shown}"
+
+
+SHOWN = 20
+"""Partitions named to someone who named none that there is."""
 
 
 def table(frame: "pl.DataFrame") -> str:

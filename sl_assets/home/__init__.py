@@ -102,7 +102,8 @@ def _check(file: Path) -> None:
     wanted = _granularity(project_file(SETTINGS))
     if (found := _granularity(file)) != wanted:
         raise SlAssetsError(
-            f"{file}: concurrency.pools.granularity is {found}; set it to {wanted}, or runs take each other's GPUs"
+            f"{file}: concurrency.pools.granularity is {found} (so it is where nothing is said); set it to {wanted}, "
+            "or runs may wait for each other for ever"
         )
 
 

@@ -103,8 +103,8 @@ def test_settings_under_which_runs_disturb_one_another_are_refused(
     with pytest.raises(SlAssetsError) as caught:
         ensure_dagster_home()
     assert str(caught.value) == (
-        f"{tmp_path}/dagster.yaml: concurrency.pools.granularity is {other}; set it to {wanted}, "
-        "or runs take each other's GPUs"
+        f"{tmp_path}/dagster.yaml: concurrency.pools.granularity is {other} (so it is where nothing is said); "
+        f"set it to {wanted}, or runs may wait for each other for ever"
     )
 
 
