@@ -191,5 +191,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """Environment of a subprocess: its own lake, its own Dagster home."""
     home = tmp_path / "home"
     home.mkdir()
+    (tmp_path / "lake").mkdir()
     shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
     return os.environ | {"SL_DATA_LAKE": str(tmp_path / "lake"), "DAGSTER_HOME": str(home)}

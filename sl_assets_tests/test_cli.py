@@ -70,7 +70,7 @@ def test_a_missing_file_to_import_stops_before_anything_runs(
         assert done.returncode == 1
         assert f"{tmp_path}/neutral.jsonl: no such file" in done.stderr
         assert len(done.stderr.strip().splitlines()) == (3 if command == ["check"] else 1)
-    assert not (tmp_path / "lake").exists()
+    assert not any((tmp_path / "lake").iterdir())
 
 
 def test_an_unwritable_lake_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_large_result_begins_at_once_and_ends_quietly_with_its_reader(environm
         assert [process.stdout.readline() for _ in range(2)] == ["i,text\n", "0,text 0\n"]
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=60) == 1
 
 
 @pytest.mark.parametrize("statement", [LARGE, "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b"])
