@@ -14,10 +14,11 @@ def gpus() -> None:
     from sl_assets.orchestration.gpu_pool import size_pool
 
     set_up_home()
-    for card in cards():
+    there = cards()
+    for card in there:
         memory = f", {card.free / 1e9:.0f} of {card.total / 1e9:.0f} GB free" if card.free and card.total else ""
         click.echo(f"GPU {card.name}: {card.model}{memory}; {card.holder or 'not used by a run'}")
     with dg.DagsterInstance.get() as instance:
         size = size_pool(instance)
     runs = "1 run" if size == 1 else f"{size} runs"
-    click.echo(f"{'' if cards() else 'no GPU here, models run on the CPU; '}{runs} with models at the same time")
+    click.echo(f"{'' if there else 'no GPU here, models run on the CPU; '}{runs} with models at the same time")

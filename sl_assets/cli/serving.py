@@ -17,10 +17,11 @@ from pathlib import Path
 from threading import Thread, main_thread
 
 import click
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from sl_assets.cli.environment import set_up_home
 from sl_assets.home import VARIABLE, project_file
+from sl_assets.locks import try_lock
 
 SECONDS_TO_END = 30.0
 """In which the UI and runs in it end by themselves."""
@@ -139,15 +140,13 @@ def only_one(home: Path, address: str) -> Iterator[None]:
         ClickException: another UI holds it; names where that one is.
     """
     lock = FileLock(home / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    if not try_lock(lock):
         address_file = home / ADDRESS
         # Written a moment after the lock is taken.
         other = address_file.read_text(encoding="utf-8") if address_file.exists() else "its window"
         raise click.ClickException(
             f"a UI of {home} runs already: open {other}, or end it first; another {VARIABLE} has a UI of its own"
-        ) from None
+        )
     try:
         (home / ADDRESS).write_text(address, encoding="utf-8")
         yield

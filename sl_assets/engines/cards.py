@@ -15,10 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from sl_assets.engines.gpu import cuda_is_in_use, let_go
 from sl_assets.errors import SlAssetsError
+from sl_assets.locks import is_locked, try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
@@ -178,14 +179,14 @@ def lease(count: int, purpose: str) -> Iterator[str]:
         # One at a time collects cards, so that two who need several never hold a part each; and none overtakes.
         queue = FileLock(_folder() / "queue.lock", mode=0o666, thread_local=False)
         waiting = _Waiting()
-        while not _take(queue):
+        while not try_lock(queue):
             yield from waiting.goes_on(there)
         undo.callback(queue.release)
         taken: list[tuple[Card, FileLock]] = []
         while len(taken) < count:
             for card in _free_first(there, taken):
                 lock = FileLock(card.lock, mode=0o666, thread_local=False)
-                if len(taken) < count and _take(lock):
+                if len(taken) < count and try_lock(lock):
                     undo.callback(lock.release)
                     taken.append((card, lock))
             if len(taken) < count:
@@ -229,25 +230,6 @@ def hold(locks: Sequence[Path]) -> None:
         lock = FileLock(path, mode=0o666, thread_local=False)
         lock.acquire()
         _in_helper.append(lock)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a living process has locked the file."""
-    if not path.exists():
-        return False
-    lock = FileLock(path, mode=0o666, thread_local=False)
-    if not _take(lock):
-        return True
-    lock.release()
-    return False
-
-
-def _take(lock: FileLock) -> bool:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
 
 
 class _Waiting:

@@ -271,6 +271,12 @@ def settings_behind(records: Records, place: Place) -> str:
     return digest(behind(records, place))
 
 
+def settings_behind_each(records: Records, places: Mapping[str, Place]) -> dict[str, str]:
+    """`settings_behind` of those ``places`` that are there; what led to several is looked up once."""
+    look_up = cache(records)
+    return {name: settings_behind(look_up, place) for name, place in places.items() if look_up(place)}
+
+
 def behind_parents(records: Records, record: Record) -> dict[str, str]:
     """What is to be noted of everything that led to ``record``, which has just been made."""
     found: dict[str, str] = {}

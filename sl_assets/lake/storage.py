@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 from unicodedata import category
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from upath import UPath
 
 from sl_assets.errors import LakeError
 from sl_assets.lake.fingerprint import digest, file_digest
 from sl_assets.lake.refusals import refusals_explained
 from sl_assets.lake.unfinished import UNFINISHED, unfinished
+from sl_assets.locks import try_lock
 
 REFUSED_IN_FOLDERS = {"?": "a question mark", "\\": "a backslash"}
 """What DuckDB can open no file below."""
@@ -156,11 +157,12 @@ class Storage:
         with self.errors_explained(UPath(locks)):
             locks.mkdir(parents=True, exist_ok=True)
             lock = FileLock(locks / digest(name))
-            try:
-                lock.acquire(blocking=wait)
-            except Timeout:
-                yield False
-                return
+            if wait:
+                lock.acquire()
+            ours = wait or try_lock(lock)
+        if not ours:
+            yield False
+            return
         try:
             yield True
         finally:

@@ -9,11 +9,6 @@ from sl_assets.orchestration.dagster_internals import pool_limit, pools_hold_ste
 GPU_POOL = "sl_assets_gpu"
 """No name that another project of the same instance may use."""
 
-_OP = (
-    "{}/dagster.yaml: concurrency.pools.granularity is op, with which two runs may wait for one another for ever; "
-    "set it to run"
-)
-
 
 def size_pool(instance: dg.DagsterInstance) -> int:
     """Let as many runs that run a model start from Dagster's queue as this machine has GPUs; returns that number.
@@ -24,7 +19,7 @@ def size_pool(instance: dg.DagsterInstance) -> int:
         SlAssetsError: as `require_whole_runs`.
     """
     if pools_hold_steps(instance):
-        raise SlAssetsError(_OP.format(instance.root_directory))
+        raise _refusal(instance)
     size = max(1, len(cards()))
     set_pool_limit(instance, GPU_POOL, size)
     return size
@@ -48,4 +43,11 @@ def require_whole_runs(instance: dg.DagsterInstance) -> None:
         SlAssetsError: in this instance, places in a pool are taken by steps.
     """
     if pools_hold_steps(instance) and pool_limit(instance, GPU_POOL) is not None:
-        raise SlAssetsError(_OP.format(instance.root_directory))
+        raise _refusal(instance)
+
+
+def _refusal(instance: dg.DagsterInstance) -> SlAssetsError:
+    return SlAssetsError(
+        f"{instance.root_directory}/dagster.yaml: concurrency.pools.granularity is op, with which two runs may wait "
+        "for one another for ever; set it to run"
+    )

@@ -90,15 +90,20 @@ class Materialisation:
             # What others are making comes last: it may be there by then, and nobody waits meanwhile.
             queue = [(partition, False) for partition in partitions]
             for partition, wait in queue:
+                place = self.graph.place(self.declared.name, partition)
                 try:
                     # First, for what a check says of a parent decides what is made of it.
-                    decide_behind(self.graph, self.lake, self.graph.place(self.declared.name, partition), self._tell)
-                    with self.lake.making(self.graph.place(self.declared.name, partition), wait) as ours:
+                    decide_behind(self.graph, self.lake, place, self._tell)
+                    with self.lake.making(place, wait) as ours:
                         if not ours:
                             queue.append((partition, True))
-                            self._say(f"{self.graph.place(self.declared.name, partition)} is being made by another run")
+                            self._say(f"{place} is being made by another run")
                             continue
-                        made[partition] = self._made_since(partition, asked) or self._make(make, partition, settings)
+                        if there := self._made_since(partition, asked):
+                            self.context.log.info(
+                                f"{place}: made by run {there.run_id} since this was asked for, not made again"
+                            )
+                        made[partition] = there or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
                     failed[partition] = str(error)
                     self.context.log.error(str(error))
@@ -106,8 +111,14 @@ class Materialisation:
                 if len(partitions) > 1:
                     yield event_of(self.context.asset_key, made[partition], tags)
             # After all are made: partitions that belong together are checked against each other.
-            checked = [found for record in made.values() if (found := decide(self.graph, self.lake, record.place))]
-            failed |= self._damaged(made, checked)
+            decided = {partition: decide(self.graph, self.lake, record.place) for partition, record in made.items()}
+            checked = [record for record in decided.values() if record]
+            failed |= {
+                partition: f"{self.graph.place(self.declared.name, partition)} was damaged as soon as it was made: "
+                "look at the disk, and materialise it again"
+                for partition, record in decided.items()
+                if not record
+            }
         except PassingError as error:
             raise self._another_try(error) from error
         except SlAssetsError as error:
@@ -133,15 +144,6 @@ class Materialisation:
             # What a check looks at belongs to what it checks: an imported student's base model, too.
             settle_commit(self.graph.setting(bound), self.lake)
         return version_tags(self.context.instance, self._spec, self.declared.version), settings
-
-    def _damaged(self, made: Mapping[str | None, Record], checked: Sequence[Record]) -> dict[str | None, str]:
-        """Partitions that were made, and whose record the look of a check has had forgotten."""
-        there = {record.place for record in checked}
-        return {
-            partition: f"{record.place} was damaged as soon as it was made: look at the disk, and materialise it again"
-            for partition, record in made.items()
-            if record.place not in there
-        }
 
     def _say(self, line: str) -> None:
         self.context.log.info(line)
@@ -202,10 +204,7 @@ class Materialisation:
         record = self.lake.record(place)
         if record is None or record.finished <= asked:
             return None
-        if self.graph.staleness(self.lake).own_reason(place):
-            return None
-        self.context.log.info(f"{place}: made by run {record.run_id} since this was asked for, not made again")
-        return record
+        return None if self.graph.staleness(self.lake).own_reason(place) else record
 
     def _make(self, make: Make, partition: str | None, settings: Settings) -> Record:
         step = self._step(partition, settings_digest(self.declared.code_version, settings))

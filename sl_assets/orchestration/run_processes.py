@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock
 
-from sl_assets.engines.cards import is_locked
+from sl_assets.locks import is_locked
 from sl_assets.orchestration.dagster_internals import free_pools
 
 # Dagster's UI hides tags that begin so.

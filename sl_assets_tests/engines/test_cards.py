@@ -13,10 +13,11 @@ import pytest
 
 from sl_assets.engines import cards as cards_module
 from sl_assets.engines import gpu
-from sl_assets.engines.cards import VISIBLE, Card, cards, hold, is_locked, lease, leased, release
+from sl_assets.engines.cards import VISIBLE, Card, cards, hold, lease, leased, release
 from sl_assets.engines.gpu import take_gpu
 from sl_assets.engines.helper_process import HelperProcess
 from sl_assets.errors import SlAssetsError
+from sl_assets.locks import is_locked
 
 pytestmark = pytest.mark.usefixtures("two_cards")
 

@@ -8,7 +8,7 @@ import polars as pl
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import FinetunedTeacher, GenerateSource
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Records, settings_behind
+from sl_assets.lake.records import Records, settings_behind_each
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
@@ -67,7 +67,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
         """Whether two students may be compared is decided by these, beside their answers."""
         places = {name: graph.place("evaluation", name) for name in config.conditions}
-        return {"students": {name: settings_behind(records, place) for name, place in places.items() if records(place)}}
+        return {"students": settings_behind_each(records, places)}
 
     @graph.asset(
         stage=STAGE,
@@ -127,7 +127,7 @@ def made_otherwise(behind: Mapping[str, str], control: str) -> list[str]:
     """Those that were made with other settings than ``control``, in themselves or in anything that led to them.
 
     Args:
-        behind: fingerprints of all these settings (`settings_behind`).
+        behind: fingerprints of all these settings (`settings_behind_each`).
         control: key of what the others are compared with; without it nothing is left out.
     """
     return [name for name, settings in behind.items() if settings != behind.get(control, settings)]

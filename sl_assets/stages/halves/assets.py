@@ -7,7 +7,7 @@ from sl_assets.config import ProjectionSettings
 from sl_assets.config.names import condition_of, source_and_half
 from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Records, settings_behind
+from sl_assets.lake.records import Records, settings_behind_each
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import picture, preview
@@ -154,7 +154,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
         """Whether two students may be compared is decided by these, beside their answers."""
         places = {str(key): graph.place("split_evaluation", key) for key in graph.keys("split")}
-        return {"students": {key: settings_behind(records, place) for key, place in places.items() if records(place)}}
+        return {"students": settings_behind_each(records, places)}
 
     @graph.asset(
         stage=STAGE,

@@ -12,7 +12,7 @@ from sl_assets.config.names import SOURCES, condition_of
 from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Records, identity, settings_behind
+from sl_assets.lake.records import Records, identity, settings_behind_each
 from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
@@ -122,9 +122,7 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.Ass
 
         conditions = {source: condition_of(source, step.condition) for source in SOURCES}
         places = {name: step.place("activations", name) for name in conditions.values()}
-        there = {name: place for name, place in places.items() if step.lake.exists(place)}
-        behind = {name: settings_behind(step.lake.record, place) for name, place in there.items()}
-        if others := made_otherwise(behind, NEUTRAL):
+        if others := made_otherwise(settings_behind_each(step.lake.record, places), NEUTRAL):
             raise AbsentError(
                 f"{places[others[0]]} was made with other settings than neutral's, in itself or in what led to it: "
                 "materialise both again"
@@ -152,8 +150,8 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.Ass
 def _cross_projections(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDefinition:
     def settings_of_parents(_: Place, records: Records) -> dict[str, dict[str, str]]:
         """Whether parents may be crossed is decided by these, beside what they hold."""
-        read = [parent for parent in graph.parents("cross_projections", None) if records(parent)]
-        return {"parents": {str(parent): settings_behind(records, parent) for parent in read}}
+        parents = {str(parent): parent for parent in graph.parents("cross_projections", None)}
+        return {"parents": settings_behind_each(records, parents)}
 
     @graph.asset(
         stage=STAGE,
@@ -234,7 +232,7 @@ def _comparable(
             found.append(partition)
         else:
             step.log(f"{step.place(table, partition)} left out, being of other layers or another model: {AGAIN}")
-    behind = {name: settings_behind(step.lake.record, step.place(table, name)) for name in found}
+    behind = settings_behind_each(step.lake.record, {name: step.place(table, name) for name in found})
     others = made_otherwise(behind, control or next(iter(behind), ""))
     for name in others:
         step.log(f"{step.place(table, name)} left out, being made with other settings than the others: {AGAIN}")
