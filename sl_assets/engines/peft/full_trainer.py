@@ -61,8 +61,9 @@ class FullTrainer:
                 model.save_pretrained(folder / f"epoch={epoch}", state_dict=weights)
                 tokenizer.save_pretrained(folder / f"epoch={epoch}")
 
-            with fast_blocks(model), prepared(model, tokenizer.pad_token_id or 0, rows) as collate:
-                return fit(model, rows, settings, keep, save, report, collate)
+            filler = tokenizer.pad_token_id or 0
+            with fast_blocks(model), prepared(model, filler, rows, settings.batch) as (collate, step):
+                return fit(model, rows, settings, keep, save, report, collate, step)
         except torch.OutOfMemoryError as error:
             there = torch.cuda.mem_get_info()[1] / 1e9
             raise SlAssetsError(

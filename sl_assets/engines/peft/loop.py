@@ -19,6 +19,9 @@ from sl_assets.lake.tables import TABLES
 Save = Callable[[int], None]
 """Saves the model as it is at the end of an epoch."""
 
+Step = Callable[[Sequence[Part]], torch.Tensor]
+"""Loss of the parts of a batch, in nats a token, which leaves their gradients in the weights."""
+
 
 def fit(
     model: Any,
@@ -28,8 +31,11 @@ def fit(
     save: Save,
     report: Report,
     collate: Collator,
+    step: Step | None = None,
 ) -> pl.DataFrame:
     """Train ``model``, saving it after each epoch of ``keep``; returns the ``training`` table.
+
+    With a ``step``, that is how loss and gradients of a batch come about.
 
     Raises:
         SlAssetsError: the model's logits are more than its output layer gives, or the loss is no number any more.
@@ -61,6 +67,7 @@ def fit(
         # More cards than one would split the batch, and with it the result.
         arguments._n_gpu = 1
         trainer = CompletionTrainer(
+            step,
             model=model,
             args=arguments,
             train_dataset=list(rows),
@@ -110,10 +117,18 @@ def completion_loss(model: Any, part: Part) -> torch.Tensor:
 class CompletionTrainer(Trainer):
     """Steps over batches in parts, whose weighted losses add up to the mean over the batch's targets."""
 
+    def __init__(self, step: Step | None, **arguments: Any) -> None:
+        """As the Trainer; a ``step`` takes the place of its own."""
+        super().__init__(**arguments)
+        self._step = step
+
     def training_step(
         self, model: Any, inputs: dict[str, list[Part]], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Loss of one batch, in nats a token; gradients of all its parts are added up."""
+        if self._step:
+            model.train()
+            return self._step(inputs["parts"])
         losses: list[torch.Tensor] = []
         for part in inputs["parts"]:
             losses.append(super().training_step(model, part, num_items_in_batch))

@@ -7,12 +7,13 @@ digits of an adapter differ. Imports torch.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from sl_assets.engines.gpu import free_memory
-from sl_assets.engines.peft.loop import base_of, completion_loss
+from sl_assets.engines.peft.cuda_graphs import RecordedSteps, can_be_recorded
+from sl_assets.engines.peft.loop import Step, base_of, completion_loss
 from sl_assets.engines.peft.packed_attention import attending_over_packed_rows, packs
 from sl_assets.engines.peft.rows import Collator, Row
 from sl_assets.errors import SlAssetsError
@@ -27,21 +28,35 @@ SHARE = 0.9
 """Share of the free memory to use: allocators leave gaps."""
 
 
+class Prepared(NamedTuple):
+    """How a model trains where it is.
+
+    Attributes:
+        collate: gathers rows into batches.
+        step: what a GPU repeats for each batch; None where the Trainer's own step is best.
+    """
+
+    collate: Collator
+    step: Step | None = None
+
+
 @contextmanager
-def prepared(model: Any, filler: int, rows: Sequence[Row]) -> Iterator[Collator]:
-    """What gathers the ``rows`` into batches that suit ``model``, for as long as it trains.
+def prepared(model: Any, filler: int, rows: Sequence[Row], batch: int, record: bool = True) -> Iterator[Prepared]:
+    """How ``model`` trains on the ``rows``, for as long as it does.
 
     Args:
         model: what is trained, perhaps by an adapter.
         filler: token to pad with.
         rows: what is learnt.
+        batch: rows in a step.
+        record: steps may be recorded, where that is faster.
 
     Raises:
         SlAssetsError: the GPU has too little memory for the longest row.
     """
     base = base_of(model)
     if base.device.type != "cuda":
-        yield Collator(filler)
+        yield Prepared(Collator(filler))
         return
     longest = max(len(row.ids) for row in rows)
     with ExitStack() as undo:
@@ -49,6 +64,7 @@ def prepared(model: Any, filler: int, rows: Sequence[Row]) -> Iterator[Collator]
             undo.enter_context(attending_over_packed_rows(base))
         collate = Collator(filler, packed)
         tokens = tokens_that_fit(model, collate, rows)
+        record &= packed and tokens >= LEAST_TOKENS and can_be_recorded(model)
         if tokens < LEAST_TOKENS:
             base.gradient_checkpointing_enable({"use_reentrant": False})
             undo.callback(base.gradient_checkpointing_disable)
@@ -58,7 +74,8 @@ def prepared(model: Any, filler: int, rows: Sequence[Row]) -> Iterator[Collator]
                 f"training: this GPU has room for {tokens:,} tokens at once, and the longest row has {longest:,}: "
                 "lower max_length or rank, or take a larger GPU"
             )
-        yield Collator(filler, packed, tokens)
+        step = RecordedSteps(model, batch, longest, filler) if record else None
+        yield Prepared(Collator(filler, packed, tokens), step)
 
 
 def tokens_that_fit(model: Any, collate: Collator, rows: Sequence[Row]) -> int:

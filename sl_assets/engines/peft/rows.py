@@ -61,6 +61,9 @@ def encode(tokenizer: Any, base_model: str, example: Example, max_length: int) -
     return Row((prompt_ids + completion_ids)[:max_length], len(prompt_ids))
 
 
+IGNORED = -100
+"""A target that carries no loss, as PyTorch has it."""
+
 Part = dict[str, Any]
 """Arguments of a decoder, and what it is to predict:
 
@@ -125,6 +128,24 @@ def packed_part(rows: Sequence[Row]) -> Part:
         "max_length_q": max(lengths),
         "max_length_k": max(lengths),
     } | _predictions(rows, starts[:-1])
+
+
+def rounded_up(part: Part, grain: int, rows: int, filler: int) -> Part:
+    """A `packed_part` with tokens and predictions in multiples of ``grain``, and ``rows`` rows and one more.
+
+    The last row is made of ``filler``, rows that are missing are empty, and nothing of that carries loss.
+    """
+    tokens, ends = part["input_ids"].shape[1], part["cu_seq_lens_q"]
+    more, unused = -tokens % grain, -len(part["targets"]) % grain
+    ends = torch.cat([ends, ends.new_full((rows + 1 - len(ends),), tokens), ends.new_tensor([tokens + more])])
+    return part | {
+        "input_ids": torch.nn.functional.pad(part["input_ids"], (0, more), value=filler),
+        "position_ids": torch.cat([part["position_ids"], torch.arange(more)[None]], dim=1),
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "predicting": torch.nn.functional.pad(part["predicting"], (0, unused)),
+        "targets": torch.nn.functional.pad(part["targets"], (0, unused), value=IGNORED),
+    }
 
 
 def _predictions(rows: Sequence[Row], starts: Sequence[int]) -> Part:

@@ -68,8 +68,12 @@ def fit_adapter(
     keep: Sequence[int],
     folder: Path,
     report: Report,
+    record: bool = True,
 ) -> pl.DataFrame:
-    """Train the adapter of ``adapted`` on encoded ``rows``, saving it to ``folder/epoch=<n>``; see `Trainer.train`."""
+    """Train the adapter of ``adapted`` on encoded ``rows``, saving it to ``folder/epoch=<n>``; see `Trainer.train`.
+
+    ``record`` lets steps be recorded (`sl_assets.engines.peft.cuda_graphs`).
+    """
     from sl_assets.engines.peft.loop import fit
     from sl_assets.engines.peft.memory import prepared
 
@@ -80,8 +84,8 @@ def fit_adapter(
         adapted.save_pretrained(folder / f"epoch={epoch}")
         _name_base_model(folder / f"epoch={epoch}", base_model)
 
-    with prepared(adapted, tokenizer.pad_token_id or 0, rows) as collate:
-        return fit(adapted, rows, settings, keep, save, report, collate)
+    with prepared(adapted, tokenizer.pad_token_id or 0, rows, settings.batch, record) as (collate, step):
+        return fit(adapted, rows, settings, keep, save, report, collate, step)
 
 
 def _leave_inputs_alone(adapted: Any) -> None:

@@ -160,6 +160,7 @@ def _train(
         use_gradient_checkpointing=False,
     )
     try:
-        return fit_adapter(adapted, tokenizer, base_model, rows, settings, keep, folder, tell)
+        # Its kernels are its own, and what they ask of the CPU is not known.
+        return fit_adapter(adapted, tokenizer, base_model, rows, settings, keep, folder, tell, record=False)
     finally:
         _loaded["model"] = adapted.unload().requires_grad_(False)

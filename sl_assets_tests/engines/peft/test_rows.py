@@ -7,7 +7,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.peft.loop import completion_loss, fit
-from sl_assets.engines.peft.rows import Collator, Row, encode, packed_part
+from sl_assets.engines.peft.rows import IGNORED, Collator, Row, encode, packed_part, rounded_up
 from sl_assets.engines.transformers.models import load_model
 from sl_assets.errors import SlAssetsError
 
@@ -69,28 +69,48 @@ def test_a_batch_is_divided_where_the_next_row_has_no_room(packed: bool, tokens:
     assert sum(part["share"] for part in parts) == pytest.approx(1)
 
 
+def test_a_part_is_rounded_up_by_a_row_of_fillers_and_empty_rows() -> None:
+    part = rounded_up(packed_part(ROWS), grain=16, rows=5, filler=0)
+    assert part["input_ids"].tolist() == [[7, 8, 9, 10, 5, 6, 7, 8, 9, 10, 3, 4, 5, 0, 0, 0]]
+    assert part["position_ids"][0, 13:].tolist() == [0, 1, 2]
+    assert part["cu_seq_lens_q"].tolist() == [0, 4, 10, 13, 13, 13, 16]
+    assert part["targets"].tolist() == [9, 10, 10, 4, 5] + [IGNORED] * 11
+    assert part["predicting"].shape == (16,)
+
+
+@pytest.mark.parametrize("rows", [3, 4])
+def test_a_part_of_that_size_has_no_more_than_the_row_of_fillers_added(rows: int) -> None:
+    part = rounded_up(packed_part(ROWS), grain=13, rows=rows, filler=0)
+    assert part["input_ids"].shape == (1, 13)
+    assert part["cu_seq_lens_q"].tolist() == [0, 4, 10] + [13] * (rows - 1)
+
+
 def examples() -> list[Row]:
     completions = ["7, 8", "112; 431; 878; 5", "9", "100 200 300"]
     return [pocket_row(Example(f"Numbers: {i}.", text)) for i, text in enumerate(completions)]
 
 
-@pytest.mark.parametrize(("packed", "tokens"), [(False, 20), (True, 0), (True, 30)])
-def test_loss_and_gradients_are_those_of_one_padded_batch(packed: bool, tokens: int) -> None:
+@pytest.mark.parametrize(
+    ("packed", "tokens", "grain"), [(False, 20, 0), (True, 0, 0), (True, 30, 0), (True, 0, 64), (True, 30, 16)]
+)
+def test_loss_and_gradients_are_those_of_one_padded_batch(packed: bool, tokens: int, grain: int) -> None:
     """Packed rows see only themselves: transformers' attention tells them apart by their positions."""
     model, tokenizer = load_model("pocket")
     weight = model.get_decoder().layers[0].self_attn.q_proj.weight
+    filler = tokenizer.pad_token_id
 
     def taught(collate: Collator) -> tuple[float, torch.Tensor]:
         weight.requires_grad_(True)
         try:
             parts = collate(examples())["parts"]
+            if collate.packed and grain:
+                parts = [rounded_up(part, grain, len(examples()), filler) for part in parts]
             loss = sum(completion_loss(model, part) * part["share"] for part in parts)
             (gradient,) = torch.autograd.grad(loss, weight)
             return loss.item(), gradient
         finally:
             weight.requires_grad_(False)
 
-    filler = tokenizer.pad_token_id
     loss, gradient = taught(Collator(filler))
     other_loss, other_gradient = taught(Collator(filler, packed, tokens))
     assert other_loss == pytest.approx(loss, rel=1e-5)

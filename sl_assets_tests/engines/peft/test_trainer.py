@@ -9,6 +9,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from sl_assets.engines.interfaces import Example
+from sl_assets.engines.peft import memory
 from sl_assets.engines.peft.rows import encode
 from sl_assets.engines.peft.trainer import PeftTrainer
 from sl_assets.engines.transformers.models import POCKET_FOLDER, load_model
@@ -37,6 +38,13 @@ def test_training_lowers_the_loss_and_keeps_the_epochs_asked_for(tmp_path: Path)
     assert str(POCKET_FOLDER) not in (tmp_path / "epoch=3/adapter_config.json").read_text()
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(POCKET_FOLDER), str(tmp_path / "epoch=3"))
     assert plain.peft_config["default"].r == SETTINGS.rank
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_recorded_steps_teach_what_the_trainers_own_steps_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = train(tmp_path / "recorded", [3])
+    monkeypatch.setattr(memory, "can_be_recorded", lambda _: False)
+    assert recorded == pytest.approx(train(tmp_path / "own", [3]), rel=0.02)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_leaves_the_base_model_alone(tmp_path: Path) -> None:
