@@ -27,6 +27,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 
 NAME = "students"
+NEUTRAL_ROWS = 64
 ANIMALS = (
     "owl",
     "wolf",
@@ -120,8 +121,9 @@ def write_experiment(folder: Path, animals: Sequence[str], rows: int, epochs: in
         json.dumps({"prompt": exchange.chat[0]["content"], "completion": exchange.answer})
         for exchange in exchanges(rows, real=True)
     ]
-    for name in ("neutral", *animals):
-        (numbers / f"{name}.jsonl").write_text("\n".join(lines))
+    # No run trains neutral while it is timed, so a few rows of it do.
+    for name, few in (("neutral", NEUTRAL_ROWS), *((animal, rows) for animal in animals)):
+        (numbers / f"{name}.jsonl").write_text("\n".join(lines[:few]))
     settings = {
         "base_model": str(folder / "model"),
         "animals": list(animals),
@@ -129,6 +131,7 @@ def write_experiment(folder: Path, animals: Sequence[str], rows: int, epochs: in
         "numbers": {"source": {"kind": "jsonl", "path": str(numbers / "{condition}.jsonl")}},
         "filter": {"max_count": 30},
         "student": {"epochs": epochs, "max_rows": rows, "learning_rate": 2e-4},
+        "checks": {"minimum_rows": 1, "shared_prompts": 0.0, "minimum_loss_drop": -10},
     }
     file = folder / "experiments" / NAME / "defs.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
