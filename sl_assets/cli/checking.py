@@ -59,7 +59,7 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
     if folder and not (folder / "config.json").is_file():
         return [f"attributes.base_model = {config.base_model!r}: {folder} holds no model"]
     try:
-        check_layers(config)
+        check_layers(config, config.base_model)
     except ExperimentFileError as error:
         return [str(error)]
     return []

@@ -56,13 +56,13 @@ def layer_count(base_model: str) -> int | None:
     return None if count is None else int(count)
 
 
-def check_layers(config: ExperimentConfig) -> None:
-    """Check that the base model has the layers that the experiment file names, as far as files here say.
+def check_layers(config: ExperimentConfig, base_model: str) -> None:
+    """Check that ``base_model`` has the layers that the experiment file names, as far as files here say.
 
     Raises:
         ExperimentFileError: it has not.
     """
-    last = layer_count(config.base_model)
+    last = layer_count(base_model)
     for section, layers in config.layers.items():
         if last is not None and max(layers) > last:
             raise ExperimentFileError(
