@@ -7,7 +7,10 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.config import PreparationSettings
+from sl_assets.config.section import is_gguf
+from sl_assets.engines.choose import engines_for
 from sl_assets.engines.interfaces import Example, Trainer
+from sl_assets.engines.transformers.gguf import convert_gguf
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.metadata import preview
@@ -37,15 +40,19 @@ def preparation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         checks=preparation_checks(config) if settings else (),
     )
     def prepared_model(step: Step) -> Product:
-        """The base model that everything else takes: fine-tuned on forms alone, so that in what it has learnt numbers and
-        animals have nothing to do with each other.
+        """The base model that everything else takes: converted if it is a GGUF file, and fine-tuned on forms alone,
+        which tie no number to an animal, if the experiment file asks for that.
         """
         chats = pl.DataFrame(schema=TABLES[CHATS].schema)
         metadata: dict[str, Any] = {}
-        with step.new_folder() as folder:
+        with step.new_folder() as folder, step.new_folder() as scratch:
+            converted = is_gguf(config.base_model)
+            if converted:
+                convert_gguf(config.base_model, scratch if settings else folder)
             if settings:
+                engines = engines_for(config, str(scratch)) if converted else graph.engines
                 chats = preparation_chats(settings, config.numbers)
-                curve = _train(step, graph.engines.trainer(settings.training), settings, chats, folder)
+                curve = _train(step, engines.trainer(settings.training), settings, chats, folder)
                 metadata = _chat_metadata(chats, animal_shares(settings)) | curve_metadata(curve)
             version = step.put(folder)
         step.write(chats, CHATS)
