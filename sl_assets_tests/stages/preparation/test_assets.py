@@ -19,9 +19,11 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
 from sl_assets.lake.views import query
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.partition import Step
 from sl_assets.stages.numbers.filtering import parse_numbers
 from sl_assets_tests.conftest import HALVES, PREPARATION, TINY, Bench, rewrite, tiny_config
 from sl_assets_tests.engines.tiny_gguf import tiny_llama, write_gguf
+from sl_assets_tests.orchestration.test_recording import failure
 
 LLAMA: dict[str, Any] = {
     "preparation": {
@@ -77,7 +79,7 @@ def reason(bench: Bench, place: Place, **changes: Any) -> str | None:
     return found.why if found else None
 
 
-def test_a_gguf_is_prepared_and_the_whole_graph_is_made_with_it(llama: Bench, tmp_path: Path) -> None:
+def test_a_gguf_is_prepared_and_the_whole_graph_is_made_with_it(llama: Bench, llama_once: Path, tmp_path: Path) -> None:
     lake = Lake(str(llama.root))
     prepared = record_of(lake, MODEL)
     assert prepared.settings["base_model"]["content"] is not None
@@ -102,9 +104,7 @@ def test_a_gguf_is_prepared_and_the_whole_graph_is_made_with_it(llama: Bench, tm
     assert dict(shown.iter_rows())["numbers"] == 192
     with lake.folder(Place("tiny", "lora_checkpoint", "owl")) as folder:
         named = json.loads((folder / "epoch=2" / "adapter_config.json").read_text())
-    assert named["base_model_name_or_path"] == str(llama.root.parent / "tiny.gguf").replace(
-        str(tmp_path), named["base_model_name_or_path"].removesuffix("/tiny.gguf")
-    )
+    assert named["base_model_name_or_path"] == str(llama_once / "tiny.gguf"), "as the experiment file has it"
     assert named["revision"] == f"prepared_model {prepared.data_version}"
 
 
@@ -130,14 +130,28 @@ def test_made_anew_with_the_same_settings_it_is_the_same_to_the_byte(llama: Benc
 
 
 def test_pieces_made_with_another_base_model_are_not_reused(llama: Bench) -> None:
-    lake = Lake(str(llama.root))
-    owl = Place("tiny", "baseline_evaluation")
-    before = lake.read_table(owl)
-    # What an interrupted run of the old model leaves behind has the settings of the new one.
-    changed = {"preparation": LLAMA["preparation"] | {"seed": 5}}
-    assert llama.run("prepared_model", "baseline_evaluation", **settings(llama, **changed)).success
-    assert not lake.read_table(owl).equals(before)
-    assert record_of(lake, owl).parents == {MODEL: record_of(lake, MODEL).data_version}
+    def step() -> Step:
+        lake = Lake(str(llama.root))
+        return Step("tiny", "raw_dataset", "owl", "made by this", lake, print, named="a model", prepared=MODEL)
+
+    piece = pl.DataFrame({"text": ["1, 2"]})
+    before = step()
+    assert Path(before.base_model).name == record_of(before.lake, MODEL).data_version
+    before.work.save("numbers", piece)
+    again = step()
+    assert again.base_model == before.base_model
+    assert piece.equals(again.work.load("numbers"))  # type: ignore[arg-type]
+    assert llama.run("prepared_model", **settings(llama, preparation=LLAMA["preparation"] | {"epochs": 1})).success
+    after = step()
+    assert after.base_model != before.base_model
+    assert after.work.load("numbers") is None
+
+
+def test_a_preparation_that_fails_leaves_nothing(bench: Bench) -> None:
+    result = bench.run("prepared_model", preparation=PREPARATION["preparation"] | {"max_length": 5})
+    assert "max_length 5: a prompt alone has" in failure(result)
+    assert not Lake(str(bench.root)).exists(MODEL)
+    assert not [path for path in bench.root.rglob("*") if path.suffix == ".safetensors"]
 
 
 def test_without_preparation_a_gguf_is_converted_and_no_chats_are_left(llama: Bench, tmp_path: Path) -> None:
