@@ -28,7 +28,7 @@ def is_gguf(base_model: str) -> bool:
 def _whole(base_model: str) -> str:
     if base_model.startswith("@") or base_model.endswith("@"):
         raise ValueError(f"{base_model!r}: write owner/name, or owner/name@revision")
-    if base_model.startswith(PACKAGE) and not re.fullmatch(r"package:[\w.]+/.+\.gguf", base_model):
+    if base_model.startswith(PACKAGE) and not re.fullmatch(r"package:\w+/.+\.gguf", base_model):
         raise ValueError(f"{base_model!r}: write package:name/file.gguf")
     return base_model
 

