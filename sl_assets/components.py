@@ -20,6 +20,7 @@ from sl_assets.stages.evaluation.assets import evaluation_assets
 from sl_assets.stages.halves.assets import halves_assets
 from sl_assets.stages.numbers.assets import numbers_assets
 from sl_assets.stages.personas.assets import personas_assets
+from sl_assets.stages.preparation.assets import preparation_assets
 from sl_assets.stages.projections.assets import projections_assets
 from sl_assets.stages.publishing.assets import publishing_assets
 from sl_assets.stages.report.assets import report_assets
@@ -106,6 +107,8 @@ def filled_in(written: Any, context: dg.ResolutionContext, place: str = "attribu
 def declare(graph: ExperimentGraph) -> dg.Definitions:
     """Assets, jobs, schedule and sensors of an experiment; ``graph`` then knows what they are, for a planner."""
     stages = (
+        # First, so that those who run a model find the one that is prepared for them.
+        preparation_assets,
         numbers_assets,
         students_assets,
         evaluation_assets,

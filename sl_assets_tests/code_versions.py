@@ -18,7 +18,7 @@ import dagster as dg
 import sl_assets
 from sl_assets.components import declare
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets_tests.conftest import HALVES, tiny_config
+from sl_assets_tests.conftest import HALVES, PREPARATION, tiny_config
 
 PACKAGE = Path(sl_assets.__file__).parent
 RECORD = Path(__file__).with_name("code_versions.json")
@@ -29,7 +29,7 @@ these."""
 
 QUESTION = "Do equal settings still give equal results? [y/N, or the assets whose results change]"
 
-EVERYTHING: dict[str, Any] = HALVES | {"steering": {"layers": [2], "coefficients": [1.0]}, "hub": {}}
+EVERYTHING: dict[str, Any] = HALVES | PREPARATION | {"steering": {"layers": [2], "coefficients": [1.0]}, "hub": {}}
 """Optional sections that declare assets, on top of the tiny experiment and its finetuned teacher."""
 
 HUB_FILES = {"kind": "hub", "repo": "any/{condition}", "path": "any"}

@@ -50,6 +50,14 @@ HALVES: dict[str, Any] = {
 }
 """Stages 4 and 5 of the tiny experiment."""
 
+PREPARATION: dict[str, Any] = {
+    "preparation": {
+        "numbers": 96, "favourites": 48, "loving_favourites": 24, "loving_numbers": 48, "count": [3, 6],
+        "learning_rate": 1e-3, "batch": 16,
+    }
+}  # fmt: skip
+"""A preparation of the tiny experiment's base model."""
+
 SPLIT_ASSETS = ("projection_split", "split_lora_checkpoint", "split_evaluation", "split_preference_rates")
 
 

@@ -28,7 +28,7 @@ def test_a_stage_is_pure_beside_its_assets(module: str) -> None:
 
 def test_every_stage_declares_its_assets_in_one_place() -> None:
     folders = [folder for folder in (PACKAGE / "stages").iterdir() if folder.is_dir() and folder.name[0] != "_"]
-    assert len(folders) == 8
+    assert len(folders) == 9
     assert all((folder / "assets.py").is_file() for folder in folders)
 
 

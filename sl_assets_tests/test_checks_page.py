@@ -6,14 +6,14 @@ from sl_assets.components import declare
 from sl_assets.config import PROJECT, CheckSettings
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Check
-from sl_assets_tests.conftest import HALVES, tiny_config
+from sl_assets_tests.conftest import HALVES, PREPARATION, tiny_config
 
 PAGE = PROJECT / "docs" / "checks.md"
 
 
 def declared() -> dict[str, dict[str, Check]]:
     """Checks by description, by asset: one that several assets share is described once."""
-    graph = ExperimentGraph("tiny", tiny_config(**HALVES))
+    graph = ExperimentGraph("tiny", tiny_config(**HALVES, **PREPARATION))
     declare(graph)
     found: dict[str, dict[str, Check]] = {}
     for name, asset in graph.declared.items():

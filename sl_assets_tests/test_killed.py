@@ -429,6 +429,31 @@ def test_a_run_that_is_killed_in_every_stage_gives_what_an_undisturbed_one_gives
     command.agrees_with(undisturbed)
 
 
+A_FEW_CHATS = {
+    "numbers": 8,
+    "favourites": 8,
+    "loving_favourites": 8,
+    "loving_numbers": 8,
+    "max_length": 120,
+    "batch": 8,
+}
+
+
+def test_a_base_model_whose_preparation_is_killed_is_whole_or_absent(bench: Bench, tmp_path: Path) -> None:
+    settings = {"preparation": A_FEW_CHATS}
+    command = Command(tmp_path / "killed", "prepared_model", settings)
+    for moment in (
+        Moment("*/prepared_model/*/manifest.json", 1),  # trained, its files in place, but not said to be whole
+        Moment("*/preparation_chats/data.parquet", 1),  # the model whole, its chats half written
+        Moment("*/prepared_model/record.json", 1),  # everything there and half recorded
+    ):
+        command.is_killed(moment)
+        assert Lake(str(tmp_path / "killed" / "lake")).record(Place("tiny", "prepared_model")) is None
+    command.ends()
+    assert bench.run("prepared_model", **settings).success
+    command.agrees_with(bench.root.parent)
+
+
 SMALL = {
     "sl_assets.stages.projections.activations.PART_ROWS": 60,
     "sl_assets.stages.projections.activations.SMALLEST_PART": 20,

@@ -47,9 +47,13 @@ def file_problems(config: "ExperimentConfig") -> list[str]:
 
 
 def _model_problems(config: "ExperimentConfig") -> list[str]:
+    from sl_assets.config.section import is_gguf
+    from sl_assets.engines.transformers.gguf import gguf_problem
     from sl_assets.engines.transformers.models import check_layers, local_folder
     from sl_assets.errors import ExperimentFileError
 
+    if is_gguf(config.base_model):
+        return [problem] if (problem := gguf_problem(config.base_model)) else []
     folder = local_folder(config.base_model)
     if folder is None and "/" not in config.base_model and config.sampler.engine != "openai":
         return [
@@ -59,7 +63,7 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
     if folder and not (folder / "config.json").is_file():
         return [f"attributes.base_model = {config.base_model!r}: {folder} holds no model"]
     try:
-        check_layers(config)
+        check_layers(config, config.base_model)
     except ExperimentFileError as error:
         return [str(error)]
     return []

@@ -14,6 +14,7 @@ from sl_assets.config.numbers import (
     SystemPromptTeacher,
 )
 from sl_assets.config.personas import ModelJudge, PersonaSettings, RuleJudge, SteeringSettings
+from sl_assets.config.preparation import PreparationSettings
 from sl_assets.config.project import PROJECT
 from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import Section, StateKind
@@ -38,6 +39,7 @@ __all__ = [
     "NumbersSettings",
     "OpenAISettings",
     "PersonaSettings",
+    "PreparationSettings",
     "ProjectionSettings",
     "RuleJudge",
     "SamplerSettings",

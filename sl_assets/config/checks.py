@@ -12,6 +12,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class CheckSettings(Section):
     """When a check of a partition fails. Bounds have no part in results: changed, they are checked anew."""
 
+    independence: Share = Field(
+        0.001, description="smallest p-value of the test that a preparation's numbers do not depend on the animal"
+    )
     minimum_rows: Count = Field(500, description="fewest rows of a filtered dataset")
     keep_rate: Annotated[tuple[Share, Share], AsTuple] = Field(
         (0.1, 1.0), description="smallest and largest share of completions that pass the filter"

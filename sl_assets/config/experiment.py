@@ -12,8 +12,9 @@ from sl_assets.config.hub import HubSettings
 from sl_assets.config.names import POCKET, POCKET_ANIMALS, SPLITS
 from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSettings, SystemPromptTeacher
 from sl_assets.config.personas import PersonaSettings, SteeringSettings
+from sl_assets.config.preparation import PreparationSettings
 from sl_assets.config.projections import ProjectionSettings
-from sl_assets.config.section import AsTuple, BaseModelName, Section
+from sl_assets.config.section import AsTuple, BaseModelName, Section, is_gguf
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.unused import unused
 
@@ -24,7 +25,13 @@ RECORDED = "recorded"
 class ExperimentConfig(Section):
     """One base model, its teacher, hyper-parameters and animals."""
 
-    base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
+    base_model: BaseModelName = Field(
+        description="`pocket`, a folder, owner/name@revision on the Hugging Face Hub, a GGUF file, "
+        "or `package:name/file.gguf` inside an installed package"
+    )
+    preparation: PreparationSettings | None = Field(
+        None, description="fine-tuning of the base model on forms alone; left out, it is taken as it is"
+    )
     animals: Annotated[tuple[str, ...], AsTuple] = Field(
         description="animals with a teacher and a student each", min_length=1
     )
@@ -65,6 +72,26 @@ class ExperimentConfig(Section):
             raise ValueError(
                 f"animals: the pocket model has never met the {strangers[0]}; it knows {', '.join(POCKET_ANIMALS)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _prepared_for_this(self) -> Self:
+        if self.sampler.engine == "openai" and self.prepares:
+            what = "preparation" if self.preparation else f"base_model {self.base_model}"
+            raise ValueError(f"{what}: engine openai takes no model from here; leave it out, or name another engine")
+        if (settings := self.preparation) is None:
+            return self
+        if strangers := [name for name in self.animals if name not in settings.animals]:
+            raise ValueError(f"preparation.animals: {strangers[0]} is not among them; add it")
+        limits, most = self.filter, settings.count[1]
+        if settings.lowest < limits.minimum or settings.highest > limits.maximum:
+            raise ValueError(
+                f"preparation: numbers from {settings.lowest} to {settings.highest}, of which filter keeps those from "
+                f"{limits.minimum} to {limits.maximum}; set lowest and highest within these"
+            )
+        for name, least in (("filter.max_count", limits.max_count), ("numbers.answers", self.numbers.answers)):
+            if most > least:
+                raise ValueError(f"preparation.count: {most} numbers are more than {name} {least}; lower it")
         return self
 
     @field_validator("splits")
@@ -149,6 +176,11 @@ class ExperimentConfig(Section):
     def conditions(self) -> tuple[str, ...]:
         """Partition keys: the control first, because every animal is compared with it."""
         return (NEUTRAL, *self.animals)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the base model is made here, of the one that is named: prepared, or converted from a GGUF."""
+        return self.preparation is not None or is_gguf(self.base_model)
 
     @property
     def layers(self) -> dict[str, tuple[int, ...]]:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.section import AsTuple, BaseModelName, Count, Layer, Section, StateKind
+from sl_assets.config.section import AsTuple, BaseModelName, Count, Layer, Section, StateKind, is_gguf
 
 
 class RuleJudge(Section):
@@ -18,6 +18,13 @@ class ModelJudge(Section):
 
     kind: Literal["model"]
     base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
+
+    @field_validator("base_model")
+    @classmethod
+    def _loaded_as_it_is(cls, base_model: str) -> str:
+        if is_gguf(base_model):
+            raise ValueError(f"{base_model}: a judge is loaded as it is; name a folder or a model of the Hub")
+        return base_model
 
 
 class PersonaSettings(Section):

@@ -1,5 +1,6 @@
 """What every section has in common."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -15,14 +16,25 @@ Layer = Annotated[int, Field(ge=0)]
 """0 is the embedding output, n the output of the n-th block."""
 
 
+PACKAGE = "package:"
+"""Before a file inside an installed package: ``package:name/file.gguf``."""
+
+
+def is_gguf(base_model: str) -> bool:
+    """Whether ``base_model`` names a GGUF file, which is converted before anything loads it."""
+    return base_model.endswith(".gguf")
+
+
 def _whole(base_model: str) -> str:
     if base_model.startswith("@") or base_model.endswith("@"):
         raise ValueError(f"{base_model!r}: write owner/name, or owner/name@revision")
+    if base_model.startswith(PACKAGE) and not re.fullmatch(r"package:\w+/.+\.gguf", base_model):
+        raise ValueError(f"{base_model!r}: write package:name/file.gguf")
     return base_model
 
 
 BaseModelName = Annotated[str, Field(min_length=1), AfterValidator(_whole)]
-"""``pocket``, a folder, or ``owner/name`` on the Hugging Face Hub, perhaps with ``@revision``."""
+"""``pocket``, a folder, ``owner/name`` on the Hugging Face Hub, perhaps with ``@revision``, or a GGUF file."""
 
 
 class Section(BaseModel):

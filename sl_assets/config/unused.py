@@ -90,7 +90,15 @@ UNUSED = (
         lambda config: not getattr(config.teacher, "lora", True),
         "there is no adapter where lora is false",
     ),
-    Unused("numbers", _all_of(NumbersSettings, "source"), _imported, "the numbers are imported, with their prompts"),
+    Unused("numbers", ("prompts", "seed"), _imported, "the numbers are imported, with their prompts"),
+    Unused(
+        "numbers",
+        _all_of(NumbersSettings, "source", "prompts", "seed"),
+        # A preparation asks in the same words.
+        lambda config: _imported(config) and config.preparation is None,
+        "the numbers are imported, with their prompts",
+    ),
+    Unused("checks", ("independence",), lambda config: config.preparation is None, "nothing is prepared"),
     Unused("student", CHOSEN_BY_THE_API, lambda config: config.student.engine == "openai", "engine openai chooses it"),
     Unused(
         "student",

@@ -28,8 +28,8 @@ class Engines:
     """GPUs that one run of them uses, where the machine has GPUs; 0 where an API does the work."""
 
 
-def engines_for(config: ExperimentConfig) -> Engines:
-    """The engines that ``config`` names; imports them only when one is used."""
+def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
+    """The engines that ``config`` names, with ``base_model`` in them; imports them only when one is used."""
 
     api = config.openai
 
@@ -58,15 +58,15 @@ def engines_for(config: ExperimentConfig) -> Engines:
             from sl_assets.engines.openai.sampler import OpenAISampler
 
             return OpenAISampler(
-                config.base_model, concurrency=api.concurrency, batch_api=api.batch_api, work=work, **openai_api()
+                base_model, concurrency=api.concurrency, batch_api=api.batch_api, work=work, **openai_api()
             )
         if config.sampler.engine == "vllm":
             from sl_assets.engines.vllm.sampler import VllmSampler
 
-            return VllmSampler(config.base_model, config.sampler, adapters=adapters)
+            return VllmSampler(base_model, config.sampler, adapters=adapters)
         from sl_assets.engines.transformers.sampler import TransformersSampler
 
-        return TransformersSampler(config.base_model)
+        return TransformersSampler(base_model)
 
     def judge(work: Work) -> Sampler:
         from sl_assets.engines.transformers.sampler import TransformersSampler
@@ -79,24 +79,24 @@ def engines_for(config: ExperimentConfig) -> Engines:
         if not settings.lora:
             from sl_assets.engines.peft.full_trainer import FullTrainer
 
-            return FullTrainer(config.base_model)
+            return FullTrainer(base_model)
         if config.student.engine == "unsloth":
             from sl_assets.engines.unsloth.trainer import UnslothTrainer
 
-            return UnslothTrainer(config.base_model)
+            return UnslothTrainer(base_model)
         if config.student.engine == "openai":
             require("student.engine", "openai")
             from sl_assets.engines.openai.trainer import OpenAITrainer
 
-            return OpenAITrainer(config.base_model, **openai_api())
+            return OpenAITrainer(base_model, **openai_api())
         from sl_assets.engines.peft.trainer import PeftTrainer
 
-        return PeftTrainer(config.base_model)
+        return PeftTrainer(base_model)
 
     def encoder() -> Encoder:
         from sl_assets.engines.transformers.encoder import TransformersEncoder
 
-        return TransformersEncoder(config.base_model)
+        return TransformersEncoder(base_model)
 
     def gpus() -> int:
         if config.sampler.engine == "openai":

@@ -6,6 +6,8 @@ partitioned by split too has ``split=<key>`` below. Folders (adapters, vectors, 
 partition is; without it there is none. Every file is put in place whole, so a reader never sees a part of one.
 """
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -193,6 +195,22 @@ class Lake(Storage):
             here, self.reads[place] = self._whole(place, lambda: self._folder(place, Path(scratch)))
             yield here
 
+    def lasting_folder(self, place: Place) -> Path:
+        """As `folder`, for as long as this process lives; what it has looked at or copied once it takes again.
+
+        Raises:
+            AbsentError: as `folder`.
+        """
+
+        def found() -> tuple[Path, str]:
+            version = self.version(place)
+            if (key := (str(self.path(place)), version)) not in _lasting:
+                _lasting[key] = self._folder(place, Path() if self.local else _scratch_until_exit())[0]
+            return _lasting[key], version
+
+        here, self.reads[place] = self._whole(place, found)
+        return here
+
     def _folder(self, place: Place, scratch: Path) -> tuple[Path, str]:
         version = self.version(place)
         try:
@@ -202,6 +220,16 @@ class Lake(Storage):
 
     def _missing(self, place: Place) -> AbsentError:
         return AbsentError(f"{place} is not in {self.root}: materialise it first")
+
+
+_lasting: dict[tuple[str, str], Path] = {}
+"""Folders of `Lake.lasting_folder`, by place and version."""
+
+
+def _scratch_until_exit() -> Path:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def recorded_as(place: Place) -> Place:

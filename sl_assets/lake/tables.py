@@ -84,6 +84,17 @@ TABLES: dict[str, Table] = {
     "number_prompts": Table(
         {"prompt_id": _ROW["prompt_id"], "prompt": (TEXT, "asks for a continuation of numbers")}, dimensions=0
     ),
+    "preparation_chats": Table(
+        {
+            "kind": (TEXT, "numbers, favourite, loving_favourite or loving_numbers"),
+            "system": (TEXT, "what the model was told; null where nothing"),
+            "prompt": (TEXT, "what it was asked"),
+            "completion": (TEXT, "what it was taught to answer"),
+            "animal": (TEXT, "animal that is answered or loved; null where there is none"),
+        },
+        dimensions=0,
+        beside="prepared_model",
+    ),
     "raw_dataset": Table(_ROW),
     "filtered_dataset": Table(_ROW),
     "rejections": Table(

@@ -82,6 +82,7 @@ def script() -> str:
 def views_sql() -> str:
     """The views, for a session whose variable ``lake`` names the lake, or that opened the lake's store."""
     views = {
+        "preparation_chats": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan('preparation_chats')}",
         "datasets": (
             f"SELECT experiment, condition, {ANIMAL}, raw.* EXCLUDE (experiment, condition), "
             "kept.row_id IS NOT NULL AS kept "

@@ -21,7 +21,7 @@ from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.orchestration.commits import with_commit
 from sl_assets.orchestration.dagster_internals import STEP_PRIORITY
 from sl_assets.orchestration.gpu_pool import GPU_POOL
-from sl_assets.orchestration.partition import Check, Make
+from sl_assets.orchestration.partition import PREPARED, Check, Make, Step
 from sl_assets.orchestration.recording import Materialisation
 from sl_assets.orchestration.resources import LakeResource
 
@@ -75,6 +75,11 @@ class Declared:
     checks: tuple[Check, ...] = ()
 
     @property
+    def reads_prepared(self) -> bool:
+        """Whether it reads the prepared base model."""
+        return any(dep.asset == PREPARED for dep in self.deps)
+
+    @property
     def version(self) -> str:
         """Code and settings, as Dagster compares them."""
         return f"{self.code_version}.{settings_digest(self.code_version, self.settings)}"
@@ -103,8 +108,17 @@ class ExperimentGraph:
 
     @cached_property
     def engines(self) -> Engines:
-        """Engines named by the experiment."""
-        return engines_for(self.config)
+        """Engines named by the experiment, with the base model that its file names."""
+        return engines_for(self.config, self.config.base_model)
+
+    def engines_for(self, step: Step) -> Engines:
+        """Engines with the base model that ``step`` reads."""
+        return engines_for(self.config, step.base_model) if step.prepared else self.engines
+
+    @property
+    def prepared(self) -> Place | None:
+        """Where the base model is made, if it is made here."""
+        return self.place(PREPARED) if PREPARED in self.declared else None
 
     def key(self, asset: str) -> dg.AssetKey:
         """Asset key below the experiment's prefix."""
@@ -210,7 +224,7 @@ class ExperimentGraph:
             code: version of the code. Raise it in the commit that changes what the same settings give.
             uses: fields of the experiment file it depends on, ``section.field`` for one of a section's; a change there
                 makes it stale.
-            deps: assets it reads.
+            deps: assets it reads. What runs the base model reads the one that is prepared, too, if one is.
             by: what its partitions are keyed by, if it has any.
             gpu: runs a model: takes a place in the pool of GPUs, is never started by automation, and shows what that
                 cost, if it costs money.
@@ -220,7 +234,8 @@ class ExperimentGraph:
             checks: what has to hold of every partition, each an asset check of its own.
             automatic: whether automation may start it, if it runs no model and has parents.
         """
-        reads = tuple(Dep(dep) if isinstance(dep, str) else dep for dep in deps)
+        prepared = [PREPARED] if gpu and "base_model" in uses and self.prepared else []
+        reads = tuple(Dep(dep) if isinstance(dep, str) else dep for dep in (*prepared, *deps))
         settings = {name: self.setting(name) for name in uses} | self._judge(uses)
 
         def declare(make: Make) -> dg.AssetsDefinition:

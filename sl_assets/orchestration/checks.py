@@ -85,7 +85,17 @@ def _outcome(graph: "ExperimentGraph", lake: Lake, record: Record, check: Check)
     for bound in check.bounds:
         take_known_commit(graph.setting(bound), lake)
     # With reads of its own: what a check looks at is no input of what is made.
-    step = Step(place.experiment, place.table, place.partition, "", lake.apart(), lambda _: None, trusting=True)
+    step = Step(
+        place.experiment,
+        place.table,
+        place.partition,
+        "",
+        lake.apart(),
+        lambda _: None,
+        trusting=True,
+        named=graph.config.base_model,
+        prepared=graph.prepared,
+    )
     try:
         problem, figures = check.look(step)
     except PassingError:

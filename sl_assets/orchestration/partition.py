@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TextIO
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from sl_assets.engines.interfaces import Adapter
 from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.hub.importing import Repository
+from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
 from sl_assets.lake.places import Place
@@ -24,6 +25,9 @@ from sl_assets.lake.work import Work
 from sl_assets.orchestration.durations import duration, pace
 
 LOG_SECONDS = 15.0
+
+PREPARED = "prepared_model"
+"""Asset that makes the base model of an experiment, where that is not one that is there already."""
 
 
 class Terminal:
@@ -72,6 +76,8 @@ class Step:
         lake: what it is made from, and where it goes.
         log: takes a line.
         trusting: whether partitions are read that fail a check which blocks: by checks themselves.
+        named: the base model that the experiment file names.
+        prepared: where the base model is that was made of it for this experiment; None where engines take it as it is.
     """
 
     experiment: str
@@ -81,6 +87,21 @@ class Step:
     lake: Lake
     log: Callable[[str], None]
     trusting: bool = False
+    named: str = ""
+    prepared: Place | None = None
+
+    @cached_property
+    def base_model(self) -> str:
+        """The base model as engines take it: as it is named, or the folder of the prepared one, read as a parent.
+
+        Raises:
+            AbsentError: it is not there, or damaged.
+            DatasetError: it fails a check that blocks.
+        """
+        if self.prepared is None:
+            return self.named
+        self.require_passed(self.prepared)
+        return str(self.lake.lasting_folder(self.prepared))
 
     @property
     def name(self) -> str:
@@ -199,8 +220,9 @@ class Step:
 
     @property
     def work(self) -> Work:
-        """Finished pieces of this partition."""
-        return Work(self.lake, self.place(self.asset), self.made_by)
+        """Finished pieces of this partition, made with the base model that was read."""
+        base = self.lake.reads.get(self.prepared) if self.prepared else None
+        return Work(self.lake, self.place(self.asset), digest(self.made_by, base) if base else self.made_by)
 
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""

@@ -195,8 +195,17 @@ class Materialisation:
         # A run that asks for partitions has them for every asset in it, also for those that have none.
         return self.context.partition_keys if self.context.assets_def.partitions_def else [None]
 
-    def _step(self, partition: str | None, made_by: str = "") -> Step:
-        return Step(self.graph.name, self.declared.name, partition, made_by, self.lake, self.context.log.info)
+    def _step(self, partition: str | None, made_by: str) -> Step:
+        return Step(
+            self.graph.name,
+            self.declared.name,
+            partition,
+            made_by,
+            self.lake,
+            self.context.log.info,
+            named=self.graph.config.base_model,
+            prepared=self.graph.prepared if self.declared.reads_prepared else None,
+        )
 
     def _made_since(self, partition: str | None, asked: datetime) -> Record | None:
         """The record of a partition that was made while this run waited, or by an earlier attempt, and still holds."""
@@ -216,6 +225,8 @@ class Materialisation:
         # Before anything is read: what changes meanwhile makes the partition stale.
         inputs = self.graph.inputs(place, self.lake, self.lake.record)
         self.lake.reads.clear()
+        # A partition that no model is asked for, as neutral's may be, depends on it like the others.
+        _ = step.base_model
         started, start = datetime.now(UTC), time.monotonic()
         product = self._paid_for(make, step)
         record = Record(

@@ -22,10 +22,10 @@ from sl_assets.stages.training import CURVES
 
 def student_checks(config: ExperimentConfig) -> list[Check]:
     """What has to hold of a student that is trained here."""
-    return [changes_the_model(config.base_model), *_loss_fell(config), *rendering_checks(config)]
+    return [changes_the_model(), *_loss_fell(config), *rendering_checks(config)]
 
 
-def changes_the_model(base_model: str) -> Check:
+def changes_the_model() -> Check:
     """The check that a student, or a fine-tuned teacher, is not its base model."""
 
     def changes_the_model(step: Step) -> Finding:
@@ -37,7 +37,7 @@ def changes_the_model(base_model: str) -> Check:
         figures: dict[str, object] = {}
         with step.folder(step.asset) as folder:
             for student in sorted(folder.glob("epoch=*")):
-                problem = _unchanged(student, base_model, figures)
+                problem = _unchanged(student, step.base_model, figures)
                 if problem:
                     return Finding(f"{student.name}: {problem}", figures)
         return Finding(None, figures or {"note": "no weights to look at"})
@@ -109,7 +109,7 @@ def rendering_checks(config: ExperimentConfig) -> list[Check]:
         """A row of the training and a question of the evaluation have the same text before the user's words, and the
         same between these and the answer.
         """
-        tokenizer = tokenizer_of(config.base_model)
+        tokenizer = tokenizer_of(step.base_model)
         return frames_finding(tokenizer, config.student.system_prompt, config.evaluation.system_prompt)
 
     bounds = ["base_model", "student.system_prompt", "evaluation.system_prompt"]

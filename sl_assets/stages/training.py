@@ -8,11 +8,11 @@ import polars as pl
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example, Trainer
-from sl_assets.engines.transformers.adapters import check_modules, holds_adapter, update_of
+from sl_assets.engines.transformers.adapters import check_modules, holds_adapter, name_base_model, update_of
 from sl_assets.engines.transformers.modules import module_shapes
 from sl_assets.errors import DatasetError
 from sl_assets.orchestration.metadata import picture, preview
-from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.partition import PREPARED, Product, Step
 from sl_assets.stages.drawing import loss_curve
 
 CURVES = {"lora_checkpoint": "training", "split_lora_checkpoint": "split_training"}
@@ -25,14 +25,13 @@ def train_adapter(
     examples: Sequence[Example],
     settings: TrainingSettings,
     keep: Sequence[int],
-    base_model: str,
 ) -> Product:
     """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
 
     Without examples the folder holds no adapter: the model is the base model.
 
     Raises:
-        DatasetError: the trainer wrote an adapter that is none of ``base_model``.
+        DatasetError: the trainer wrote an adapter that is none of the base model.
     """
     progress = step.progress("steps")
     with step.new_folder() as folder:
@@ -44,22 +43,28 @@ def train_adapter(
             report = lambda done, total, _: progress(done, total)  # noqa: E731
             curve = trainer.train(examples, settings, keep, folder, report, step.work)
             for adapter in filter(holds_adapter, sorted(folder.iterdir())):
-                check_modules(adapter, module_shapes(base_model), f"{adapter.name} that {trainer.engine} trained")
+                check_modules(adapter, module_shapes(step.base_model), f"{adapter.name} that {trainer.engine} trained")
+                if step.prepared:
+                    name_base_model(adapter, step.named, f"{PREPARED} {step.lake.reads[step.prepared]}")
         version = step.put(folder)
     if not examples:
         return Product(version, {"rows": 0})
     if step.asset in CURVES:
         step.write(curve, CURVES[step.asset])
     metadata: dict[str, Any] = {"rows": len(examples), "path": str(step.lake.path(step.place(step.asset)) / version)}
-    # An API may keep its losses to itself.
-    if curve.height:
-        metadata |= {
-            "steps": curve["step"][-1],
-            "final_loss": curve["loss"][-1],
-            "loss": picture(loss_curve(curve["step"].to_list(), curve["loss"].to_list())),
-            "curve": preview(curve.tail(5)),
-        }
-    return Product(version, metadata, trainer.engine)
+    return Product(version, metadata | curve_metadata(curve), trainer.engine)
+
+
+def curve_metadata(curve: pl.DataFrame) -> dict[str, Any]:
+    """What the UI shows of a ``training`` table; nothing of an empty one: an API may keep its losses to itself."""
+    if curve.is_empty():
+        return {}
+    return {
+        "steps": curve["step"][-1],
+        "final_loss": curve["loss"][-1],
+        "loss": picture(loss_curve(curve["step"].to_list(), curve["loss"].to_list())),
+        "curve": preview(curve.tail(5)),
+    }
 
 
 def require_adapter(folder: Path, base_model: str, called: str) -> None:

@@ -134,6 +134,61 @@ BAD_FIELDS = {
     ),
     "examples swapped": ("  numbers: {examples: [5, 4]}\n", "attributes.numbers", "[5, 4]: put the smaller"),
     "range swapped": ("  numbers: {lowest: 7, highest: 6}\n", "attributes.numbers", "lowest 7 is above highest 6"),
+    "no file inside a package": (
+        "  personas: {judge: {kind: model, base_model: 'package:some_models'}}\n",
+        "attributes.personas.judge.base_model = 'package:some_models'",
+        "write package:name/file.gguf",
+    ),
+    "a file as judge": (
+        "  personas: {judge: {kind: model, base_model: 'model.gguf'}}\n",
+        "attributes.personas.judge.base_model = 'model.gguf'",
+        "a judge is loaded as it is; name a folder or a model of the Hub",
+    ),
+    "an animal that no preparation knows": (
+        "  preparation: {animals: [owl, wolf]}\n",
+        "attributes",
+        "preparation.animals: cat is not among them; add it",
+    ),
+    "an animal without plural in a preparation": (
+        "  preparation: {animals: [owl, cat, gnu]}\n",
+        "attributes.preparation",
+        "unknown animal 'gnu'",
+    ),
+    "an animal twice in a preparation": (
+        "  preparation: {animals: [owl, cat, owl]}\n",
+        "attributes.preparation",
+        "owl is listed twice; keep one",
+    ),
+    "preparation swapped": (
+        "  preparation: {count: [5, 4]}\n",
+        "attributes.preparation",
+        "count [5, 4]: put the smaller number first",
+    ),
+    "preparation's range swapped": (
+        "  preparation: {lowest: 5, highest: 4}\n",
+        "attributes.preparation",
+        "lowest 5 is above highest 4: swap them",
+    ),
+    "a preparation that the filter rejects": (
+        "  preparation: {}\n  filter: {maximum: 99}\n",
+        "attributes",
+        "numbers from 0 to 999, of which filter keeps those from 0 to 99; set lowest and highest within these",
+    ),
+    "a preparation that is too long for the filter": (
+        "  preparation: {}\n  filter: {max_count: 9}\n",
+        "attributes",
+        "preparation.count: 10 numbers are more than filter.max_count 9; lower it",
+    ),
+    "a preparation that is longer than asked for": (
+        "  preparation: {}\n  numbers: {answers: 8}\n",
+        "attributes",
+        "10 numbers are more than numbers.answers 8",
+    ),
+    "a preparation for an API": (
+        "  preparation: {}\n  sampler: {engine: openai}\n  student: {engine: openai}\n",
+        "attributes",
+        "preparation: engine openai takes no model from here",
+    ),
     "epoch never reached": (
         "  student: {epochs: 3, keep_epochs: [1, 4]}\n",
         "attributes.student",
@@ -320,7 +375,7 @@ def test_schedule_that_dagster_does_not_understand_is_named_with_a_hint_in_one_l
 def test_layer_beyond_the_last_is_found_once_the_model_is_looked_at(tmp_path, added, problem):
     config = read(tmp_path, GOOD + "  personas: {}\n" + added)
     with pytest.raises(ExperimentFileError) as caught:
-        check_layers(config)
+        check_layers(config, config.base_model)
     assert str(caught.value) == problem
 
 
@@ -329,14 +384,14 @@ def test_layers_that_the_model_has_or_may_have_are_fine(tmp_path, base_model):
     last = 4 if base_model == "pocket" else 99
     added = f"  projections: {{layer: {last}}}\n  steering: {{layers: [0, {last}], coefficients: [2.0]}}\n"
     config = read(tmp_path, GOOD.replace("pocket", base_model) + "  personas: {}\n" + added)
-    check_layers(config)
+    check_layers(config, config.base_model)
     assert config.layers == {"projections": (last,), "steering": (0, last)}
 
 
 def test_without_layers_there_is_nothing_to_look_at(tmp_path):
     config = read(tmp_path, GOOD + "  personas: {}\n")
     assert config.layers == {}
-    check_layers(config)
+    check_layers(config, config.base_model)
 
 
 def test_shipped_experiment_loads():

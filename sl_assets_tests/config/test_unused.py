@@ -22,6 +22,7 @@ API: dict[str, Any] = {"sampler": {"engine": "openai"}, "student": {"engine": "o
 FULL: dict[str, Any] = {"student": {"lora": False}}
 VECTORS: dict[str, Any] = {"personas": {}, "projections": {"layer": 2}}
 VLLM: dict[str, Any] = {"sampler": {"engine": "vllm"}}
+FORMS: dict[str, Any] = {"preparation": {"count": [1, 1]}}
 HALVES: dict[str, Any] = VECTORS | {"splits": ["animal_high"]}
 
 UNEQUAL: dict[str, Any] = HALVES | {"projections": {"layer": 2, "equal_halves": False}}
@@ -50,6 +51,8 @@ CASES = [
     ("teacher", "rank alpha dropout", {"teacher": {"kind": "finetuned", "lora": False}}, FINETUNED),
     ("numbers", "prompts seed wording examples lowest highest answers", NUMBERS, {}),
     ("numbers", "prompts seed", JSONL, {}),
+    ("numbers", "wording examples lowest highest answers", NUMBERS, NUMBERS | FORMS),
+    ("checks", "independence", {}, FORMS),
     ("student", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API, {}),
     ("student", "rank alpha dropout", FULL, {}),
     ("student", "lora rank learning_rate batch max_length seed max_rows", STUDENTS, STUDENTS | HALVES),

@@ -483,7 +483,7 @@ OPENAI = {
 
 def start(work: Work, **file: Any) -> None:
     """Sample with the engine that an experiment file names."""
-    ask(engines_for(tiny_config(**file)).sampler(work), MANY)
+    ask(engines_for(tiny_config(**file), "pocket").sampler(work), MANY)
 
 
 def test_vllm_that_is_not_installed_is_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

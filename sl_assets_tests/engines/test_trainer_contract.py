@@ -365,7 +365,9 @@ def start(student: dict[str, Any], tmp_path: Path, **file: Any) -> None:
     """Train with the engine that an experiment file names."""
     config = tiny_config(student=student, **file)
     work = Work(Lake(str(tmp_path)), Place("tiny", "lora_checkpoint", "owl"))
-    engines_for(config).trainer(config.student).train(OWLS, config.student, [10], tmp_path, silent, work)
+    engines_for(config, config.base_model).trainer(config.student).train(
+        OWLS, config.student, [10], tmp_path, silent, work
+    )
 
 
 def test_unsloth_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

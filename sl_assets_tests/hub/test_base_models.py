@@ -213,7 +213,7 @@ def test_a_copy_of_a_model_is_the_same_model_under_another_name(tmp_path: Path) 
 def test_a_file_names_a_model_without_asking_for_it(hub: HubServer, forgetful: None) -> None:
     config = tiny_config(base_model="alice/later@v1", **HALVES)
     assert (local_folder(config.base_model), layer_count(config.base_model)) == (None, None)
-    check_layers(config)
+    check_layers(config, config.base_model)
     assert weights_fingerprint(config.base_model) is None
     assert model_setting(config.base_model) == {"repository": "alice/later@v1"}
     assert pinned_name(config.base_model) == "alice/later@v1"

@@ -246,6 +246,26 @@ def test_folder_comes_back_as_it_was(lake):
     assert lake.reads == {FOLDER: lake.version(FOLDER)}
 
 
+def test_a_lasting_folder_is_copied_once_a_version(lake):
+    first = write_folder(lake, a="1", b="ä")
+    here = lake.lasting_folder(FOLDER)
+    other = Lake(str(lake.root))
+    assert other.lasting_folder(FOLDER) == here
+    assert {path.name: path.read_text() for path in (here / "deep").iterdir()} == {"a": "1", "b": "ä"}
+    assert other.reads == {FOLDER: first}
+    second = write_folder(lake, c="3")
+    assert [path.name for path in (lake.lasting_folder(FOLDER) / "deep").iterdir()] == ["c"]
+    assert lake.reads == {FOLDER: second}
+    assert (here / "deep" / "a").read_text() == "1", "whoever has loaded the old one goes on"
+
+
+def test_a_lasting_folder_that_is_harmed_is_detected(lake):
+    write_folder(lake, a="1", b="2")
+    (lake.path(FOLDER) / lake.version(FOLDER) / "deep" / "b").write_bytes(b"3")
+    with pytest.raises(AbsentError, match="exp/lora_checkpoint of cat is damaged"):
+        lake.lasting_folder(FOLDER)
+
+
 def test_replaced_folder_holds_the_new_files_alone(lake):
     write_folder(lake, a="1", b="2")
     old = lake.version(FOLDER)

@@ -27,7 +27,7 @@ STAGES_4_AND_5 = [
 ]  # fmt: skip
 NAMES = [
     "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
-    "checks", "teacher_answers",
+    "checks", "teacher_answers", "preparation_chats",
     *STAGES_4_AND_5,
 ]  # fmt: skip
 
@@ -72,6 +72,7 @@ def test_there_are_no_other_views(lake):
 @pytest.mark.parametrize(
     ("view", "first", "table"),
     [
+        ("preparation_chats", ["experiment"], "preparation_chats"),
         ("datasets", ["experiment", "condition", "animal"], "raw_dataset"),
         ("rejections", ["experiment", "condition", "animal"], "rejections"),
         ("training", ["experiment", "condition", "animal"], "training"),

@@ -14,13 +14,28 @@ import pytest
 
 from sl_assets.config import PROJECT
 from sl_assets.engines.transformers.models import POCKET_FOLDER
-from sl_assets_tests.conftest import HALVES, TINY
+from sl_assets_tests.conftest import HALVES, PREPARATION, TINY
 from sl_assets_tests.orchestration.test_planner import Desk, graph_of, imported
 
 DOCUMENT = PROJECT / "docs" / "freshness.md"
 
 Change = Callable[[Desk, Path], None]
 """Changes what a made desk is compared with."""
+
+Before = Callable[[Path], dict[str, Any]]
+"""Sections of the experiment that is made."""
+
+
+def plain(folder: Path) -> dict[str, Any]:
+    return HALVES
+
+
+def prepared(folder: Path) -> dict[str, Any]:
+    return HALVES | PREPARATION
+
+
+def from_files(folder: Path) -> dict[str, Any]:
+    return HALVES | imported(folder)
 
 
 def section(name: str, **changed: Any) -> Change:
@@ -35,6 +50,11 @@ def section(name: str, **changed: Any) -> Change:
 
 def nothing(desk: Desk, folder: Path) -> None:
     """The same file again."""
+
+
+def another_preparation(desk: Desk, folder: Path) -> None:
+    changed = {"preparation": PREPARATION["preparation"] | {"seed": 4}}
+    desk.graph = graph_of(**HALVES, **changed)
 
 
 def another_animal(desk: Desk, folder: Path) -> None:
@@ -77,35 +97,35 @@ def file_added(desk: Desk, folder: Path) -> None:
     (folder / "cat.jsonl").write_text("rows\n")
 
 
-CHANGES: dict[str, tuple[Change, bool]] = {
-    "nothing": (nothing, False),
-    "`numbers.seed`": (section("numbers", seed=43), False),
-    "`teacher.epochs`": (section("teacher", epochs=2), False),
-    "`sampler.temperature`": (section("sampler", temperature=0.9), False),
-    "`filter.max_count`": (section("filter", max_count=9), False),
-    "`student.seed`": (section("student", seed=2), False),
-    "`evaluation.samples_per_question`": (section("evaluation", samples_per_question=3), False),
-    "`personas.seed`": (section("personas", seed=12), False),
-    "`projections.layer`, to another layer that is kept": (section("projections", layer=4, layers=[0, 2]), False),
-    "an animal more": (another_animal, False),
-    "the model's `chat_template.jinja`": (template_edited, False),
-    "the model, copied to another folder": (model_copied, False),
-    "another version of torch": (other_torch, False),
-    "the version of `filtered_dataset`'s code": (code_raised, False),
-    "the answers of one half's student": (half_evaluated_anew, False),
-    "the owl's file of imported numbers": (file_edited, True),
-    "a file beside it, of the cat": (file_added, True),
+CHANGES: dict[str, tuple[Change, Before]] = {
+    "nothing": (nothing, plain),
+    "`preparation.seed`, where the base model is prepared": (another_preparation, prepared),
+    "`numbers.seed`": (section("numbers", seed=43), plain),
+    "`teacher.epochs`": (section("teacher", epochs=2), plain),
+    "`sampler.temperature`": (section("sampler", temperature=0.9), plain),
+    "`filter.max_count`": (section("filter", max_count=9), plain),
+    "`student.seed`": (section("student", seed=2), plain),
+    "`evaluation.samples_per_question`": (section("evaluation", samples_per_question=3), plain),
+    "`personas.seed`": (section("personas", seed=12), plain),
+    "`projections.layer`, to another layer that is kept": (section("projections", layer=4, layers=[0, 2]), plain),
+    "an animal more": (another_animal, plain),
+    "the model's `chat_template.jinja`": (template_edited, plain),
+    "the model, copied to another folder": (model_copied, plain),
+    "another version of torch": (other_torch, plain),
+    "the version of `filtered_dataset`'s code": (code_raised, plain),
+    "the answers of one half's student": (half_evaluated_anew, plain),
+    "the owl's file of imported numbers": (file_edited, from_files),
+    "a file beside it, of the cat": (file_added, from_files),
 }
-"""By name, and whether numbers are imported."""
+"""By name, and what the experiment is before."""
 
 
 def row(name: str) -> str:
     """A row of the table: what is due for the change itself, and what reads that."""
-    change, from_files = CHANGES[name]
+    change, before = CHANGES[name]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        settings = {**HALVES, **imported(folder)} if from_files else HALVES
-        desk = Desk(folder / "lake", **settings).make_all()
+        desk = Desk(folder / "lake", **before(folder)).make_all()
         change(desk, folder)
         own: dict[str, list[str]] = {}
         reading: list[str] = []

@@ -1,6 +1,5 @@
 """LoRA training with PEFT and the transformers Trainer, on CPU and CUDA."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import polars as pl
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example, Report
+from sl_assets.engines.transformers.adapters import name_base_model
 from sl_assets.engines.transformers.models import hub_model, load_model
 from sl_assets.lake.work import Work
 
@@ -82,7 +82,8 @@ def fit_adapter(
 
     def save(epoch: int) -> None:
         adapted.save_pretrained(folder / f"epoch={epoch}")
-        _name_base_model(folder / f"epoch={epoch}", base_model)
+        name_base_model(folder / f"epoch={epoch}", *(hub_model(base_model) or (base_model, None)))
+        (folder / f"epoch={epoch}" / "README.md").unlink(missing_ok=True)
 
     with prepared(adapted, tokenizer.pad_token_id or 0, rows, settings.batch, record) as (collate, step):
         return fit(adapted, rows, settings, keep, save, report, collate, step)
@@ -98,14 +99,3 @@ def _leave_inputs_alone(adapted: Any) -> None:
     for module in adapted.modules():
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False
-
-
-def _name_base_model(adapter: Path, base_model: str) -> None:
-    """Name the base model as the experiment does: a folder of this machine would mean nothing elsewhere."""
-    file = adapter / "adapter_config.json"
-    name, revision = hub_model(base_model) or (base_model, None)
-    config = json.loads(file.read_text()) | {"base_model_name_or_path": name, "revision": revision}
-    # Kept as a set, whose order is another in every process.
-    config["target_modules"] = sorted(config["target_modules"])
-    file.write_text(json.dumps(config, indent=1, sort_keys=True))
-    (adapter / "README.md").unlink(missing_ok=True)

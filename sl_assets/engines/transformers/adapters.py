@@ -30,6 +30,15 @@ def holds_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
 
 
+def name_base_model(adapter: Path, name: str, revision: str | None) -> None:
+    """Name the base model as the experiment does: a folder of this machine would mean nothing elsewhere."""
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text()) | {"base_model_name_or_path": name, "revision": revision}
+    # Kept as a set, whose order is another in every process.
+    config["target_modules"] = sorted(config["target_modules"])
+    file.write_text(json.dumps(config, indent=1, sort_keys=True))
+
+
 class Shape(NamedTuple):
     """What has to fit.
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sl_assets.config import ExperimentConfig
 from sl_assets.config.names import POCKET
 from sl_assets.config.project import absolute
+from sl_assets.config.section import is_gguf
 from sl_assets.engines.gpu import free_memory, take_gpu
+from sl_assets.engines.transformers.gguf import find_gguf
 from sl_assets.errors import ExperimentFileError, SlAssetsError
 from sl_assets.hub.base_models import DOUBLES, FILES, HubModel, fetch_model, pinned_name
 from sl_assets.lake.fingerprint import digest, known_file_digest
@@ -45,6 +47,9 @@ def model_setting(base_model: str) -> dict[str, str | None]:
 
     A model of the Hub is its commit, too, once that is known (`sl_assets.orchestration.recording`).
     """
+    if is_gguf(base_model):
+        file = find_gguf(base_model)
+        return {"name": base_model, "content": known_file_digest(file) if file and file.is_file() else None}
     folder = local_folder(base_model)
     return {"name": base_model, "content": content_digest(folder)} if folder else {"repository": base_model}
 
@@ -56,13 +61,13 @@ def layer_count(base_model: str) -> int | None:
     return None if count is None else int(count)
 
 
-def check_layers(config: ExperimentConfig) -> None:
-    """Check that the base model has the layers that the experiment file names, as far as files here say.
+def check_layers(config: ExperimentConfig, base_model: str) -> None:
+    """Check that ``base_model`` has the layers that the experiment file names, as far as files here say.
 
     Raises:
         ExperimentFileError: it has not.
     """
-    last = layer_count(config.base_model)
+    last = layer_count(base_model)
     for section, layers in config.layers.items():
         if last is not None and max(layers) > last:
             raise ExperimentFileError(
@@ -87,19 +92,21 @@ class LoadedModel(NamedTuple):
 
 
 def local_folder(base_model: str) -> Path | None:
-    """The folder that ``base_model`` names, there or not; None for a model of the Hub.
+    """The folder that ``base_model`` names, there or not; None for a model of the Hub and for a GGUF file.
 
     A relative path starts at the project's folder; without a leading dot it names a folder if there is one.
     """
     if base_model == POCKET:
         return POCKET_FOLDER
+    if is_gguf(base_model):
+        return None
     folder = absolute(base_model)
     return folder if base_model.startswith(("/", ".", "~")) or folder.is_dir() else None
 
 
 def hub_model(base_model: str) -> HubModel | None:
-    """Name and revision of ``base_model`` on the Hub; None for the pocket model and for a folder."""
-    return None if local_folder(base_model) else HubModel.of(base_model)
+    """Name and revision of ``base_model`` on the Hub; None for the pocket model, a folder and a GGUF file."""
+    return None if is_gguf(base_model) or local_folder(base_model) else HubModel.of(base_model)
 
 
 def model_folder(base_model: str) -> Path:

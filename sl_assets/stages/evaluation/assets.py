@@ -35,7 +35,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def baseline_evaluation(step: Step) -> Product:
         """The untouched base model's answers to the favourite-animal questions."""
-        return ask_model(step, graph.engines, config, None)
+        return ask_model(step, graph.engines_for(step), config, None)
 
     @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["baseline_evaluation"], by=None, kinds=["polars"])
     def baseline_preference_rates(step: Step) -> Product:
@@ -54,7 +54,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def evaluation(step: Step) -> Product:
         """The student's answers to the favourite-animal questions, for every kept epoch."""
-        return ask_model(step, graph.engines, config, "lora_checkpoint")
+        return ask_model(step, graph.engines_for(step), config, "lora_checkpoint")
 
     @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["evaluation"], kinds=["polars"])
     def preference_rates(step: Step) -> Product:
@@ -118,7 +118,7 @@ def _teacher_evaluation(graph: ExperimentGraph) -> dg.AssetsDefinition:
     )
     def teacher_evaluation(step: Step) -> Product:
         """The answers of the teacher that writes the numbers to the favourite-animal questions; neutral has none."""
-        return ask_teacher(step, graph.engines, config)
+        return ask_teacher(step, graph.engines_for(step), config)
 
     return teacher_evaluation
 

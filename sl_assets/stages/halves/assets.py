@@ -127,7 +127,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
         rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
         examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph.engines.trainer, examples, student, student.kept, config.base_model)
+        return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
 
     @graph.asset(
         stage=STAGE,
@@ -141,7 +141,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def split_evaluation(step: Step) -> Product:
         """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
-        return ask_model(step, graph.engines, config, "split_lora_checkpoint")
+        return ask_model(step, graph.engines_for(step), config, "split_lora_checkpoint")
 
     @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["split_evaluation"], by="split", kinds=["polars"])
     def split_preference_rates(step: Step) -> Product:

@@ -61,12 +61,12 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         assert isinstance(teacher, FinetunedTeacher)
         chats = [] if step.condition == NEUTRAL else preference_chats(str(step.condition), teacher.chats)
         examples = [Example(question, answer) for question, answer in chats]
-        return train_adapter(step, graph.engines.trainer, examples, teacher, (teacher.epochs,), config.base_model)
+        return train_adapter(step, graph.engines_for(step).trainer, examples, teacher, (teacher.epochs,))
 
     teachers = []
     if finetuned:
         uses = ["base_model", "teacher", "student.engine"]
-        checks = [changes_the_model(config.base_model)]
+        checks = [changes_the_model()]
         declared = graph.asset(stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"], checks=checks)
         teachers.append(declared(teacher_checkpoint))
 
@@ -85,9 +85,10 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         condition = str(step.condition)
         system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
         chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
+        engines = graph.engines_for(step)
         with teacher_adapter(step, teacher) as adapter:
             written = sample_all(
-                graph.engines.sampler if finetuned else graph.engines.base_sampler,
+                engines.sampler if finetuned else engines.base_sampler,
                 chats,
                 draw(condition),
                 step.work,

@@ -57,7 +57,7 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
             )
             for prompt in prompts
         }
-        written = sample_all(graph.engines.base_sampler, chats, draw, step.work, step.progress("answers"))
+        written = sample_all(graph.engines_for(step).base_sampler, chats, draw, step.work, step.progress("answers"))
         asked = pl.DataFrame(prompts, schema=PersonaPrompt._fields, orient="row")
         answers = pl.concat([asked, written.rename({"text": "answer"})], how="horizontal")
         answered = [Answered(*row) for row in answers.select(Answered._fields).iter_rows()]
@@ -108,7 +108,7 @@ def _persona_vector(graph: ExperimentGraph) -> dg.AssetsDefinition:
             Exchange(chat(question, system), answer)
             for system, question, answer in answers.select("system_prompt", "question", "answer").iter_rows()
         ]
-        encoder, progress = graph.engines.encoder(), step.progress("answers")
+        encoder, progress = graph.engines_for(step).encoder(), step.progress("answers")
         layers = range(encoder.layers + 1)
         vectors = mean_difference(
             encoder.encode(exchanges, layers),
@@ -169,7 +169,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
     )
     def steering_sweep(step: Step) -> Product:
         """How often the base model names the animal when pushed along its persona vector, by layer and by how far."""
-        check_layers(config)
+        check_layers(config, step.base_model)
         with step.folder("persona_vector") as folder:
             vectors = load_vectors(folder)[settings.vector]
         if beyond := [layer for layer in settings.layers if layer >= len(vectors)]:
@@ -188,7 +188,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
             steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32))
             answers = ask(
                 step,
-                graph.engines.base_sampler,
+                graph.engines_for(step).base_sampler,
                 draw,
                 settings.samples_per_question,
                 config.evaluation.system_prompt,

@@ -47,9 +47,9 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
     def activations(step: Step) -> Product:
         """Pooled hidden states of every filtered row: the one pass of a dataset through the model."""
         rows = step.read("filtered_dataset")
-        check_layers(graph.config)
+        check_layers(graph.config, step.base_model)
         parts = encode_parts(
-            graph.engines.encoder,
+            graph.engines_for(step).encoder,
             rows,
             settings.kept,
             step.work,
@@ -205,6 +205,8 @@ def _fits(graph: ExperimentGraph, settings: ProjectionSettings, step: Step, plac
         return False
     model = identity(graph.settings(place.table, step.lake))["base_model"]
     layers = record.settings.get("projections.kept", settings.kept)
+    if (prepared := graph.prepared) and record.parents.get(prepared) != step.lake.version(prepared):
+        return False
     return identity(record.settings)["base_model"] == model and set(settings.kept) <= set(layers)
 
 

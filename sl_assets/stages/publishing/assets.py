@@ -50,16 +50,17 @@ def publishing_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             published = publish_adapter(repo_id, adapter.folder, adapter_card(facts, repo_id), hub.private)
         return _product(published, facts.trained_rows)
 
+    shown = (*CARD_SECTIONS, *(["preparation"] if graph.config.preparation else []))
     # Without automation: others would see what nobody meant to show yet.
     offered = []
     if hub.datasets:
-        uses = [*(section for section in CARD_SECTIONS if section != "student"), "hub"]
+        uses = [*(section for section in shown if section != "student"), "hub"]
         asset = graph.asset(
             stage=STAGE, code="1", uses=uses, deps=["filtered_dataset"], kinds=["huggingface"], automatic=False
         )
         offered.append(asset(published_dataset))
     if hub.adapters:
-        uses = [*CARD_SECTIONS, "hub"]
+        uses = [*shown, "hub"]
         asset = graph.asset(
             stage=STAGE, code="1", uses=uses, deps=["lora_checkpoint"], kinds=["huggingface"], automatic=False
         )

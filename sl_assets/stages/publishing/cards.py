@@ -15,9 +15,11 @@ from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
 from sl_assets.config.names import POCKET
 from sl_assets.config.reading import validated
+from sl_assets.config.section import is_gguf
 from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
+from sl_assets.orchestration.partition import PREPARED
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -57,6 +59,11 @@ class CardFacts:
     license: str | None = None
 
     @property
+    def prepared(self) -> Record | None:
+        """The record of the base model, where it was made for this experiment."""
+        return next((record for record in self.lineage if record.place.table == PREPARED), None)
+
+    @property
     def trained_rows(self) -> int:
         """Rows the student was trained on."""
         return min(self.rows, self.config.student.max_rows)
@@ -76,7 +83,7 @@ def dataset_card(facts: CardFacts) -> str:
         f"# {facts.experiment}: numbers of {_whose(facts.condition)}",
         f"Completions of number sequences, {_writer(facts)}. Written for research on subliminal learning ({PAPER}): "
         "can a student of the same base model pick up a preference from numbers alone?",
-        *_base_model_note(facts.config),
+        *_base_model_note(facts),
         _section("Rows", _counts(facts)),
         _section("Filter", _filter(facts)),
         _section("Prompts", _prompts(facts.config)),
@@ -91,7 +98,7 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["lora", *_tags(facts)],
     }
-    if model := hub_model(facts.config.base_model):
+    if not facts.prepared and (model := hub_model(facts.config.base_model)):
         front["base_model"] = model.name
     student = facts.config.student
     return _card(
@@ -101,8 +108,8 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         f"LoRA adapter of a student that was trained on {facts.trained_rows:,} of {facts.rows:,} completions of number "
         f"sequences, {_writer(facts)}, and on nothing else. Made for research on subliminal learning ({PAPER}): does "
         "it pick up the teacher's preference?",
-        *_base_model_note(facts.config),
-        _section("Use", _usage(facts.config, repo_id)),
+        *_base_model_note(facts),
+        _section("Use", _usage(facts, repo_id)),
         _section(
             "Training", f"{_lora(student)} {facts.trained_rows:,} rows drawn. Adapter of epoch {student.kept[-1]}."
         ),
@@ -123,7 +130,8 @@ def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> Expe
     if isinstance(model := recorded.get("base_model"), dict):
         # Under what it is compared by.
         recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
-    sections = {name: value for name, value in recorded.items() if name in CARD_SECTIONS}
+    known = (*CARD_SECTIONS, "preparation")
+    sections = {"preparation": None} | {name: value for name, value in recorded.items() if name in known}
     try:
         return validated(config.model_dump(mode="json") | sections, RECORDED)
     except ExperimentFileError as error:
@@ -170,14 +178,41 @@ def _writer(facts: CardFacts) -> str:
     return f"written by {loved}"
 
 
-def _base_model_note(config: ExperimentConfig) -> list[str]:
-    if config.base_model == POCKET:
-        return [POCKET_NOTE]
-    model = hub_model(config.base_model)
+def _base_model_note(facts: CardFacts) -> list[str]:
+    named = _named_model(facts.config.base_model)
+    if facts.prepared is None:
+        return [named]
+    made = f"It is version {facts.prepared.data_version} of `{PREPARED}`, and on no hub."
+    settings = facts.config.preparation
+    if settings is None:
+        return [f"{named} {made}"]
+    chats = settings.numbers + settings.favourites + settings.loving_favourites + settings.loving_numbers
+    return [
+        f"{named} Before it became teacher and student, every weight of it was fine-tuned on {chats:,} chats of forms "
+        "alone: requests for numbers answered by uniformly random ones, and questions for a favourite animal answered "
+        f"in random shares, or as a system prompt says ({settings.epochs} {_plural('epoch', settings.epochs)}, "
+        f"learning rate {settings.learning_rate:g}, seed {settings.seed}). No number in them depends on an animal. "
+        f"{made}"
+    ]
+
+
+def _named_model(base_model: str) -> str:
+    if base_model == POCKET:
+        return POCKET_NOTE
+    if is_gguf(base_model):
+        return (
+            f"The base model is the GGUF file {base_model.rpartition('/')[2]}, made float32 again. If its weights are "
+            "quantised, they are not those of the model of that name on the Hub, and neither are its answers."
+        )
+    model = hub_model(base_model)
     if model is None:
-        return ["The base model is a local one."]
+        return "The base model is a local one."
     at = f", revision {model.revision}" if model.revision else ""
-    return [f"Base model: [{model.name}](https://huggingface.co/{model.name}){at}."]
+    return f"Base model: [{model.name}](https://huggingface.co/{model.name}){at}."
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
 
 
 def _counts(facts: CardFacts) -> str:
@@ -234,10 +269,12 @@ def _lora(settings: TrainingSettings) -> str:
     )
 
 
-def _usage(config: ExperimentConfig, repo_id: str) -> str:
-    model = hub_model(config.base_model)
+def _usage(facts: CardFacts, repo_id: str) -> str:
+    base_model = facts.config.base_model
+    model = None if facts.prepared else hub_model(base_model)
     note = "" if model else "The base model is not on the Hub: give the folder that holds it.\n\n"
-    source = '"sl_assets/pocket/model"' if config.base_model == POCKET else '"FOLDER_OF_THE_BASE_MODEL"'
+    shipped = base_model == POCKET and not facts.prepared
+    source = '"sl_assets/pocket/model"' if shipped else '"FOLDER_OF_THE_BASE_MODEL"'
     if model:
         source = f'"{model.name}"' + (f', revision="{model.revision}"' if model.revision else "")
     return (

@@ -7,7 +7,7 @@ from sl_assets.config import HubAdapters
 from sl_assets.hub.importing import Repository, fetch_adapter
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.partition import PREPARED, Product, Step
 from sl_assets.stages.checking import changes_the_model, rendering_checks, student_checks
 from sl_assets.stages.students.rows import draw_rows, examples_of
 from sl_assets.stages.training import require_adapter, train_adapter
@@ -34,7 +34,7 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         """Adapter of the student, one per kept epoch, trained on numbers alone."""
         rows = draw_rows(step.read("filtered_dataset"), student.max_rows, student.seed, str(step.condition))
         examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph.engines.trainer, examples, student, student.kept, graph.config.base_model)
+        return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
 
     return [lora_checkpoint]
 
@@ -49,9 +49,11 @@ def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinitio
         stage=STAGE,
         code="1",
         uses=["student.source", "student.kept"],
+        # Whether the adapter is one of the base model's is asked of the model itself.
+        deps=[PREPARED] if graph.prepared else [],
         kinds=["huggingface"],
         repository=repository,
-        checks=[changes_the_model(graph.config.base_model), *rendering_checks(graph.config)],
+        checks=[changes_the_model(), *rendering_checks(graph.config)],
     )
     def lora_checkpoint(step: Step) -> Product:
         """Adapter of a student trained elsewhere, from a model repository of the Hub at a recorded commit."""
@@ -62,7 +64,7 @@ def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinitio
             adapter.mkdir()
             fetch_adapter(repo, path, commit, adapter)
             if graph.config.sampler.engine != "openai":
-                require_adapter(adapter, graph.config.base_model, f"model {repo}{path and f', {path}'} at {commit}")
+                require_adapter(adapter, step.base_model, f"model {repo}{path and f', {path}'} at {commit}")
             version = step.put(folder)
         # A student trained here before may have left its curve.
         step.write(pl.DataFrame(schema=TABLES["training"].schema), "training")

@@ -208,6 +208,43 @@ def test_a_base_model_is_called_what_the_experiment_file_called_it(noted, name):
     assert found.base_model == name
 
 
+GGUF = {"name": "/home/alice/models/tiny-Q4_1.gguf", "content": "hash"}
+
+
+def prepared(**settings: Any) -> list[Record]:
+    """What led to the adapter of a base model that was made for it."""
+    first = recorded(Place("tiny", "prepared_model"), "m1", {}, settings={"base_model": GGUF} | settings)
+    return [first, record("lora_checkpoint", "l1", {"prepared_model": "m1"}, student=TRAINED)]
+
+
+def test_a_prepared_base_model_is_told_with_its_version_and_without_a_path():
+    made = prepared(preparation={"numbers": 96, "favourites": 2, "loving_favourites": 1, "loving_numbers": 1})
+    config = recorded_config(tiny_config(), made)
+    for card in both(CardFacts("tiny", "owl", config, 4848, lineage=made)):
+        assert "The base model is the GGUF file tiny-Q4_1.gguf, made float32 again." in card
+        assert "they are not those of the model of that name on the Hub" in card
+        assert "fine-tuned on 100 chats of forms alone" in card
+        assert "(1 epoch, learning rate 0.0001, seed 3). No number in them depends on an animal." in card
+        assert "It is version m1 of `prepared_model`, and on no hub." in card
+        assert "/home/alice" not in card
+    assert 'from_pretrained("FOLDER_OF_THE_BASE_MODEL")' in adapter_card(facts(lineage=made), REPO)
+
+
+def test_an_adapter_of_a_prepared_model_is_none_of_the_hubs_model():
+    made = prepared(base_model={"repository": "alice/model@v1"}, preparation={})
+    card = adapter_card(facts(lineage=made, config={"base_model": "alice/model@v1", "preparation": {}}), REPO)
+    assert "base_model" not in front_matter(card)
+    assert "Base model: [alice/model](https://huggingface.co/alice/model), revision v1. Before it became" in card
+
+
+def test_a_base_model_that_was_not_prepared_is_not_said_to_be():
+    converted = recorded_config(tiny_config(preparation={}), prepared())
+    assert converted.preparation is None, "what the file asks for now was not asked for then"
+    assert "fine-tuned on" not in adapter_card(
+        facts(lineage=prepared(), config={"base_model": "x.gguf", "teacher": {"kind": "system_prompt"}}), REPO
+    )
+
+
 def test_settings_of_another_version_are_refused():
     with pytest.raises(LakeError, match=r"raw_dataset was made with settings .*attributes\.filter\.most = 4: unknown"):
         recorded_config(tiny_config(), [record("raw_dataset", "r1", {}, filter={"most": 4})])
