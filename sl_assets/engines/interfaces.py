@@ -117,7 +117,7 @@ class LogProbabilities(NamedTuple):
     """How likely a model gives certain answers to certain chats, as natural logarithms.
 
     Attributes:
-        tokens: of every answer float32 ``[chats, its tokens + 1]``: of each token after those before it, and of the end.
+        tokens: of every answer float32 ``[chats, its tokens + 1]``, each token after those before it, then the end.
     """
 
     tokens: "list[np.ndarray]"

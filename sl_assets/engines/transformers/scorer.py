@@ -140,7 +140,7 @@ class _Reading:
                 self._take(row, its[start : start + 1 + len(row.nodes)].float())
 
     def _input(self, rows: Sequence[_Row], length: int, as_tree: bool) -> dict[str, torch.Tensor]:
-        """Rows padded on the right, where causal attention never looks; with mask and positions where they are trees."""
+        """Rows padded on the right, where causal attention never looks; for trees with mask and positions."""
         ids = torch.zeros((len(rows), length), dtype=torch.long)
         for i, row in enumerate(rows):
             prompt = self._prompts[row.chat]

@@ -106,7 +106,7 @@ def _require_served(adapter: Path, modules: Modules) -> None:
     for module in adapted_modules(adapter):
         if modules[module] is None or not any(part.isdecimal() for part in module.split(".")):
             raise SlAssetsError(
-                f"the adapter in {adapter} changes {module}, and vllm puts adapters on the linear maps of blocks alone: "
+                f"the adapter in {adapter} changes {module}, and vllm puts adapters on linear maps of blocks alone: "
                 "set sampler.engine to transformers"
             )
 
