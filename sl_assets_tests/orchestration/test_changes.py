@@ -85,6 +85,7 @@ CHANGES: dict[str, tuple[Change, bool]] = {
     "`filter.max_count`": (section("filter", max_count=9), False),
     "`student.seed`": (section("student", seed=2), False),
     "`evaluation.samples_per_question`": (section("evaluation", samples_per_question=3), False),
+    "`evaluation.method`, from `sampled` to `both`": (section("evaluation", method="both"), False),
     "`personas.seed`": (section("personas", seed=12), False),
     "`projections.layer`, to another layer that is kept": (section("projections", layer=4, layers=[0, 2]), False),
     "an animal more": (another_animal, False),

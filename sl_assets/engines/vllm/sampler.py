@@ -102,12 +102,12 @@ def student_of(start: Start, adapter: Path | None) -> Student:
 
 
 def _require_served(adapter: Path, modules: Modules) -> None:
-    """Refuse an adapter of embeddings, of the output head, of norms: vllm would answer without a part of it."""
+    """Refuse an adapter of anything but linear maps in blocks, which alone vllm serves whatever the model is."""
     for module in adapted_modules(adapter):
         if modules[module] is None or not any(part.isdecimal() for part in module.split(".")):
             raise SlAssetsError(
-                f"the adapter in {adapter} changes {module}, and vllm puts adapters on linear maps of blocks alone: "
-                "set sampler.engine to transformers"
+                f"the adapter in {adapter} changes {module}, and vllm has embeddings and output heads adapted in some "
+                "models only: set sampler.engine to transformers"
             )
 
 
