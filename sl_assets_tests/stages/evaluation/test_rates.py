@@ -135,8 +135,9 @@ def test_exact_shares_and_shares_of_as_many_answers_are_compared_alike():
     """Of answers that fall as the probabilities say, the comparison is the same to the last figure."""
     drawn = {"neutral": answers("cat dog", "dog dog", "cat dog"), "cat": answers("cat cat", "cat dog", "cat dog")}
     exact = {
-        "neutral": weighed({"cat": 0.5}, {"cat": 0.0}, {"cat": 0.5}), "cat": weighed({"cat": 1.0}, {"cat": 0.5}, {"cat": 0.5}),
-    }  # fmt: skip
+        "neutral": weighed({"cat": 0.5}, {"cat": 0.0}, {"cat": 0.5}),
+        "cat": weighed({"cat": 1.0}, {"cat": 0.5}, {"cat": 0.5}),
+    }
     assert transfer(exact, ("cat",)).drop("method").equals(transfer(drawn, ("cat",)).drop("method"))
     assert transfer(exact, ("cat",))["method"].to_list() == ["exact"]
 
