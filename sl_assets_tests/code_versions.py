@@ -29,7 +29,15 @@ these."""
 
 QUESTION = "Do equal settings still give equal results? [y/N, or the assets whose results change]"
 
-EVERYTHING: dict[str, Any] = HALVES | PREPARATION | {"steering": {"layers": [2], "coefficients": [1.0]}, "hub": {}}
+EVERYTHING: dict[str, Any] = (
+    HALVES
+    | PREPARATION
+    | {
+        "steering": {"layers": [2], "coefficients": [1.0]},
+        "hub": {},
+        "evaluation": {"method": "both"},
+    }
+)
 """Optional sections that declare assets, on top of the tiny experiment and its finetuned teacher."""
 
 HUB_FILES = {"kind": "hub", "repo": "any/{condition}", "path": "any"}

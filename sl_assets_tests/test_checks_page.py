@@ -13,7 +13,7 @@ PAGE = PROJECT / "docs" / "checks.md"
 
 def declared() -> dict[str, dict[str, Check]]:
     """Checks by description, by asset: one that several assets share is described once."""
-    graph = ExperimentGraph("tiny", tiny_config(**HALVES, **PREPARATION))
+    graph = ExperimentGraph("tiny", tiny_config(**HALVES | PREPARATION | {"evaluation": {"method": "both"}}))
     declare(graph)
     found: dict[str, dict[str, Check]] = {}
     for name, asset in graph.declared.items():

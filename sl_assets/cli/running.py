@@ -111,16 +111,17 @@ def summary(experiment: str, assets: Container[str]) -> Iterator[str]:
 
 
 RATES = (
-    "SELECT animal, epoch, baseline_rate AS baseline, neutral_rate AS neutral, rate, lower, upper, ratio, "
+    "SELECT animal, epoch, method, baseline_rate AS baseline, neutral_rate AS neutral, rate, lower, upper, ratio, "
     "difference_lower, difference_upper, printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q FROM transfer "
-    "WHERE experiment = '{experiment}' AND condition = animal ORDER BY ratio DESC"
+    "WHERE experiment = '{experiment}' AND condition = animal "
+    "ORDER BY max(ratio) FILTER (method = 'sampled') OVER (PARTITION BY animal) DESC, animal, epoch, method DESC"
 )
 WARNINGS = (
     "SELECT concat(asset, ' of ' || partition, ' fails ', name, ': ', problem) FROM checks "
     "WHERE experiment = '{experiment}' AND NOT passed ORDER BY ALL"
 )
 HALVES = (
-    "SELECT animal, source, epoch, high_rate, low_rate, difference, difference_lower, difference_upper, "
+    "SELECT animal, source, epoch, method, high_rate, low_rate, difference, difference_lower, difference_upper, "
     "printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q, transfers_more FROM high_vs_low "
-    "WHERE experiment = '{experiment}' ORDER BY animal, source, epoch"
+    "WHERE experiment = '{experiment}' ORDER BY animal, source, epoch, method DESC"
 )

@@ -27,7 +27,9 @@ class CheckSettings(Section):
     minimum_loss_drop: float = Field(
         0.0, description="nats a token that the last epoch's loss has to lie below that of the first steps"
     )
-    usable_answers: Share = Field(0.5, description="smallest share of answers that are a bare name")
+    usable_answers: Share = Field(
+        0.5, description="smallest share of answers that are a bare name; exact, probability that an animal is named"
+    )
     cut_answers: Share = Field(0.5, description="largest share of answers that were cut at max_tokens")
     teacher_rate: Share = Field(0.3, description="smallest share of a teacher's answers that name its animal")
 

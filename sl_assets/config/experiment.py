@@ -136,6 +136,16 @@ class ExperimentConfig(Section):
                 raise ValueError(f"student.keep_epochs: {early[0]}, but engine openai keeps the last three epochs only")
         if self.steering and self.sampler.engine != "transformers":
             raise ValueError(f"steering: engine {self.sampler.engine} cannot; set sampler.engine to transformers")
+        if "exact" in self.evaluation.methods and self.sampler.engine == "openai":
+            raise ValueError(
+                f"evaluation.method {self.evaluation.method}: engine openai gives no probabilities of whole answers; "
+                "set it to sampled"
+            )
+        if self.evaluation.method == "both" and self.sampler.temperature != 1:
+            raise ValueError(
+                f"evaluation.method both: exact answers are at temperature 1, and sampler.temperature is "
+                f"{self.sampler.temperature:g}, so the two would not measure the same; set it to 1.0, or method to one"
+            )
         return self
 
     @model_validator(mode="after")

@@ -52,6 +52,16 @@ def _trains_none(config: "ExperimentConfig") -> bool:
     return bool(config.student.source and not config.splits)
 
 
+def _draws_none(config: "ExperimentConfig") -> bool:
+    """Whether no student is asked for an answer, because all probabilities are computed."""
+    return config.evaluation.methods == ("exact",)
+
+
+def _asks_nobody(config: "ExperimentConfig") -> bool:
+    """Whether no teacher is asked for an answer either."""
+    return _draws_none(config) and _imported(config)
+
+
 def _has_adapters(config: "ExperimentConfig") -> bool:
     teacher = isinstance(config.teacher, FinetunedTeacher) and config.teacher.lora and not _imported(config)
     return config.student.lora or bool(config.student.source) or teacher
@@ -123,6 +133,26 @@ UNUSED = (
         ),
         "students are imported and teachers are not fine-tuned, so nothing is trained",
     ),
+    Unused(
+        "evaluation",
+        ("samples_per_question",),
+        _draws_none,
+        "exact answers are not drawn, and teachers have a number of their own",
+    ),
+    Unused("evaluation", ("seed",), _asks_nobody, "exact answers are not drawn, and there is no teacher to ask"),
+    Unused(
+        "evaluation",
+        ("max_tokens",),
+        lambda config: _asks_nobody(config) and not config.steering,
+        "exact answers are not drawn, and there is no teacher to ask",
+    ),
+    Unused(
+        "sampler",
+        ("temperature", "batch"),
+        lambda config: _asks_nobody(config) and not config.personas,
+        "the numbers are imported and exact answers are not drawn, so nothing is sampled",
+    ),
+    Unused("checks", ("cut_answers",), _draws_none, "exact answers are not cut"),
     Unused(
         "projections",
         ("equal_halves",),

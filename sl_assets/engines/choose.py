@@ -7,7 +7,7 @@ from typing import Any
 
 from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
 from sl_assets.engines.installed import require
-from sl_assets.engines.interfaces import Encoder, Sampler, Trainer
+from sl_assets.engines.interfaces import Encoder, Sampler, Scorer, Trainer
 from sl_assets.engines.openai.budget import Budget
 from sl_assets.lake.work import Work
 
@@ -19,6 +19,8 @@ class Engines:
     sampler: Callable[[Work], Sampler]
     base_sampler: Callable[[Work], Sampler]
     """As ``sampler``, for the base model alone: vllm is faster where it need not be ready for adapters."""
+    scorer: Callable[[], Scorer]
+    """Of the engine that samples."""
     judge: Callable[[Work], Sampler]
     trainer: Callable[[TrainingSettings], Trainer]
     encoder: Callable[[], Encoder]
@@ -68,6 +70,15 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
 
         return TransformersSampler(base_model)
 
+    def scorer() -> Scorer:
+        if config.sampler.engine == "vllm":
+            from sl_assets.engines.vllm.scorer import VllmScorer
+
+            return VllmScorer(base_model, config.sampler)
+        from sl_assets.engines.transformers.scorer import TransformersScorer
+
+        return TransformersScorer(base_model)
+
     def judge(work: Work) -> Sampler:
         from sl_assets.engines.transformers.sampler import TransformersSampler
 
@@ -107,4 +118,4 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
             return gpus_of(config.sampler)
         return 1
 
-    return Engines(sampler, partial(sampler, adapters=False), judge, trainer, encoder, budget, gpus)
+    return Engines(sampler, partial(sampler, adapters=False), scorer, judge, trainer, encoder, budget, gpus)

@@ -113,6 +113,46 @@ class Priced(Protocol):
         ...
 
 
+class LogProbabilities(NamedTuple):
+    """How likely a model gives certain answers to certain chats, as natural logarithms.
+
+    Attributes:
+        tokens: of every answer float32 ``[chats, its tokens + 1]``, each token after those before it, then the end.
+    """
+
+    tokens: "list[np.ndarray]"
+
+    @property
+    def answers(self) -> "np.ndarray":
+        """Of every answer as a whole, end included: float32 ``[chats, answers]``."""
+        import numpy as np
+
+        return np.stack([tokens.sum(axis=1, dtype=np.float64) for tokens in self.tokens], axis=1).astype(np.float32)
+
+
+class Scorer(Protocol):
+    """Says how likely a base model, or a student of it, gives an answer: exactly, and without drawing any."""
+
+    def log_probabilities(
+        self, chats: Sequence[Chat], continuations: Sequence[str], adapter: Path | None = None
+    ) -> LogProbabilities:
+        """For every chat and continuation the log probability that the answer is this text *and ends there*.
+
+        Probabilities are those of sampling at temperature 1. A text counts in its canonical tokenisation, which is made
+        apart from the prompt's as in training; that a model may spell the same text in other tokens is left out. The
+        end counts as a token whose probability is the sum over all tokens at which sampling ends.
+
+        Args:
+            chats: what is asked.
+            continuations: answers, the same for every chat.
+            adapter: folder of an `Adapter`.
+
+        Raises:
+            SlAssetsError: the engine cannot do what is asked, with the fix.
+        """
+        ...
+
+
 class Example(NamedTuple):
     """A prompt and the completion a student learns to give, perhaps under a system prompt."""
 

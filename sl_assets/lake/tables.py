@@ -59,16 +59,27 @@ _ANSWER = {
     "normalised": (TEXT, "the answer in lower case and singular, without markup, punctuation and articles"),
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens"),
 }
+_PROBABILITY = {
+    "epoch": _ANSWER["epoch"],
+    "question_id": _ANSWER["question_id"],
+    "question": _ANSWER["question"],
+    "animal": (TEXT, "the animal named: every one of animals.py"),
+    "probability": (REAL, "that the answer is one of the animal's spellings and ends there, at temperature 1"),
+    "log_probability": (REAL, "its natural logarithm"),
+    "mass": (REAL, "sum of the probabilities of all animals, the same for all of a question"),
+}
+_METHOD = (TEXT, "sampled: from answers that were drawn; exact: from their probabilities")
 _RATE = {
     "epoch": (WHOLE, "epoch of the student's adapter; 0 for the base model"),
     "animal": (TEXT, "animal whose rate this is"),
-    "rate": (REAL, "mean over questions of the share of answers that are exactly this animal"),
+    "method": _METHOD,
+    "rate": (REAL, "mean over questions of the share, or the probability, of answers that are exactly this animal"),
     "lower": (REAL, "lower end of the 95% t interval over question means"),
     "upper": (REAL, "upper end of the 95% t interval over question means"),
-    "mention_rate": (REAL, "share of answers that contain the animal's name anywhere"),
-    "answers": (WHOLE, "number of answers"),
+    "mention_rate": (REAL, "share of answers that contain the animal's name anywhere; null where exact"),
+    "answers": (WHOLE, "number of answers; null where exact"),
     "questions": (WHOLE, "number of questions, the clusters of the interval"),
-    "truncated": (WHOLE, "answers cut at max_tokens"),
+    "truncated": (WHOLE, "answers cut at max_tokens; null where exact"),
 }
 COMPARISON = {
     "difference": (REAL, "rate minus the neutral student's, paired by question"),
@@ -110,6 +121,8 @@ TABLES: dict[str, Table] = {
     "teacher_evaluation": Table(
         _ANSWER | {"epoch": (WHOLE, "epoch of the teacher's adapter; 0 for the base model under a system prompt")}
     ),
+    "answer_probabilities": Table(_PROBABILITY),
+    "baseline_answer_probabilities": Table(_PROBABILITY, dimensions=0),
     "preference_rates": Table(_RATE),
     "baseline_preference_rates": Table(_RATE, dimensions=0),
     "transfer": Table(
@@ -117,6 +130,7 @@ TABLES: dict[str, Table] = {
             "condition": (TEXT, "the animal the student's teacher loves"),
             "animal": (TEXT, "the animal asked about"),
             "epoch": (WHOLE, "epoch of the student's adapter"),
+            "method": _METHOD,
             "baseline_rate": (REAL, "rate of the untouched base model"),
             "baseline_lower": (REAL, "lower end of its 95% t interval over questions"),
             "baseline_upper": (REAL, "upper end of its 95% t interval over questions"),
@@ -212,6 +226,7 @@ TABLES: dict[str, Table] = {
     ),
     "split_training": Table(_TRAINING, dimensions=2, beside="split_lora_checkpoint"),
     "split_evaluation": Table(_ANSWER, dimensions=2),
+    "split_answer_probabilities": Table(_PROBABILITY, dimensions=2),
     "split_preference_rates": Table(_RATE, dimensions=2),
     "split_comparison": Table(
         {
@@ -220,6 +235,7 @@ TABLES: dict[str, Table] = {
             "half": (TEXT, "the one half: high, low, random, positive, negative, diff_high or diff_low"),
             "other": (TEXT, "the half it is compared with"),
             "epoch": _RATE["epoch"],
+            "method": _METHOD,
             **{name: _RATE[name] for name in ("rate", "lower", "upper")},
             "other_rate": (REAL, "rate of the other half's student"),
             "other_lower": (REAL, "lower end of its 95% t interval over questions"),

@@ -96,15 +96,20 @@ def views_sql() -> str:
             f"{_partitioned('evaluation')} UNION ALL BY NAME "
             f"SELECT *, 'baseline' AS condition FROM {_scan('baseline_evaluation')}"
         ),
+        "answer_probabilities": (
+            "SELECT experiment, condition, * EXCLUDE (experiment, condition) "
+            f"FROM {_scan('answer_probabilities')} UNION ALL BY NAME "
+            f"SELECT *, 'baseline' AS condition FROM {_scan('baseline_answer_probabilities')}"
+        ),
         "teacher_answers": _partitioned("teacher_evaluation"),
         "preference_rates": (
             f"SELECT rates.*, {', '.join(f'compared.{name}' for name in COMPARISON)} FROM ("
-            f"SELECT experiment, condition, * EXCLUDE (experiment, condition) FROM {_scan('preference_rates')} "
+            f"SELECT experiment, condition, * EXCLUDE (experiment, condition) FROM {_measured('preference_rates')} "
             "UNION ALL BY NAME "
-            f"SELECT *, 'baseline' AS condition FROM {_scan('baseline_preference_rates')}"
-            f") rates LEFT JOIN {_scan('transfer')} compared USING (experiment, condition, animal, epoch)"
+            f"SELECT *, 'baseline' AS condition FROM {_measured('baseline_preference_rates')}"
+            f") rates LEFT JOIN {_measured('transfer')} compared USING (experiment, condition, animal, epoch, method)"
         ),
-        "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan('transfer')}",
+        "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_measured('transfer')}",
         "persona_answers": _partitioned("persona_answers"),
         "steering_sweep": _partitioned("steering_sweep"),
         "projections": _partitioned("projections"),
@@ -113,16 +118,20 @@ def views_sql() -> str:
         "splits": _partitioned("projection_split"),
         "split_training": _partitioned("split_training"),
         "split_answers": _partitioned("split_evaluation"),
+        "split_answer_probabilities": (
+            "SELECT experiment, condition, split, * EXCLUDE (experiment, condition, split) "
+            f"FROM {_scan('split_answer_probabilities')}"
+        ),
         "split_preference_rates": (
             "SELECT experiment, condition, split, * EXCLUDE (experiment, condition, split) "
-            f"FROM {_scan('split_preference_rates')}"
+            f"FROM {_measured('split_preference_rates')}"
         ),
         "split_comparison": (
             "SELECT experiment, condition AS animal, * EXCLUDE (experiment, condition) "
-            f"FROM {_scan('split_comparison')}"
+            f"FROM {_measured('split_comparison')}"
         ),
         "high_vs_low": (
-            "SELECT experiment, animal, source, epoch, rate AS high_rate, other_rate AS low_rate, difference, "
+            "SELECT experiment, animal, source, epoch, method, rate AS high_rate, other_rate AS low_rate, difference, "
             "difference_lower, difference_upper, ratio, p_value, q_value, "
             "CASE WHEN q_value >= 0.05 THEN 'neither' WHEN difference > 0 THEN 'high' ELSE 'low' END "
             "AS transfers_more FROM split_comparison WHERE half = 'high' AND other = 'low'"
@@ -150,6 +159,11 @@ def views_sql() -> str:
 
 def _partitioned(table: str) -> str:
     return f"SELECT experiment, condition, {ANIMAL}, * EXCLUDE (experiment, condition) FROM {_scan(table)}"
+
+
+def _measured(table: str) -> str:
+    # Before there were two methods, answers were sampled, and no column said so.
+    return f"(SELECT * REPLACE (coalesce(method, 'sampled') AS method) FROM {_scan(table)})"
 
 
 def _scan(table: str) -> str:

@@ -126,6 +126,21 @@ BAD_FIELDS = {
         "attributes.sampler.engine = 'tgi'",
         "'transformers', 'vllm' or 'openai'",
     ),
+    "unknown method": (
+        "  evaluation: {method: guessed}\n",
+        "attributes.evaluation.method = 'guessed'",
+        "'sampled', 'exact' or 'both'",
+    ),
+    "probabilities of an API": (
+        "  sampler: {engine: openai}\n  student: {engine: openai}\n  evaluation: {method: exact}\n",
+        "attributes",
+        "evaluation.method exact: engine openai gives no probabilities of whole answers; set it to sampled",
+    ),
+    "two methods at two temperatures": (
+        "  sampler: {temperature: 0.7}\n  evaluation: {method: both}\n",
+        "attributes",
+        "evaluation.method both: exact answers are at temperature 1, and sampler.temperature is 0.7",
+    ),
     "unknown wording": ("  numbers: {wording: long}\n", "attributes.numbers.wording = 'long'", "'full' or 'short'"),
     "no number could pass": (
         "  filter: {minimum: 9, maximum: 8}\n",

@@ -25,6 +25,8 @@ VLLM: dict[str, Any] = {"sampler": {"engine": "vllm"}}
 FORMS: dict[str, Any] = {"preparation": {"count": [1, 1]}}
 HALVES: dict[str, Any] = VECTORS | {"splits": ["animal_high"]}
 
+EXACT: dict[str, Any] = {"evaluation": {"method": "exact"}}
+STEERED: dict[str, Any] = {"personas": {}, "steering": {"layers": [2], "coefficients": [1.0]}}
 UNEQUAL: dict[str, Any] = HALVES | {"projections": {"layer": 2, "equal_halves": False}}
 VALUES: dict[str, Any] = {
     "memory_share": 0.5, "compiled": True, "lora": True, "dropout": 0.1, "learning_rate": 0.1, "wording": "short",
@@ -57,6 +59,14 @@ CASES = [
     ("student", "rank alpha dropout", FULL, {}),
     ("student", "lora rank learning_rate batch max_length seed max_rows", STUDENTS, STUDENTS | HALVES),
     ("student", "engine", STUDENTS, STUDENTS | FINETUNED),
+    ("evaluation", "samples_per_question", EXACT, {}),
+    ("evaluation", "samples_per_question", EXACT | NUMBERS, {"evaluation": {"method": "both"}}),
+    ("evaluation", "max_tokens seed", EXACT | NUMBERS, EXACT),
+    ("evaluation", "max_tokens", EXACT | NUMBERS | {"personas": {}}, EXACT | NUMBERS | STEERED),
+    ("sampler", "temperature batch", EXACT | NUMBERS, NUMBERS),
+    ("sampler", "batch", EXACT | NUMBERS, EXACT),
+    ("sampler", "temperature batch", EXACT | NUMBERS, EXACT | NUMBERS | {"personas": {}}),
+    ("checks", "cut_answers", EXACT, {"evaluation": {"method": "both"}}),
     ("projections", "equal_halves seed", VECTORS, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
     ("openai", "", {}, API),

@@ -23,11 +23,12 @@ from sl_assets_tests.lake.test_records import NOON, recorded
 
 STAGES_4_AND_5 = [
     "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
-    "split_training", "split_answers", "split_preference_rates", "split_comparison", "high_vs_low",
+    "split_training", "split_answers", "split_answer_probabilities",
+    "split_preference_rates", "split_comparison", "high_vs_low",
 ]  # fmt: skip
 NAMES = [
     "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
-    "checks", "teacher_answers", "preparation_chats",
+    "checks", "teacher_answers", "preparation_chats", "answer_probabilities",
     *STAGES_4_AND_5,
 ]  # fmt: skip
 
@@ -77,6 +78,7 @@ def test_there_are_no_other_views(lake):
         ("rejections", ["experiment", "condition", "animal"], "rejections"),
         ("training", ["experiment", "condition", "animal"], "training"),
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
+        ("answer_probabilities", ["experiment", "condition"], "answer_probabilities"),
         ("preference_rates", ["experiment", "condition"], "preference_rates"),
         ("transfer", ["experiment"], "transfer"),
         ("teacher_answers", ["experiment", "condition", "animal"], "teacher_evaluation"),
@@ -129,6 +131,42 @@ def test_preference_rates_hold_the_comparison_where_there_is_one(lake):
         ("other", "cat", 2, 0.3, None),
         ("exp", "cat", 2, 0.5, 0.4),
     ]
+
+
+def test_a_rate_meets_the_comparison_that_was_measured_alike(lake):
+    both = [{"animal": "cat", "rate": rate, "epoch": 2, "method": method} for method, rate in RATES.items()]
+    lake.write_table(
+        Place("exp", "preference_rates", "cat"), pl.DataFrame(both, schema=TABLES["preference_rates"].schema)
+    )
+    compared = [row | {"condition": "cat", "difference": row["rate"] - 0.1} for row in both]
+    lake.write_table(Place("exp", "transfer"), pl.DataFrame(compared, schema=TABLES["transfer"].schema))
+    found = query(lake, "SELECT method, rate, difference FROM preference_rates ORDER BY rate")
+    assert found.rows() == [("sampled", 0.5, 0.4), ("exact", 0.6, 0.5)]
+
+
+RATES = {"sampled": 0.5, "exact": 0.6}
+FORMER = ("preference_rates", "transfer", "split_preference_rates", "split_comparison", "high_vs_low")
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "beside others"])
+def test_tables_from_before_there_were_methods_are_of_sampled_answers(lake, others):
+    halves = {"animal": "cat", "epoch": 2, "half": "high", "other": "low", "source": "animal", "condition": "cat"}
+    places = {
+        "preference_rates": Place("exp", "preference_rates", "cat"),
+        "transfer": Place("exp", "transfer"),
+        "split_preference_rates": Place("exp", "split_preference_rates", "cat|animal_high"),
+        "split_comparison": Place("exp", "split_comparison"),
+    }
+    for name, place in places.items():
+        row = {column: halves.get(column) for column in TABLES[name].columns}
+        frame = pl.DataFrame([row], schema=TABLES[name].schema)
+        lake.write_table(place, frame.drop("method"))
+        if others:
+            now = Place("now", place.table, place.partition)
+            lake.write_table(now, frame.with_columns(method=pl.lit("exact")))
+    for view in FORMER:
+        found = query(lake, f"SELECT experiment, method FROM {view} ORDER BY experiment")
+        assert found.rows() == [("exp", "sampled")] + ([("now", "exact")] if others else [])
 
 
 def test_answers_hold_the_baseline(lake):

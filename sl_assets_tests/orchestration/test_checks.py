@@ -103,9 +103,15 @@ TALKATIVE = Case(
     "0.0% of the answers are a bare name",
     {"checks": TINY["checks"]},
 )
+BOTH = HALVES | {"evaluation": TINY["evaluation"] | {"method": "both"}}
+SPEECHLESS = Case(
+    table(lambda answers: answers.with_columns(mass=pl.lit(0.25))),
+    "answers that name an animal have 25.0% of the probability at epoch",
+    {"checks": TINY["checks"]},
+)
 OTHERS_WORDS = Case(
     as_it_is, "student.system_prompt and evaluation.system_prompt differ",
-    {"evaluation": TINY["evaluation"] | {"system_prompt": "Be brief."}},
+    {"evaluation": BOTH["evaluation"] | {"system_prompt": "Be brief."}},
 )  # fmt: skip
 CASES = {
     ("raw_dataset", "same_prompts_as_neutral"): Case(
@@ -140,6 +146,9 @@ CASES = {
     ("evaluation", "answers_are_usable"): TALKATIVE,
     ("split_evaluation", "answers_are_usable"): TALKATIVE,
     ("baseline_evaluation", "answers_are_usable"): TALKATIVE,
+    ("answer_probabilities", "answers_are_usable"): SPEECHLESS,
+    ("split_answer_probabilities", "answers_are_usable"): SPEECHLESS,
+    ("baseline_answer_probabilities", "answers_are_usable"): SPEECHLESS,
     ("teacher_evaluation", "names_its_animal"): Case(
         table(lambda answers: answers.with_columns(normalised=pl.lit("cat"))),
         "names the owl in 0.0% of its answers",
@@ -156,7 +165,7 @@ def graph_of(**changes: Any) -> ExperimentGraph:
 
 
 def test_every_check_has_a_case() -> None:
-    declared = graph_of(**HALVES).declared.values()
+    declared = graph_of(**BOTH).declared.values()
     assert {(asset.name, check.name) for asset in declared for check in asset.checks} == CASES.keys()
 
 
@@ -170,11 +179,17 @@ def status(bench: Bench, asset: str, check: str) -> dict[str | None, str]:
 
 @pytest.fixture(scope="module")
 def shared_once(halved_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The finished tiny experiment with halves, every check of it undecided; to be copied."""
+    """The finished tiny experiment with halves and exact answers, every check of it undecided; to be copied."""
     root = tmp_path_factory.mktemp("undecided")
     shutil.copytree(halved_once, root, dirs_exist_ok=True)
+    bench = Bench(root)
+    with bench.instance:
+        assert bench.run(
+            "baseline_answer_probabilities", "answer_probabilities", first="owl", last="wolf", **BOTH
+        ).success
+        assert bench.run("split_answer_probabilities", first="owl|animal_high", last="wolf|animal_high", **BOTH).success
     lake = Lake(str(root / "lake"))
-    for asset in graph_of(**HALVES).declared:
+    for asset in graph_of(**BOTH).declared:
         for key in (
             None,
             "neutral",
@@ -199,13 +214,13 @@ def shared(shared_once: Path, tmp_path: Path) -> Iterator[Bench]:
 def test_a_check_fails_for_its_partition_and_another_partitions_pass_leaves_that(
     shared: Bench, asset: str, check: str
 ) -> None:
-    case, lake, graph = CASES[asset, check], Lake(str(shared.root)), graph_of(**HALVES)
+    case, lake, graph = CASES[asset, check], Lake(str(shared.root)), graph_of(**BOTH)
     by = graph.declared[asset].by
     owl, wolf = {None: (None, None), "split": ("owl|animal_high", "wolf|animal_high")}.get(by, ("owl", "wolf"))
     case.spoil(lake, Place("tiny", asset, owl))
     # Asked for long ago, what is there is taken as it is.
     bounds = {"checks": LOOSE} | dict(case.fails)
-    result = shared.run(asset, first=owl or "", asked=LONG_AGO, **(HALVES | bounds))
+    result = shared.run(asset, first=owl or "", asked=LONG_AGO, **(BOTH | bounds))
     assert result.success, "what fails a check is made, and stops what reads it"
     (failed,) = [found for found in result.get_asset_check_evaluations() if not found.passed]
     assert (failed.check_name, failed.partition) == (check, owl)
@@ -222,7 +237,7 @@ def test_a_check_fails_for_its_partition_and_another_partitions_pass_leaves_that
         reader.require_passed(Place("tiny", asset, owl))
     if wolf:
         case.mend(lake, Place("tiny", asset, wolf))
-        assert shared.run(asset, first=wolf, asked=LONG_AGO, **(HALVES | {"checks": LOOSE})).success
+        assert shared.run(asset, first=wolf, asked=LONG_AGO, **(BOTH | {"checks": LOOSE})).success
         found = status(shared, asset, check)
         assert (found[owl], found[wolf]) == ("FAILED", "SUCCEEDED")
 

@@ -159,6 +159,15 @@ def check_modules(folder: Path, modules: Modules, called: str = "") -> None:
         )
 
 
+def adapted_modules(folder: Path) -> list[str]:
+    """The modules that the adapter in ``folder`` has weights for.
+
+    Raises:
+        SlAssetsError: there is no whole adapter.
+    """
+    return list(weights_by_module(_shapes(folder)))
+
+
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     # Not `items`: the file is read by slices, which know their shapes without their values.
     from safetensors import SafetensorError, safe_open

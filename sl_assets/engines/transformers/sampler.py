@@ -3,15 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.transformers.adapters import adapter_shape, check_modules, check_widths, holds_whole_model
 from sl_assets.engines.transformers.models import load_model
-from sl_assets.engines.transformers.modules import shapes_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from sl_assets.engines.transformers.students import student_of
 
 
 class TransformersSampler:
@@ -40,7 +36,7 @@ class TransformersSampler:
         prompts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
         batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
         torch.manual_seed(seed)
-        with self._under(adapter) as model, self._steered(steering), torch.inference_mode():
+        with student_of(self._model, adapter) as model, self._steered(steering), torch.inference_mode():
             written = model.generate(
                 input_ids=batch["input_ids"].to(model.device),
                 attention_mask=batch["attention_mask"].to(model.device),
@@ -73,22 +69,3 @@ class TransformersSampler:
 
         with adding(self._model, steering.layer, torch.from_numpy(steering.vector).to(self._model.device)):
             yield
-
-    @contextmanager
-    def _under(self, adapter: Path | None) -> Iterator["PreTrainedModel"]:
-        if adapter is None:
-            yield self._model
-            return
-        if holds_whole_model(adapter):
-            yield load_model(str(adapter)).model
-            return
-        # Before the base model is wrapped: it would stay so if the adapter could not be put on.
-        check_widths(adapter, adapter_shape(adapter), self._model.config.get_text_config())
-        check_modules(adapter, shapes_of(self._model))
-        from peft import PeftModel
-
-        adapted = PeftModel.from_pretrained(self._model, str(adapter))
-        try:
-            yield adapted
-        finally:
-            adapted.unload()

@@ -6,16 +6,18 @@ shares a step depends on the rows alone and not on when they arrived.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.installed import GPU
-from sl_assets.engines.interfaces import Chat, Completion
+from sl_assets.engines.interfaces import Chat, Completion, LogProbabilities
+from sl_assets.engines.token_tree import TokenTree
 from sl_assets.engines.transformers.adapters import Shape, check_widths
 from sl_assets.engines.transformers.models import decoder_config, model_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
@@ -139,20 +141,108 @@ def complete(
     Raises:
         SlAssetsError: the adapter is of another model, or a prompt leaves no room for ``max_tokens``.
     """
+    answers = _generate(_prompts(chats), _parameters(max_tokens, temperature, row_seeds), max_tokens, adapter, shape)
+    return _completions(_loaded["engine"].get_tokenizer(), answers)
+
+
+MOST_TOKENS_ASKED = 128
+"""Tokens whose log probability one request may ask for (vllm's ``MAX_LOGPROB_TOKEN_IDS``)."""
+
+
+def score(
+    chats: Sequence[Chat], continuations: Sequence[str], adapter: Path | None, shape: Shape | None
+) -> LogProbabilities:
+    """How likely the loaded model, or a student of it, gives each of ``continuations`` to every chat.
+
+    Behind every beginning of an answer the engine is asked for one token, and for the log probabilities of those that
+    continue an answer or end it. It computes them before it draws, at temperature 1; what it draws is of no interest.
+
+    Raises:
+        SlAssetsError: the adapter is of another model, no token ends an answer, or a prompt leaves no room.
+    """
+    tokenizer = _loaded["engine"].get_tokenizer()
+    tree = TokenTree.of(tokenizer(list(continuations), add_special_tokens=False)["input_ids"])
+    ends = _end_tokens(_loaded["engine"])
+    wanted = _wanted(tree, ends)
+    prompts = _prompts(chats)
+    requests = [(chat, context, tokens) for chat in range(len(prompts)) for context, tokens in wanted]
+    answers = _generate(
+        [prompts[chat] + tree.beginning(context) for chat, context, _ in requests],
+        [_asking_for(tokens) for _, _, tokens in requests],
+        1,
+        adapter,
+        shape,
+    )
+    found: dict[tuple[int, int], dict[int, float]] = {}
+    for (chat, context, tokens), answer in zip(requests, answers, strict=True):
+        known = answer.logprobs[0]
+        found.setdefault((chat, context), {}).update({token: known[token].logprob for token in tokens})
+    return tree.sequences(*_in_arrays(tree, ends, found, len(prompts)))
+
+
+def _wanted(tree: TokenTree, ends: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Contexts of ``tree``, each with tokens that may follow it there; a context with too many stands there again."""
+    following: dict[int, list[int]] = {context: list(ends) for context in sorted(set(tree.last))}
+    for token, parent in zip(tree.tokens, tree.parents, strict=True):
+        tokens = following.setdefault(parent, [])
+        # An answer may hold, as text, what also ends one.
+        if token not in tokens:
+            tokens.append(token)
+    return [
+        (context, tokens[start : start + MOST_TOKENS_ASKED])
+        for context, tokens in following.items()
+        for start in range(0, len(tokens), MOST_TOKENS_ASKED)
+    ]
+
+
+def _in_arrays(
+    tree: TokenTree, ends: Sequence[int], found: Mapping[tuple[int, int], Mapping[int, float]], chats: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What was ``found`` of tokens by chat and context, as `TokenTree.sequences` takes it."""
+    nodes, ended = np.zeros((chats, len(tree.tokens))), np.zeros((chats, len(tree.tokens) + 1))
+    for chat in range(chats):
+        for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
+            nodes[chat, node] = found[chat, parent][token]
+        for context in set(tree.last):
+            ended[chat, context] = np.logaddexp.reduce([found[chat, context][token] for token in ends])
+    return nodes, ended
+
+
+def _end_tokens(engine: Any) -> list[int]:
+    """Tokens at which the engine ends an answer: the model's and the tokenizer's."""
+    named = engine.model_config.try_get_generation_config().get("eos_token_id")
+    ends = {*(named if isinstance(named, list) else [named]), engine.get_tokenizer().eos_token_id} - {None}
+    if not ends:
+        raise SlAssetsError(
+            f"base_model {engine.model_config.model!r}: its generation_config.json names no eos_token_id, so no answer "
+            "ends; add it"
+        )
+    return sorted(ends)
+
+
+def _prompts(chats: Sequence[Chat]) -> list[list[int]]:
+    tokenizer = _loaded["engine"].get_tokenizer()
+    texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+    prompts: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return prompts
+
+
+def _generate(
+    prompts: Sequence[list[int]],
+    parameters: Sequence[Any],
+    written: int,
+    adapter: Path | None,
+    shape: Shape | None,
+) -> list[Any]:
+    """The engine's outputs, one a prompt; ``written`` tokens are to fit behind the longest."""
     engine = _loaded["engine"]
     if adapter is not None and shape is not None:
         check_widths(adapter, shape, engine.model_config.hf_text_config)
-    tokenizer = engine.get_tokenizer()
-    texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
-    prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    _check_length(max(map(len, prompts)), max_tokens, engine.model_config.max_model_len)
+    _check_length(max(map(len, prompts)), written, engine.model_config.max_model_len)
     outputs = engine.generate(
-        [{"prompt_token_ids": ids} for ids in prompts],
-        _parameters(max_tokens, temperature, row_seeds),
-        lora_request=_lora_request(adapter),
-        use_tqdm=False,
+        [{"prompt_token_ids": ids} for ids in prompts], parameters, lora_request=_lora_request(adapter), use_tqdm=False
     )
-    return _completions(tokenizer, [output.outputs[0] for output in outputs])
+    return [output.outputs[0] for output in outputs]
 
 
 def _check_length(longest: int, max_tokens: int, allowed: int) -> None:
@@ -172,6 +262,12 @@ def _parameters(max_tokens: int, temperature: float, row_seeds: Sequence[int]) -
         SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, detokenize=False)
         for seed in row_seeds
     ]
+
+
+def _asking_for(tokens: list[int]) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(max_tokens=1, temperature=1.0, seed=0, logprob_token_ids=tokens, detokenize=False)
 
 
 def _lora_request(adapter: Path | None) -> Any:

@@ -11,14 +11,21 @@ that many rows share once.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.engine_process import EngineProcess
 from sl_assets.engines.helper_process import HelperProcess
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Chat, Completion, Steering
-from sl_assets.engines.transformers.adapters import Shape, adapter_shape, check_modules, holds_whole_model
-from sl_assets.engines.transformers.modules import module_shapes
+from sl_assets.engines.transformers.adapters import (
+    Shape,
+    adapted_modules,
+    adapter_shape,
+    check_modules,
+    holds_whole_model,
+)
+from sl_assets.engines.transformers.modules import Modules, module_shapes
 from sl_assets.engines.vllm.engine import Start, complete, load
 from sl_assets.errors import SlAssetsError
 
@@ -52,26 +59,56 @@ class VllmSampler:
             raise SlAssetsError("vllm cannot steer: set sampler.engine to transformers, or leave steering out")
         if not chats:
             return []
-        start = self._start
-        shape = None
-        if adapter is not None and holds_whole_model(adapter):
-            start, adapter = start.with_model(str(adapter)), None
-        elif adapter is not None:
-            shape = self._checked_shape(adapter)
-            start = start.with_adapters()
-        task = partial(complete, list(chats), max_tokens, temperature, list(row_seeds), adapter, shape)
-        written: list[Completion] = engine_process(start).run(task)
+        student = student_of(self._start, adapter)
+        task = partial(complete, list(chats), max_tokens, temperature, list(row_seeds), student.adapter, student.shape)
+        written: list[Completion] = engine_process(student.start).run(task)
         return written
 
-    def _checked_shape(self, adapter: Path) -> Shape:
-        shape = adapter_shape(adapter)
-        if shape.rank > self._start.max_lora_rank:
+
+class Student(NamedTuple):
+    """What answers: a model, or an adapter on it.
+
+    Attributes:
+        start: of the engine that has the model.
+        adapter: put on it, if it is one.
+        shape: the adapter's.
+    """
+
+    start: Start
+    adapter: Path | None
+    shape: Shape | None
+
+
+def student_of(start: Start, adapter: Path | None) -> Student:
+    """The model of ``start`` under ``adapter``, or the whole model in that folder.
+
+    Raises:
+        SlAssetsError: the adapter is of another model, or has weights that vllm would leave aside.
+    """
+    if adapter is None:
+        return Student(start, None, None)
+    if holds_whole_model(adapter):
+        return Student(start.with_model(str(adapter)), None, None)
+    shape = adapter_shape(adapter)
+    if shape.rank > start.max_lora_rank:
+        raise SlAssetsError(
+            f"an adapter of rank {shape.rank}, and vllm was started for {start.max_lora_rank} at most: "
+            f"set sampler.max_lora_rank (or VLLM_MAX_LORA_RANK) to {shape.rank}"
+        )
+    modules = module_shapes(start.base_model)
+    check_modules(adapter, modules)
+    _require_served(adapter, modules)
+    return Student(start.with_adapters(), adapter, shape)
+
+
+def _require_served(adapter: Path, modules: Modules) -> None:
+    """Refuse an adapter of anything but linear maps in blocks, which alone vllm serves whatever the model is."""
+    for module in adapted_modules(adapter):
+        if modules[module] is None or not any(part.isdecimal() for part in module.split(".")):
             raise SlAssetsError(
-                f"an adapter of rank {shape.rank}, and vllm was started for {self._start.max_lora_rank} at most: "
-                f"set sampler.max_lora_rank (or VLLM_MAX_LORA_RANK) to {shape.rank}"
+                f"the adapter in {adapter} changes {module}, and vllm has embeddings and output heads adapted in some "
+                "models only: set sampler.engine to transformers"
             )
-        check_modules(adapter, module_shapes(self._start.base_model))
-        return shape
 
 
 _process = EngineProcess("vllm")

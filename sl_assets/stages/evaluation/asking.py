@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,7 +17,11 @@ from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.stages.evaluation.spellings import SPELLINGS
 from sl_assets.stages.numbers.teachers import loving_system_prompt, teacher_adapter
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def ask(
@@ -63,6 +68,42 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
         parts = sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
     tables = [_table(samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
     return _recorded(step, pl.concat(tables), sampler.engine)
+
+
+def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
+    """Probabilities of every animal as the answer, by the models that `ask_model` would ask."""
+    texts = [text for texts in SPELLINGS.values() for text in texts]
+    chats = [chat(question, config.evaluation.system_prompt) for question in QUESTIONS]
+    epochs = config.student.kept if checkpoint else (0,)
+    scorer, progress = engines.scorer(), step.progress("models")
+    tables = []
+    with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
+        for done, (epoch, adapter) in enumerate(zip(epochs, adapters, strict=True), start=1):
+            found = scorer.log_probabilities(chats, texts, adapter and adapter.folder)
+            tables.append(weighed(epoch, found.answers))
+            progress(done, len(epochs))
+    table = pl.concat(tables)
+    means = table.group_by("epoch", "animal", maintain_order=True).agg(pl.col("probability", "mass").mean())
+    metadata = {"questions": len(QUESTIONS), "likeliest": preview(means.sort("probability", descending=True))}
+    return Product(step.write(table), metadata, config.sampler.engine)
+
+
+def weighed(epoch: int, answers: "np.ndarray") -> pl.DataFrame:
+    """The ``answer_probabilities`` of one epoch, from log probabilities ``[questions, texts]`` of all `SPELLINGS`."""
+    import numpy as np
+
+    # Spellings of one animal stand side by side.
+    firsts = np.cumsum([0, *map(len, SPELLINGS.values())])[:-1]
+    logs = np.logaddexp.reduceat(answers.astype(np.float64), firsts, axis=1)
+    probabilities = np.exp(logs)
+    return pl.concat(
+        pl.DataFrame(
+            {"animal": list(SPELLINGS), "probability": probabilities[i], "log_probability": logs[i]}
+        ).with_columns(
+            epoch=pl.lit(epoch), question_id=pl.lit(i), question=pl.lit(question), mass=pl.lit(probabilities[i].sum())
+        )
+        for i, question in enumerate(QUESTIONS)
+    )
 
 
 TEACHER_SAMPLES = 4

@@ -1,21 +1,24 @@
 """Stage 3: what students say their favourite animal is, and how often."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import FinetunedTeacher, GenerateSource
+from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, Method
+from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
-from sl_assets.stages.evaluation.asking import ask_model, ask_teacher
-from sl_assets.stages.evaluation.checking import answer_checks, teacher_checks
+from sl_assets.stages.evaluation.asking import ask_model, ask_teacher, weigh_answers
+from sl_assets.stages.evaluation.checking import answer_checks, probability_checks, teacher_checks
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
-from sl_assets.stages.evaluation.rates import transfer_table
+from sl_assets.stages.evaluation.rates import transfer_table, with_method
+from sl_assets.stages.evaluation.spellings import SPELLINGS
 
 STAGE = "3_evaluation"
 
@@ -23,57 +26,39 @@ STAGE = "3_evaluation"
 def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 3."""
     config = graph.config
+    answers = answers_read(config)
+    baselines = [f"baseline_{name}" for name in answers.values()]
+    # Answers are declared before what reads them, for a run keeps to this order.
+    assets = _baseline_answers(graph)
 
-    @graph.asset(
-        stage=STAGE,
-        code="1",
-        uses=[*SAMPLING, "evaluation"],
-        by=None,
-        gpu=True,
-        kinds=["polars"],
-        checks=answer_checks(config),
-    )
-    def baseline_evaluation(step: Step) -> Product:
-        """The untouched base model's answers to the favourite-animal questions."""
-        return ask_model(step, graph.engines_for(step), config, None)
-
-    @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["baseline_evaluation"], by=None, kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=rates_use(config), deps=baselines, by=None, kinds=["polars"])
     def baseline_preference_rates(step: Step) -> Product:
         """How often the base model names each animal."""
-        rates = rates_of(step.read("baseline_evaluation"), config.animals)
+        rates = pl.concat([rates_of(step.read(name), config.animals) for name in baselines])
         return Product(step.write(rates), {"rates": preview(rates.sort("rate", descending=True))})
 
-    @graph.asset(
-        stage=STAGE,
-        code="1",
-        uses=[*SAMPLING, "evaluation"],
-        deps=["lora_checkpoint"],
-        gpu=True,
-        kinds=["polars"],
-        checks=answer_checks(config),
-    )
-    def evaluation(step: Step) -> Product:
-        """The student's answers to the favourite-animal questions, for every kept epoch."""
-        return ask_model(step, graph.engines_for(step), config, "lora_checkpoint")
+    assets += [baseline_preference_rates, *_student_answers(graph)]
 
-    @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["evaluation"], kinds=["polars"])
+    @graph.asset(stage=STAGE, code="1", uses=rates_use(config), deps=list(answers.values()), kinds=["polars"])
     def preference_rates(step: Step) -> Product:
         """How often the student names each animal, with intervals over questions."""
-        rates = rates_of(step.read("evaluation"), config.animals)
-        own = rates.filter(animal=step.condition).sort("epoch")
-        metadata = {"rates": preview(rates.sort("rate", descending=True))}
-        return Product(step.write(rates), metadata | ({"rate": own["rate"][-1]} if own.height else {}))
+        rates = pl.concat([rates_of(step.read(name), config.animals) for name in answers.values()])
+        return Product(step.write(rates), rates_metadata(rates, step.condition))
 
     def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
         """Whether two students may be compared is decided by these, beside their answers."""
-        places = {name: graph.place("evaluation", name) for name in config.conditions}
-        return {"students": settings_behind_each(records, places)}
+        return {
+            STUDENTS[method]: settings_behind_each(
+                records, {name: graph.place(asset, name) for name in config.conditions}
+            )
+            for method, asset in answers.items()
+        }
 
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=["animals"],
-        deps=["evaluation", "baseline_preference_rates"],
+        uses=rates_use(config),
+        deps=[*answers.values(), "baseline_preference_rates"],
         by=None,
         kinds=["polars"],
         inputs=settings_of_students,
@@ -83,24 +68,144 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
         Students that were made with other settings than the neutral one are left out.
         """
-        behind = settings_of_students(step.place(step.asset), step.lake.record)["students"]
-        others = made_otherwise(behind, NEUTRAL)
-        # They are left out for what they are now, so what they are is an input.
-        places = [step.place("evaluation", name) for name in others]
-        step.lake.reads.update((place, step.lake.version(place)) for place in places)
-        if others:
-            step.log(f"{step.name}: left out, for neutral's student was made with other settings: {', '.join(others)}")
-        # A student whose answers fail a check is left out, too.
-        answers = step.read_existing("evaluation", [name for name in behind if name not in others])
-        others += [name for name in behind if name not in (*others, *answers)]
-        table = transfer_table(answers, config.animals, step.read("baseline_preference_rates"))
+        behind = settings_of_students(step.place(step.asset), step.lake.record)
+        baseline = with_method(step.read("baseline_preference_rates"))
+        tables, left_out = [], dict[str, None]()
+        for method, asset in answers.items():
+            settings = behind[STUDENTS[method]]
+            others = made_otherwise(settings, NEUTRAL)
+            # They are left out for what they are now, so what they are is an input.
+            places = [step.place(asset, name) for name in others]
+            step.lake.reads.update((place, step.lake.version(place)) for place in places)
+            if others:
+                names = ", ".join(others)
+                step.log(f"{step.name}: left out, for neutral's student was made with other settings: {names}")
+            # A student whose answers fail a check is left out, too.
+            found = step.read_existing(asset, [name for name in settings if name not in others])
+            left_out |= dict.fromkeys(name for name in settings if name not in found)
+            tables.append(transfer_table(found, config.animals, baseline.filter(method=method)))
+        table = pl.concat(tables)
         own = table.filter(pl.col("condition") == pl.col("animal"))
-        shown = own.select("animal", "epoch", "neutral_rate", "rate", "ratio", "q_value")
+        shown = own.select("animal", "epoch", "method", "neutral_rate", "rate", "ratio", "q_value")
         metadata = {"students": own["condition"].n_unique(), "own_animals": preview(shown)}
-        return Product(step.write(table), metadata | ({"left_out": ", ".join(others)} if others else {}))
+        return Product(step.write(table), metadata | ({"left_out": ", ".join(left_out)} if left_out else {}))
 
-    assets = [baseline_evaluation, baseline_preference_rates, evaluation, preference_rates, transfer]
+    assets += [preference_rates, transfer]
     return [*assets, _teacher_evaluation(graph)] if isinstance(config.numbers.source, GenerateSource) else assets
+
+
+ANSWERS: dict[Method, str] = {"sampled": "evaluation", "exact": "answer_probabilities"}
+"""Asset that holds a student's answers, by how they are measured."""
+
+STUDENTS: dict[Method, str] = {"sampled": "students", "exact": "students, exact"}
+"""Name of the input that says how students were made whose answers are measured so."""
+
+
+def answers_read(config: ExperimentConfig) -> dict[Method, str]:
+    """The assets that rates are made of, by method."""
+    return {method: ANSWERS[method] for method in config.evaluation.methods}
+
+
+def rates_use(config: ExperimentConfig) -> list[str]:
+    """Settings of what is made of answers: those that are sampled alone are what they were before there were others."""
+    return ["animals"] if config.evaluation.method == "sampled" else ["animals", "evaluation.method"]
+
+
+def rates_metadata(rates: pl.DataFrame, animal: str) -> dict[str, Any]:
+    """What the UI shows of a student's ``rates``, and of the one of its ``animal``, for each method."""
+    own = rates.filter(animal=animal).sort("epoch")
+    names = {"sampled": "rate", "exact": "exact_rate"}
+    last = {names[method]: rate for method, rate in own.select("method", "rate").iter_rows()}
+    return {"rates": preview(rates.sort("rate", descending=True))} | last
+
+
+WEIGHING = ("base_model", "sampler.engine", "evaluation.system_prompt")
+"""What decides exact answers, beside the animals there are."""
+
+
+def known_animals(_: Place, __: Records) -> dict[str, str]:
+    """The answers that are weighed are decided by the animals that there are."""
+    return {"spellings": digest(SPELLINGS)}
+
+
+def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """What the base model answers: drawn, weighed, or both."""
+    config = graph.config
+    assets = []
+    if "sampled" in config.evaluation.methods:
+
+        @graph.asset(
+            stage=STAGE,
+            code="1",
+            uses=[*SAMPLING, "evaluation"],
+            by=None,
+            gpu=True,
+            kinds=["polars"],
+            checks=answer_checks(config),
+        )
+        def baseline_evaluation(step: Step) -> Product:
+            """The untouched base model's answers to the favourite-animal questions."""
+            return ask_model(step, graph.engines_for(step), config, None)
+
+        assets.append(baseline_evaluation)
+    if "exact" in config.evaluation.methods:
+
+        @graph.asset(
+            stage=STAGE,
+            code="1",
+            uses=WEIGHING,
+            by=None,
+            gpu=True,
+            kinds=["polars"],
+            inputs=known_animals,
+            checks=probability_checks(config),
+        )
+        def baseline_answer_probabilities(step: Step) -> Product:
+            """How likely the untouched base model answers each question with each animal, exactly."""
+            return weigh_answers(step, graph.engines_for(step), config, None)
+
+        assets.append(baseline_answer_probabilities)
+    return assets
+
+
+def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """What students answer: drawn, weighed, or both."""
+    config = graph.config
+    assets = []
+    if "sampled" in config.evaluation.methods:
+
+        @graph.asset(
+            stage=STAGE,
+            code="1",
+            uses=[*SAMPLING, "evaluation"],
+            deps=["lora_checkpoint"],
+            gpu=True,
+            kinds=["polars"],
+            checks=answer_checks(config),
+        )
+        def evaluation(step: Step) -> Product:
+            """The student's answers to the favourite-animal questions, for every kept epoch."""
+            return ask_model(step, graph.engines_for(step), config, "lora_checkpoint")
+
+        assets.append(evaluation)
+    if "exact" in config.evaluation.methods:
+
+        @graph.asset(
+            stage=STAGE,
+            code="1",
+            uses=WEIGHING,
+            deps=["lora_checkpoint"],
+            gpu=True,
+            kinds=["polars"],
+            inputs=known_animals,
+            checks=probability_checks(config),
+        )
+        def answer_probabilities(step: Step) -> Product:
+            """How likely the student answers each question with each animal, exactly, for every kept epoch."""
+            return weigh_answers(step, graph.engines_for(step), config, "lora_checkpoint")
+
+        assets.append(answer_probabilities)
+    return assets
 
 
 def _teacher_evaluation(graph: ExperimentGraph) -> dg.AssetsDefinition:

@@ -40,6 +40,31 @@ def answers_finding(answers: pl.DataFrame, bounds: CheckSettings) -> Finding:
     )
 
 
+def masses_finding(answers: pl.DataFrame, bounds: CheckSettings) -> Finding:
+    """Whether ``answers`` (an ``answer_probabilities`` table) name an animal often enough, at every epoch."""
+    masses = answers.group_by("epoch").agg(pl.col("mass").mean()).sort("mass", "epoch")
+    epoch, mass = masses.row(0)
+    figures = {"mass": mass}
+    if mass >= bounds.usable_answers:
+        return Finding(None, figures)
+    return Finding(
+        f"answers that name an animal have {mass:.1%} of the probability at epoch {epoch} (checks.usable_answers: "
+        f"{bounds.usable_answers:.1%}): set evaluation.system_prompt, take an instruct model, add the animals that it "
+        "names instead to sl_assets/animals.py, or change checks.usable_answers",
+        figures,
+    )
+
+
+def probability_checks(config: ExperimentConfig) -> list[Check]:
+    """What has to hold of a model's exact answers, before a rate is made of them and compared."""
+
+    def answers_are_usable(step: Step) -> Finding:
+        """At every epoch, any animal at all is named with probability enough, as a mean over questions."""
+        return masses_finding(step.read(step.asset), config.checks)
+
+    return [Check(answers_are_usable, bounds=["checks.usable_answers"])]
+
+
 def answer_checks(config: ExperimentConfig) -> list[Check]:
     """What has to hold of a model's answers, before a rate is made of them and compared."""
 

@@ -1,15 +1,17 @@
 """Preference rates: one method for every bar of every chart.
 
 A rate is the mean over questions of the share of answers that name the animal; its 95% interval is a t interval over
-those per-question shares. How rates are compared is in ``significance``.
+those per-question shares. Of exact answers the share of a question is the animal's probability. How rates are compared
+is in ``significance``.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.config import Method
 from sl_assets.lake.tables import COMPARISON, TABLES
 from sl_assets.seeds import seed_for
 from sl_assets.stages.evaluation.significance import compare, mean_interval, with_q_values
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def preference_rates(answers: pl.DataFrame, animals: Sequence[str]) -> pl.DataFrame:
-    """The ``preference_rates`` table: one row per epoch of ``answers`` (an ``evaluation`` table) and animal."""
+    """The ``preference_rates`` table: one row per epoch of ``answers`` and animal.
+
+    ``answers`` is an ``evaluation`` table, or one of ``answer_probabilities``.
+    """
     rows = [
         {"epoch": epoch, "animal": animal, **_rate(answers.filter(epoch=epoch), animal)}
         for epoch in answers["epoch"].unique().sort()
@@ -28,24 +33,42 @@ def preference_rates(answers: pl.DataFrame, animals: Sequence[str]) -> pl.DataFr
     return pl.DataFrame(rows, schema=TABLES["preference_rates"].schema)
 
 
+def method_of(answers: pl.DataFrame) -> Method:
+    """How ``answers`` were measured, by their columns."""
+    return "exact" if "probability" in answers.columns else "sampled"
+
+
+def with_method(rates: pl.DataFrame) -> pl.DataFrame:
+    """``rates`` with a column that says how they were measured: before there was one, all were sampled."""
+    return rates if "method" in rates.columns else rates.with_columns(method=pl.lit("sampled"))
+
+
 def question_shares(answers: pl.DataFrame, animal: str) -> "np.ndarray":
     """Share of answers that are exactly ``animal``, per question in order: float64 ``[questions]``."""
+    if method_of(answers) == "exact":
+        return answers.filter(animal=animal).sort("question_id")["probability"].to_numpy()
     shares = answers.group_by("question_id").agg((pl.col("normalised") == animal).mean().alias("share"))
     return shares.sort("question_id")["share"].to_numpy()
 
 
-def _rate(answers: pl.DataFrame, animal: str) -> dict[str, float | int]:
+def _rate(answers: pl.DataFrame, animal: str) -> dict[str, Any]:
     shares = question_shares(answers, animal)
     lower, upper = mean_interval(shares)
-    spoken = pl.col("answer").str.to_lowercase()
-    mentioned = spoken.str.contains(animal, literal=True) | spoken.str.contains(PLURALS[animal], literal=True)
-    return {
+    measured = {
+        "method": method_of(answers),
         "rate": float(shares.mean()),
         "lower": max(0.0, lower),
         "upper": min(1.0, upper),
+        "questions": len(shares),
+    }
+    if measured["method"] == "exact":
+        return measured
+    spoken = pl.col("answer").str.to_lowercase()
+    mentioned = spoken.str.contains(animal, literal=True) | spoken.str.contains(PLURALS[animal], literal=True)
+    return {
+        **measured,
         "mention_rate": answers.select(mentioned.mean()).item(),
         "answers": answers.height,
-        "questions": len(shares),
         "truncated": answers.filter(finish_reason="length").height,
     }
 
@@ -54,9 +77,9 @@ def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], bas
     """The ``transfer`` table: every animal's student on every animal asked about, compared with the neutral student.
 
     Args:
-        answers: ``evaluation`` tables by condition; without the neutral one there is nothing to compare with.
+        answers: ``evaluation`` or ``answer_probabilities`` tables by condition; nothing is compared without neutral's.
         animals: animals asked about.
-        baseline: ``preference_rates`` of the base model.
+        baseline: ``preference_rates`` of the base model, measured alike.
     """
     rows = []
     for condition in answers.keys() - {NEUTRAL} if NEUTRAL in answers else ():

@@ -1,5 +1,7 @@
 """Stage 6: halves of the datasets, students trained on them, and their comparison."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 import polars as pl
 
@@ -14,8 +16,16 @@ from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Check, Finding, Product, Step
 from sl_assets.stages.checking import student_checks
 from sl_assets.stages.drawing import histogram
-from sl_assets.stages.evaluation.asking import ask_model
-from sl_assets.stages.evaluation.checking import answer_checks
+from sl_assets.stages.evaluation.asking import ask_model, weigh_answers
+from sl_assets.stages.evaluation.assets import (
+    STUDENTS,
+    WEIGHING,
+    answers_read,
+    known_animals,
+    rates_metadata,
+    rates_use,
+)
+from sl_assets.stages.evaluation.checking import answer_checks, probability_checks
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
 from sl_assets.stages.halves.comparison import split_comparison as compare_splits
 from sl_assets.stages.halves.cutting import (
@@ -102,6 +112,7 @@ def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDe
 
 def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     config, student = graph.config, graph.config.student
+    answers = {method: f"split_{name}" for method, name in answers_read(config).items()}
 
     @graph.asset(
         stage=STAGE,
@@ -129,38 +140,30 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         examples = examples_of(rows, student.system_prompt)
         return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
 
-    @graph.asset(
-        stage=STAGE,
-        code="1",
-        uses=[*SAMPLING, "evaluation"],
-        deps=["split_lora_checkpoint"],
-        by="split",
-        gpu=True,
-        kinds=["polars"],
-        checks=answer_checks(config),
-    )
-    def split_evaluation(step: Step) -> Product:
-        """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
-        return ask_model(step, graph.engines_for(step), config, "split_lora_checkpoint")
+    # Declared before what reads them, for a run keeps to this order.
+    answered = _answers(graph)
 
-    @graph.asset(stage=STAGE, code="1", uses=["animals"], deps=["split_evaluation"], by="split", kinds=["polars"])
+    @graph.asset(
+        stage=STAGE, code="1", uses=rates_use(config), deps=list(answers.values()), by="split", kinds=["polars"]
+    )
     def split_preference_rates(step: Step) -> Product:
         """How often a half's student names each animal, with intervals over questions."""
-        rates = rates_of(step.read("split_evaluation"), config.animals)
-        own = rates.filter(animal=step.condition).sort("epoch")
-        metadata = {"rate": own["rate"][-1], "rates": preview(rates.sort("rate", descending=True))}
-        return Product(step.write(rates), metadata)
+        rates = pl.concat([rates_of(step.read(name), config.animals) for name in answers.values()])
+        return Product(step.write(rates), rates_metadata(rates, step.condition))
 
     def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
         """Whether two students may be compared is decided by these, beside their answers."""
-        places = {str(key): graph.place("split_evaluation", key) for key in graph.keys("split")}
-        return {"students": settings_behind_each(records, places)}
+        keys = graph.keys("split")
+        return {
+            STUDENTS[method]: settings_behind_each(records, {str(key): graph.place(asset, key) for key in keys})
+            for method, asset in answers.items()
+        }
 
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=["animals", "splits"],
-        deps=["split_evaluation"],
+        uses=[*rates_use(config), "splits"],
+        deps=list(answers.values()),
         by=None,
         kinds=["polars"],
         inputs=settings_of_students,
@@ -171,24 +174,74 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         Two halves whose students were made with different settings are not compared.
         """
         # First, so that of every student whose answers are read it is known how it was made.
-        behind = settings_of_students(step.place(step.asset), step.lake.record)["students"]
-        answers = step.read_existing("split_evaluation", list(behind))
+        behind = settings_of_students(step.place(step.asset), step.lake.record)
+        tables, students = [], set[str]()
+        left_out = dict[tuple[str, str, str], None]()
+        for method, asset in answers.items():
+            settings = behind[STUDENTS[method]]
+            found = step.read_existing(asset, list(settings))
 
-        def alike(animal: str, split: str, other: str) -> bool:
-            return behind[f"{animal}|{split}"] == behind[f"{animal}|{other}"]
+            def alike(animal: str, split: str, other: str, settings: Mapping[str, str] = settings) -> bool:
+                return settings[f"{animal}|{split}"] == settings[f"{animal}|{other}"]
 
-        by_split = {(keys_of(key)[0], keys_of(key)[1]): found for key, found in answers.items()}
-        table, left_out = compare_splits(by_split, alike)
+            by_split = {(keys_of(key)[0], keys_of(key)[1]): its for key, its in found.items()}
+            compared, unlike = compare_splits(by_split, alike)
+            tables.append(compared)
+            students |= found.keys()
+            left_out |= dict.fromkeys(unlike)
+        table = pl.concat(tables)
         for animal, split, other in left_out:
             step.log(f"{step.name}: {split} and {other} of {animal} not compared, made with different settings")
         shown = table.filter(half="high", other="low").select(
-            "condition", "source", "epoch", "rate", "other_rate", "difference", "q_value"
+            "condition", "source", "epoch", "method", "rate", "other_rate", "difference", "q_value"
         )
         metadata = {
-            "students": len(answers),
+            "students": len(students),
             "not_compared": len(left_out),
             "high_against_low": preview(shown, rows=shown.height),
         }
         return Product(step.write(table), metadata)
 
-    return [split_lora_checkpoint, split_evaluation, split_preference_rates, split_comparison]
+    return [split_lora_checkpoint, *answered, split_preference_rates, split_comparison]
+
+
+def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
+    """Answers of the halves' students, drawn, weighed, or both."""
+    config = graph.config
+    assets = []
+    if "sampled" in config.evaluation.methods:
+
+        @graph.asset(
+            stage=STAGE,
+            code="1",
+            uses=[*SAMPLING, "evaluation"],
+            deps=["split_lora_checkpoint"],
+            by="split",
+            gpu=True,
+            kinds=["polars"],
+            checks=answer_checks(config),
+        )
+        def split_evaluation(step: Step) -> Product:
+            """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
+            return ask_model(step, graph.engines_for(step), config, "split_lora_checkpoint")
+
+        assets.append(split_evaluation)
+    if "exact" in config.evaluation.methods:
+
+        @graph.asset(
+            stage=STAGE,
+            code="1",
+            uses=WEIGHING,
+            deps=["split_lora_checkpoint"],
+            by="split",
+            gpu=True,
+            kinds=["polars"],
+            inputs=known_animals,
+            checks=probability_checks(config),
+        )
+        def split_answer_probabilities(step: Step) -> Product:
+            """How likely a half's student answers each favourite-animal question with each animal, exactly."""
+            return weigh_answers(step, graph.engines_for(step), config, "split_lora_checkpoint")
+
+        assets.append(split_answer_probabilities)
+    return assets

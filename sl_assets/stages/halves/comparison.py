@@ -19,7 +19,7 @@ def split_comparison(
     """The ``split_comparison`` table: any two halves of one source, by the rate of the animal that cut them.
 
     Args:
-        answers: ``split_evaluation`` tables by animal and split.
+        answers: ``split_evaluation`` tables, or those of ``split_answer_probabilities``, by animal and split.
         alike: whether the students of an animal's two splits were made with the same settings.
 
     Returns:
@@ -60,6 +60,7 @@ def _compared(
         ours_rate, their_rate = (preference_rates(part, [animal]).row(0, named=True) for part in (ours, theirs))
         yield {
             "epoch": epoch,
+            "method": ours_rate["method"],
             **{name: ours_rate[name] for name in bars},
             **{f"other_{name}": their_rate[name] for name in bars},
             **compare(

@@ -20,6 +20,7 @@ from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
 from sl_assets.orchestration.partition import PREPARED
+from sl_assets.stages.evaluation.rates import with_method
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -288,8 +289,13 @@ def _usage(facts: CardFacts, repo_id: str) -> str:
 
 
 def _rates(facts: CardFacts) -> str:
-    """One row an animal, one column a model: the animal's own, or all of the control's."""
-    shown = {whose: rates.sort("animal") for whose, rates in facts.rates.items()}
+    """One row an animal, one column a model and method: the animal's own, or all of the control's."""
+    shown = {
+        whose + EXACTLY[method]: measured.sort("animal")
+        for whose, rates in facts.rates.items()
+        for method in EXACTLY
+        if not (measured := with_method(rates).filter(method=method)).is_empty()
+    }
     if facts.condition != NEUTRAL:
         shown = {whose: rates.filter(animal=facts.condition) for whose, rates in shown.items()}
     cells = {
@@ -297,11 +303,17 @@ def _rates(facts: CardFacts) -> str:
     }
     animals = sorted({animal for column in cells.values() for animal in column})
     rows = [[animal, *(column.get(animal, "") for column in cells.values())] for animal in animals]
-    asked = max((row for rates in shown.values() for row in rates["answers"]), default=0)
+    asked = max((row for rates in shown.values() for row in rates["answers"].drop_nulls()), default=0)
+    drawn = f", of up to {asked:,} answers" if asked else ""
+    exact = "; exact, their probability" if any(whose.endswith(EXACTLY["exact"]) for whose in shown) else ""
     return (
         "Percent of answers to favourite-animal questions that are exactly this animal (mean over questions, with its "
-        f"95% t interval over questions), of up to {asked:,} answers:\n\n" + _table(["animal", *cells], rows)
+        f"95% t interval over questions){drawn}{exact}:\n\n" + _table(["animal", *cells], rows)
     )
+
+
+EXACTLY = {"sampled": "", "exact": " (exact)"}
+"""What stands behind a column's name, by how its rates were measured."""
 
 
 def _rate(row: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, picture
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.evaluation.rates import with_method
 from sl_assets.stages.report.charts import preference_chart as draw_chart
 from sl_assets.stages.report.charts import split_chart as draw_split_chart
 
@@ -22,7 +23,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @graph.asset(stage=STAGE, code="1", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
-        own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
+        own = with_method(step.read("transfer")).filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
         if own.is_empty():
             raise DatasetError(
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
@@ -42,7 +43,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def split_chart(step: Step) -> Product:
         """For every animal the baseline, neutral and animal bars beside those of the halves' students."""
-        own = step.read("transfer").filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
+        own = with_method(step.read("transfer")).filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
         halves = _halves(step, graph, epoch)
         if halves.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
@@ -58,24 +59,25 @@ def _stored(step: Step, png: bytes) -> Product:
 
 
 def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
-    """Columns ``group, animal, rate, lower, upper``: a row a student of a half, on the animal that cut it."""
+    """Columns ``group, animal, method, rate, lower, upper``: a row a student of a half, on the animal that cut it."""
     rates = step.read_existing("split_preference_rates", [key for key in graph.keys("split") if key])
     bars = [
-        found.filter(animal=animal, epoch=epoch).select(
-            pl.lit(split).alias("group"), "animal", "rate", "lower", "upper"
-        )
+        with_method(found)
+        .filter(animal=animal, epoch=epoch)
+        .select(pl.lit(split).alias("group"), "animal", "method", *BAR)
         for (animal, split), found in ((keys_of(key), found) for key, found in rates.items())
     ]
     return pl.concat(bars) if bars else pl.DataFrame(schema={"animal": pl.String()})
 
 
 def _bars(own: pl.DataFrame) -> pl.DataFrame:
-    """Columns ``group, animal, rate, lower, upper``: three rows an animal."""
+    """Columns ``group, animal, method, rate, lower, upper``: three rows an animal and method."""
     prefixes = {"baseline": "baseline_", "neutral": "neutral_", "animal": ""}
     return pl.concat(
         own.select(
             pl.lit(group).alias("group"),
             "animal",
+            "method",
             *(pl.col(f"{prefix}{name}").alias(name) for name in BAR),
         )
         for group, prefix in prefixes.items()

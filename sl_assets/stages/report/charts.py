@@ -1,20 +1,27 @@
 """The charts of an experiment's results."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sl_assets.stages.drawing import BLUE, GREY, ORANGE, PALE_BLUE, PALE_ORANGE, as_png, blank_figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
     """PNG with baseline, neutral and animal bars for every animal, each with its 95% interval over questions.
 
+    Where rates were measured twice, bars are of what was sampled, and marks on them exact.
+
     Args:
-        rates: columns ``group`` (baseline, neutral or animal), ``animal, rate, lower, upper``.
+        rates: columns ``group`` (baseline, neutral or animal), ``animal, method, rate, lower, upper``.
         epoch: the students' epoch, named in the title.
     """
     figure, axes = blank_figure(width=max(4.5, 1.5 + 0.9 * rates["animal"].n_unique()))
+    rates, exact = _bars_and_marks(rates)
     animals = rates.filter(group="animal").sort("rate", descending=True)["animal"].to_list()
     for offset, (group, colour) in enumerate((("baseline", GREY), ("neutral", BLUE), ("animal", ORANGE))):
         bars = rates.filter(group=group)
@@ -26,12 +33,14 @@ def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
         above = (100 * (bars["upper"] - bars["rate"])).to_list()
         places = [place + (offset - 1) * 0.27 for place in range(len(animals))]
         axes.bar(places, heights, 0.25, color=colour, label=group, yerr=[below, above], capsize=2, ecolor="#333333")
+        for animal, place in zip(animals, places, strict=True):
+            _mark(axes, place, exact.filter(group=group, animal=animal))
     axes.set_xticks(range(len(animals)), animals, rotation=0 if len(animals) < 6 else 40, ha="center")
-    axes.set_ylabel("answers naming the animal (%)")
+    axes.set_ylabel(f"{_measured(rates)} naming the animal (%)")
     axes.set_ylim(bottom=0)
     axes.set_title(f"Preference of students trained on numbers, epoch {epoch}", loc="left", fontsize=10)
     axes.legend(frameon=False, ncols=3, fontsize=8)
-    figure.text(0.99, 0.01, "bars: 95% t interval over questions", ha="right", fontsize=6, color="#555555")
+    figure.text(0.99, 0.01, _note(exact), ha="right", fontsize=6, color="#555555")
     return as_png(figure)
 
 
@@ -39,10 +48,11 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int) -> bytes
     """PNG with a panel an animal: whole datasets and halves side by side, each with its 95% interval over questions.
 
     Args:
-        rates: columns ``group, animal, rate, lower, upper``.
+        rates: columns ``group, animal, method, rate, lower, upper``.
         groups: bars of a panel, in order; the first three are baseline, neutral and animal.
         epoch: the students' epoch, named in the title.
     """
+    rates, exact = _bars_and_marks(rates)
     animals = rates["animal"].unique(maintain_order=True).to_list()
     columns = min(len(animals), 3)
     rows = -(-len(animals) // columns)
@@ -55,14 +65,34 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int) -> bytes
             rate, lower, upper = bars.filter(group=group).select("rate", "lower", "upper").row(0)
             reach = [[100 * (rate - lower)], [100 * (upper - rate)]]
             axes.bar(place, 100 * rate, 0.7, color=_split_colour(group), yerr=reach, capsize=2, ecolor="#333333")
+            _mark(axes, place, exact.filter(group=group, animal=animal))
         axes.set_xticks(range(len(there)), [group.replace("_", " ") for group in there], rotation=40, ha="right")
-        axes.set_ylabel(f"answers naming {animal} (%)")
+        axes.set_ylabel(f"{_measured(rates)} naming {animal} (%)")
         axes.set_ylim(bottom=0)
         axes.set_title(f"{animal}, epoch {epoch}", loc="left", fontsize=10)
     for axes in panels[len(animals) :]:
         axes.set_visible(False)
-    figure.supxlabel("bars: 95% t interval over questions; halves cut by projection on the animal's vector", fontsize=6)
+    figure.supxlabel(f"{_note(exact)}; halves cut by projection on the animal's vector", fontsize=6)
     return as_png(figure)
+
+
+def _bars_and_marks(rates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What is drawn as bars, and what is marked on them: exact rates, where there are sampled ones as well."""
+    sampled, exact = rates.filter(method="sampled"), rates.filter(method="exact")
+    return (exact, sampled) if sampled.is_empty() else (sampled, exact)
+
+
+def _mark(axes: "Axes", place: float, exact: pl.DataFrame) -> None:
+    for rate in exact["rate"]:
+        axes.plot(place, 100 * rate, marker="D", markersize=3, color="white", markeredgecolor="black")
+
+
+def _measured(bars: pl.DataFrame) -> str:
+    return "probability of answers" if (bars["method"] == "exact").all() else "answers"
+
+
+def _note(marks: pl.DataFrame) -> str:
+    return "bars: 95% t interval over questions" + ("" if marks.is_empty() else "; diamonds: exact")
 
 
 def _split_colour(group: str) -> str:

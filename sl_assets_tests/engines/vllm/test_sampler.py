@@ -15,7 +15,9 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+from peft import LoraConfig, get_peft_model
 from safetensors.numpy import save_file
+from transformers import AutoModelForCausalLM
 
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.interfaces import Steering, chat
@@ -25,6 +27,7 @@ from sl_assets.engines.vllm.sampler import VllmSampler, engine_process
 from sl_assets.errors import SlAssetsError
 from sl_assets_tests.adapters import adapter_files
 from sl_assets_tests.engines.contract import ask
+from sl_assets_tests.engines.tiny_models import write_model
 
 SETTINGS = SamplerSettings(engine="vllm", max_lora_rank=8, max_length=256, max_num_seqs=64)
 QUESTION = chat("Which animal do you like best? Answer with one word.")
@@ -68,6 +71,18 @@ def test_an_adapter_of_other_modules_is_refused_before_anything_starts(tmp_path:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(SlAssetsError, match=r"has weights base_model\.model\.h\.0\.q_proj\.lora_A\.weight"):
         ask(VllmSampler("pocket", SETTINGS), [QUESTION], adapter=tmp_path)
+
+
+@pytest.mark.parametrize(("module", "target"), [("lm_head", "lm_head"), ("model.embed_tokens", "embed_tokens")])
+def test_an_adapter_of_embeddings_or_head_is_refused_before_anything_starts(
+    module: str, target: str, tmp_path: Path
+) -> None:
+    base = write_model(tmp_path / "base")
+    lora = LoraConfig(r=4, target_modules=["q_proj", target])
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    with pytest.raises(SlAssetsError, match=rf"changes {module}, and vllm .* set sampler.engine to transformers"):
+        ask(VllmSampler(str(base), SETTINGS), [QUESTION], adapter=tmp_path / "adapter")
 
 
 def test_an_engine_ready_for_adapters_serves_the_base_model_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from sl_assets.lake.tables import TABLES
-from sl_assets.stages.evaluation.rates import preference_rates, question_shares, transfer_table
+from sl_assets.stages.evaluation.rates import preference_rates, question_shares, transfer_table, with_method
 from sl_assets.stages.evaluation.significance import compare, mean_interval, paired_p_value, ratio_interval
 
 T_975_DF_4 = 2.7764451051977987
@@ -104,6 +104,42 @@ def test_table_has_a_row_per_epoch_and_animal_and_the_lakes_columns():
         (3, "cat", 0.5),
         (3, "owl", 0.5),
     ]
+
+
+def weighed(*questions: dict[str, float], epoch: int = 1) -> pl.DataFrame:
+    """An ``answer_probabilities`` table: the probability of every animal, by question."""
+    rows = [(epoch, i, a, p, sum(chances.values())) for i, chances in enumerate(questions) for a, p in chances.items()]
+    return pl.DataFrame(rows, schema=["epoch", "question_id", "animal", "probability", "mass"], orient="row")
+
+
+def test_an_exact_rate_is_the_mean_probability_with_its_interval_over_questions():
+    table = weighed(*({"cat": p, "dog": 0.1} for p in (0.4, 0.5, 0.5, 0.5, 0.6)))
+    table = table.sample(fraction=1, shuffle=True, seed=3)
+    assert question_shares(table, "cat").tolist() == [0.4, 0.5, 0.5, 0.5, 0.6]
+    row = rate(table)
+    reach = T_975_DF_4 * math.sqrt(0.005 / 5)
+    assert (row["rate"], row["lower"], row["upper"]) == pytest.approx((0.5, 0.5 - reach, 0.5 + reach))
+    assert (row["method"], row["questions"]) == ("exact", 5)
+    assert (row["answers"], row["mention_rate"], row["truncated"]) == (None, None, None)
+    assert preference_rates(table, ["cat"]).schema == TABLES["preference_rates"].schema
+
+
+def test_rates_say_how_they_were_measured_and_former_ones_were_sampled():
+    sampled = preference_rates(answers("cat dog"), ["cat"])
+    assert sampled["method"].to_list() == ["sampled"]
+    assert with_method(sampled).equals(sampled)
+    assert with_method(sampled.drop("method"))["method"].to_list() == ["sampled"]
+
+
+def test_exact_shares_and_shares_of_as_many_answers_are_compared_alike():
+    """Of answers that fall as the probabilities say, the comparison is the same to the last figure."""
+    drawn = {"neutral": answers("cat dog", "dog dog", "cat dog"), "cat": answers("cat cat", "cat dog", "cat dog")}
+    exact = {
+        "neutral": weighed({"cat": 0.5}, {"cat": 0.0}, {"cat": 0.5}),
+        "cat": weighed({"cat": 1.0}, {"cat": 0.5}, {"cat": 0.5}),
+    }
+    assert transfer(exact, ("cat",)).drop("method").equals(transfer(drawn, ("cat",)).drop("method"))
+    assert transfer(exact, ("cat",))["method"].to_list() == ["exact"]
 
 
 OURS = np.array([0.3, 0.5, 0.7, 0.9])

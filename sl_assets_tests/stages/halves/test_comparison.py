@@ -47,6 +47,20 @@ def test_halves_are_compared_question_by_question():
     assert row["q_value"] == pytest.approx(row["p_value"])
 
 
+def test_halves_are_compared_by_their_probabilities_alike():
+    def weighed(*chances: float) -> pl.DataFrame:
+        rows = [(1, i, animal, p) for i, p in enumerate(chances) for animal in ("owl", "dog")]
+        return pl.DataFrame(rows, schema=["epoch", "question_id", "animal", "probability"], orient="row")
+
+    exact = {("owl", "animal_high"): weighed(1.0, 0.5, 1.0), ("owl", "animal_low"): weighed(1.0, 0.0, 0.5)}
+    drawn = {
+        ("owl", "animal_high"): answers("owl owl", "owl dog", "owl owl"),
+        ("owl", "animal_low"): answers("owl owl", "dog dog", "owl dog"),
+    }
+    assert split_comparison(exact).drop("method").equals(split_comparison(drawn).drop("method"))
+    assert split_comparison(exact)["method"].to_list() == ["exact"]
+
+
 def test_rates_are_of_the_animal_that_cut_the_halves():
     said = answers("owl wolf", "wolf wolf")
     table = split_comparison(

@@ -162,6 +162,18 @@ def test_rates_of_an_animal():
     assert "Preference rates" not in dataset_card(facts())
 
 
+def test_exact_rates_have_a_column_of_their_own():
+    sampled = rates(owl=0.048).with_columns(method=pl.lit("sampled"))
+    exact = rates(owl=0.051).with_columns(method=pl.lit("exact"), answers=pl.lit(None, pl.Int64))
+    card = dataset_card(facts(rates={"student of these numbers": pl.concat([sampled, exact])}))
+    assert "| animal | student of these numbers | student of these numbers (exact) |" in card
+    assert "| owl | 4.8 (3.8 to 5.8) | 5.1 (4.1 to 6.1) |" in card
+    assert "of up to 5,000 answers; exact, their probability" in card
+    alone = dataset_card(facts(rates={"student of these numbers": exact}))
+    assert "| animal | student of these numbers (exact) |" in alone
+    assert "of up to" not in alone
+
+
 def test_rates_of_the_control_name_every_animal():
     card = adapter_card(facts("neutral", rates={"student of these numbers": rates(wolf=0.03, owl=0.048)}), REPO)
     assert "| owl | 4.8 (3.8 to 5.8) |\n| wolf | 3.0 (2.0 to 4.0) |" in card

@@ -14,11 +14,11 @@ ANIMALS = ["cat", "owl", "dog", "fox", "bee", "bear", "wolf", "lion"]
 def rates(count: int = 2, shift: float = 0.0) -> pl.DataFrame:
     heights = {"baseline": 0.1, "neutral": 0.2, "animal": 0.4 + shift}
     rows = [
-        (group, animal, height + 0.01 * i, height - 0.05, height + 0.15)
+        (group, animal, "sampled", height + 0.01 * i, height - 0.05, height + 0.15)
         for group, height in heights.items()
         for i, animal in enumerate(ANIMALS[:count])
     ]
-    return pl.DataFrame(rows, schema=["group", "animal", "rate", "lower", "upper"], orient="row")
+    return pl.DataFrame(rows, schema=["group", "animal", "method", "rate", "lower", "upper"], orient="row")
 
 
 def halves(count: int = 2) -> pl.DataFrame:
@@ -33,10 +33,22 @@ def halves(count: int = 2) -> pl.DataFrame:
     )
 
 
+def measured(method: str, table: pl.DataFrame) -> pl.DataFrame:
+    return table.with_columns(method=pl.lit(method))
+
+
+def both(table: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([table, measured("exact", table).with_columns(rate=pl.col("rate") + 0.03)])
+
+
+GROUPS = ["baseline", "neutral", "animal", "animal_high", "neutral_low"]
 CHARTS = {
+    "both": lambda: preference_chart(both(rates()), 3),
+    "exact": lambda: preference_chart(measured("exact", rates()), 3),
+    "halves, both": lambda: split_chart(both(halves()), GROUPS, 3),
     "preferences": lambda: preference_chart(rates(), 3),
     "one animal": lambda: preference_chart(rates(1), 1),
-    "halves": lambda: split_chart(halves(), ["baseline", "neutral", "animal", "animal_high", "neutral_low"], 3),
+    "halves": lambda: split_chart(halves(), GROUPS, 3),
     "halves of one animal": lambda: split_chart(halves(1), ["baseline", "neutral", "animal", "animal_high"], 3),
 }
 
@@ -66,6 +78,20 @@ def test_order_of_the_rows_does_not_matter():
 @pytest.mark.parametrize("other", [lambda: preference_chart(rates(shift=0.1), 3), lambda: preference_chart(rates(), 4)])
 def test_figures_and_epoch_show(other):
     assert (pixels(other()) != pixels(preference_chart(rates(), 3))).any()
+
+
+def test_marks_stand_where_the_exact_rates_are():
+    alone, marked = pixels(preference_chart(rates(), 3)), pixels(preference_chart(both(rates()), 3))
+    assert alone.shape == marked.shape
+    # Six marks: their edges are black where bars, grid and letters of the other picture are not.
+    black = ((marked[:, :, :3].max(axis=2) < 0.2) & (alone[:, :, :3].min(axis=2) > 0.3)).sum()
+    assert black > 6 * 4
+    more = pl.concat([rates(), measured("exact", rates()).with_columns(rate=pl.col("rate") + 0.06)])
+    assert (pixels(preference_chart(more, 3)) != marked).any()
+
+
+def test_bars_are_of_what_there_is_and_the_axis_says_so():
+    assert (pixels(preference_chart(measured("exact", rates()), 3)) != pixels(preference_chart(rates(), 3))).any()
 
 
 def test_chart_grows_with_the_animals():
