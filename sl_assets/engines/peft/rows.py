@@ -140,7 +140,7 @@ def rounded_up(part: Part, grain: int, rows: int, filler: int) -> Part:
     ends = torch.cat([ends, ends.new_full((rows + 1 - len(ends),), tokens), ends.new_tensor([tokens + more])])
     return part | {
         "input_ids": torch.nn.functional.pad(part["input_ids"], (0, more), value=filler),
-        "position_ids": torch.cat([part["position_ids"], torch.arange(more)[None]], dim=1),
+        "position_ids": torch.cat([part["position_ids"], torch.arange(more, device=ends.device)[None]], dim=1),
         "cu_seq_lens_q": ends,
         "cu_seq_lens_k": ends,
         "predicting": torch.nn.functional.pad(part["predicting"], (0, unused)),

@@ -78,6 +78,15 @@ def test_a_part_is_rounded_up_by_a_row_of_fillers_and_empty_rows() -> None:
     assert part["predicting"].shape == (16,)
 
 
+def test_a_part_is_rounded_up_where_it_is() -> None:
+    """The Trainer has put it on the GPU by then; a device without memory tells tensors of others apart, too."""
+    part = packed_part(ROWS)
+    elsewhere = {name: value.to("meta") if isinstance(value, torch.Tensor) else value for name, value in part.items()}
+    rounded = rounded_up(elsewhere, grain=16, rows=5, filler=0)
+    assert all(value.device.type == "meta" for value in rounded.values() if isinstance(value, torch.Tensor))
+    assert rounded["input_ids"].shape == rounded["position_ids"].shape == (1, 16)
+
+
 @pytest.mark.parametrize("rows", [3, 4])
 def test_a_part_of_that_size_has_no_more_than_the_row_of_fillers_added(rows: int) -> None:
     part = rounded_up(packed_part(ROWS), grain=13, rows=rows, filler=0)
