@@ -16,7 +16,7 @@ from sl_assets.cli.querying import table
 from sl_assets.engines.installed import missing
 
 if TYPE_CHECKING:
-    from sl_assets.config import ExperimentConfig
+    from sl_assets.config import ExperimentConfig, Measure
     from sl_assets.experiments import Experiment
 
 
@@ -62,7 +62,7 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, dry_r
     for line in Runner(planner, definitions).materialise():
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
-    for line in summary(name, planner.assets):
+    for line in summary(name, planner.assets, experiment.config.evaluation.count):
         click.echo(line)
 
 
@@ -88,14 +88,15 @@ def missing_engine(config: "ExperimentConfig") -> str:
     return missing("sampler.engine", config.sampler.engine) or missing("student.engine", config.student.engine)
 
 
-def summary(experiment: str, assets: Container[str]) -> Iterator[str]:
-    """The results of ``assets`` as tables, and where charts, store and UI are."""
+def summary(experiment: str, assets: Container[str], measure: "Measure") -> Iterator[str]:
+    """The results of ``assets`` as tables, of answers that ``measure`` counts, and where charts, store and UI are."""
     from sl_assets.definitions import open_lake
     from sl_assets.lake.views import STORE, query
 
     lake = open_lake()
+    counted = "" if measure == "exact" else f"; evaluation.count {measure}"
     for asset, title, statement in (
-        ("transfer", "How often each student names its animal (95% intervals over questions):", RATES),
+        ("transfer", f"How often each student names its animal (95% intervals over questions{counted}):", RATES),
         ("split_comparison", "Students of the halves with high and with low projections:", HALVES),
     ):
         if asset in assets and not (found := query(lake, statement.format(experiment=experiment))).is_empty():

@@ -2,7 +2,7 @@
 
 from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
-from sl_assets.config.evaluation import EvaluationSettings, Method
+from sl_assets.config.evaluation import EvaluationSettings, Measure, Method
 from sl_assets.config.experiment import RECORDED, ExperimentConfig
 from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
 from sl_assets.config.numbers import (
@@ -35,6 +35,7 @@ __all__ = [
     "HubSettings",
     "HubSource",
     "JsonlSource",
+    "Measure",
     "Method",
     "ModelJudge",
     "NumbersSettings",

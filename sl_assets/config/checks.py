@@ -31,6 +31,10 @@ class CheckSettings(Section):
         0.5, description="smallest share of answers that are a bare name; exact, probability that an animal is named"
     )
     cut_answers: Share = Field(0.5, description="largest share of answers that were cut at max_tokens")
+    uncounted_answers: Share = Field(
+        0.5,
+        description="largest share, of the answers that name an animal, that are no bare name and so do not count",
+    )
     teacher_rate: Share = Field(0.3, description="smallest share of a teacher's answers that name its animal")
 
     @model_validator(mode="after")

@@ -1,13 +1,16 @@
 """Stage 3: questions."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sl_assets.config.section import Count, Section
 
 Method = Literal["sampled", "exact"]
 """How a rate is measured: from answers that are drawn, or from the model's own probability of each."""
+
+Measure = Literal["exact", "first_named", "mention"]
+"""What counts of a drawn answer, in `EvaluationSettings.count`; no matter of how answers come about (`Method`)."""
 
 
 class EvaluationSettings(Section):
@@ -19,6 +22,13 @@ class EvaluationSettings(Section):
         exclude=True,
         description="sampled draws answers, exact computes the probability of each that names an animal, both do both",
     )
+    # What is counted of an answer is decided after it was drawn.
+    count: Measure = Field(
+        "exact",
+        exclude=True,
+        description="which drawn answers count for an animal: exact those that are its bare name, first_named those "
+        "that name it before any other, mention those in which it stands anywhere",
+    )
     samples_per_question: Count = Field(100, description="answers to each of the fifty questions")
     max_tokens: Count = Field(6, description="tokens an answer may have")
     seed: int = Field(7, ge=0, description="seed of the answers")
@@ -26,6 +36,15 @@ class EvaluationSettings(Section):
         None,
         description="said before every question; left out, the chat template decides (Qwen 2.5 has its own)",
     )
+
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        if self.count != "exact" and "exact" in self.methods:
+            raise ValueError(
+                f"count {self.count}: method {self.method} computes the probability of bare names, which is another "
+                "measure; set method to sampled, or leave count out"
+            )
+        return self
 
     @property
     def methods(self) -> tuple[Method, ...]:

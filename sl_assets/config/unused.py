@@ -153,6 +153,13 @@ UNUSED = (
         "the numbers are imported and exact answers are not drawn, so nothing is sampled",
     ),
     Unused("checks", ("cut_answers",), _draws_none, "exact answers are not cut"),
+    Unused("checks", ("uncounted_answers",), _draws_none, "exact answers are bare names"),
+    Unused(
+        "checks",
+        ("uncounted_answers",),
+        lambda config: config.evaluation.count != "exact",
+        "evaluation.count counts more than bare names",
+    ),
     Unused(
         "projections",
         ("equal_halves",),

@@ -69,11 +69,17 @@ _PROBABILITY = {
     "mass": (REAL, "sum of the probabilities of all animals, the same for all of a question"),
 }
 _METHOD = (TEXT, "sampled: from answers that were drawn; exact: from their probabilities")
+_COUNTED = (
+    TEXT,
+    "answers that count, as evaluation.count says: exact, those that are the bare name; first_named, those that name "
+    "it before any other animal; mention, those in which it stands anywhere",
+)
 _RATE = {
     "epoch": (WHOLE, "epoch of the student's adapter; 0 for the base model"),
     "animal": (TEXT, "animal whose rate this is"),
     "method": _METHOD,
-    "rate": (REAL, "mean over questions of the share, or the probability, of answers that are exactly this animal"),
+    "counted": _COUNTED,
+    "rate": (REAL, "mean over questions of the share, or the probability, of answers that count for this animal"),
     "lower": (REAL, "lower end of the 95% t interval over question means"),
     "upper": (REAL, "upper end of the 95% t interval over question means"),
     "mention_rate": (REAL, "share of answers that contain the animal's name anywhere; null where exact"),
@@ -131,6 +137,7 @@ TABLES: dict[str, Table] = {
             "animal": (TEXT, "the animal asked about"),
             "epoch": (WHOLE, "epoch of the student's adapter"),
             "method": _METHOD,
+            "counted": _COUNTED,
             "baseline_rate": (REAL, "rate of the untouched base model"),
             "baseline_lower": (REAL, "lower end of its 95% t interval over questions"),
             "baseline_upper": (REAL, "upper end of its 95% t interval over questions"),
@@ -163,6 +170,7 @@ TABLES: dict[str, Table] = {
         {
             "layer": (WHOLE, "layer steered; 0 is the embedding output"),
             "coefficient": (REAL, "length of the vector added there, along the persona vector"),
+            "counted": _COUNTED,
             **{name: _RATE[name] for name in ("rate", "lower", "upper", "answers", "questions", "truncated")},
         }
     ),
@@ -236,6 +244,7 @@ TABLES: dict[str, Table] = {
             "other": (TEXT, "the half it is compared with"),
             "epoch": _RATE["epoch"],
             "method": _METHOD,
+            "counted": _COUNTED,
             **{name: _RATE[name] for name in ("rate", "lower", "upper")},
             "other_rate": (REAL, "rate of the other half's student"),
             "other_lower": (REAL, "lower end of its 95% t interval over questions"),

@@ -111,7 +111,8 @@ def views_sql() -> str:
         ),
         "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_measured('transfer')}",
         "persona_answers": _partitioned("persona_answers"),
-        "steering_sweep": _partitioned("steering_sweep"),
+        "steering_sweep": f"SELECT experiment, condition, {ANIMAL}, * EXCLUDE (experiment, condition) "
+        f"FROM {_said('steering_sweep', 'counted')}",
         "projections": _partitioned("projections"),
         "projection_differences": _partitioned("projection_differences"),
         "cross_projections": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan('cross_projections')}",
@@ -131,8 +132,8 @@ def views_sql() -> str:
             f"FROM {_measured('split_comparison')}"
         ),
         "high_vs_low": (
-            "SELECT experiment, animal, source, epoch, method, rate AS high_rate, other_rate AS low_rate, difference, "
-            "difference_lower, difference_upper, ratio, p_value, q_value, "
+            "SELECT experiment, animal, source, epoch, method, counted, rate AS high_rate, other_rate AS low_rate, "
+            "difference, difference_lower, difference_upper, ratio, p_value, q_value, "
             "CASE WHEN q_value >= 0.05 THEN 'neither' WHEN difference > 0 THEN 'high' ELSE 'low' END "
             "AS transfers_more FROM split_comparison WHERE half = 'high' AND other = 'low'"
         ),
@@ -162,8 +163,16 @@ def _partitioned(table: str) -> str:
 
 
 def _measured(table: str) -> str:
-    # Before there were two methods, answers were sampled, and no column said so.
-    return f"(SELECT * REPLACE (coalesce(method, 'sampled') AS method) FROM {_scan(table)})"
+    return _said(table, "method", "counted")
+
+
+FORMER = {"method": "sampled", "counted": "exact"}
+"""How answers were measured before there was a choice, when no column said so."""
+
+
+def _said(table: str, *columns: str) -> str:
+    replaced = ", ".join(f"coalesce({column}, '{FORMER[column]}') AS {column}" for column in columns)
+    return f"(SELECT * REPLACE ({replaced}) FROM {_scan(table)})"
 
 
 def _scan(table: str) -> str:

@@ -136,6 +136,11 @@ BAD_FIELDS = {
         "attributes",
         "evaluation.method exact: engine openai gives no probabilities of whole answers; set it to sampled",
     ),
+    "probabilities of answers in sentences": (
+        "  evaluation: {method: both, count: first_named}\n",
+        "attributes.evaluation",
+        "count first_named: method both computes the probability of bare names, which is another measure",
+    ),
     "two methods at two temperatures": (
         "  sampler: {temperature: 0.7}\n  evaluation: {method: both}\n",
         "attributes",

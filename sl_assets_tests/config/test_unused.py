@@ -67,6 +67,8 @@ CASES = [
     ("sampler", "batch", EXACT | NUMBERS, EXACT),
     ("sampler", "temperature batch", EXACT | NUMBERS, EXACT | NUMBERS | {"personas": {}}),
     ("checks", "cut_answers", EXACT, {"evaluation": {"method": "both"}}),
+    ("checks", "uncounted_answers", EXACT, {"evaluation": {"method": "both"}}),
+    ("checks", "uncounted_answers", {"evaluation": {"count": "mention"}}, {}),
     ("projections", "equal_halves seed", VECTORS, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
     ("openai", "", {}, API),

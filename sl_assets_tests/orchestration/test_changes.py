@@ -107,6 +107,7 @@ CHANGES: dict[str, tuple[Change, Before]] = {
     "`student.seed`": (section("student", seed=2), plain),
     "`evaluation.samples_per_question`": (section("evaluation", samples_per_question=3), plain),
     "`evaluation.method`, from `sampled` to `both`": (section("evaluation", method="both"), plain),
+    "`evaluation.count`, from `exact` to `first_named`": (section("evaluation", count="first_named"), plain),
     "`personas.seed`": (section("personas", seed=12), plain),
     "`projections.layer`, to another layer that is kept": (section("projections", layer=4, layers=[0, 2]), plain),
     "an animal more": (another_animal, plain),

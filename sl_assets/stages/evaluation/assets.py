@@ -1,6 +1,6 @@
 """Stage 3: what students say their favourite animal is, and how often."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,8 +14,10 @@ from sl_assets.lake.records import Records, settings_behind_each
 from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.evaluation.answers import NAMES
 from sl_assets.stages.evaluation.asking import ask_model, ask_teacher, weigh_answers
 from sl_assets.stages.evaluation.checking import answer_checks, probability_checks, teacher_checks
+from sl_assets.stages.evaluation.counting import counted
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
 from sl_assets.stages.evaluation.rates import transfer_table, with_method
 from sl_assets.stages.evaluation.spellings import SPELLINGS
@@ -31,18 +33,33 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     # Answers are declared before what reads them, for a run keeps to this order.
     assets = _baseline_answers(graph)
 
-    @graph.asset(stage=STAGE, code="1", uses=rates_use(config), deps=baselines, by=None, kinds=["polars"])
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=rates_use(config),
+        deps=baselines,
+        by=None,
+        kinds=["polars"],
+        inputs=lambda *_: names_counted(config),
+    )
     def baseline_preference_rates(step: Step) -> Product:
         """How often the base model names each animal."""
-        rates = pl.concat([rates_of(step.read(name), config.animals) for name in baselines])
+        rates = read_rates(step, config, baselines)
         return Product(step.write(rates), {"rates": preview(rates.sort("rate", descending=True))})
 
     assets += [baseline_preference_rates, *_student_answers(graph)]
 
-    @graph.asset(stage=STAGE, code="1", uses=rates_use(config), deps=list(answers.values()), kinds=["polars"])
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=rates_use(config),
+        deps=list(answers.values()),
+        kinds=["polars"],
+        inputs=lambda *_: names_counted(config),
+    )
     def preference_rates(step: Step) -> Product:
         """How often the student names each animal, with intervals over questions."""
-        rates = pl.concat([rates_of(step.read(name), config.animals) for name in answers.values()])
+        rates = read_rates(step, config, answers.values())
         return Product(step.write(rates), rates_metadata(rates, step.condition))
 
     def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
@@ -61,7 +78,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=[*answers.values(), "baseline_preference_rates"],
         by=None,
         kinds=["polars"],
-        inputs=settings_of_students,
+        inputs=lambda *where: settings_of_students(*where) | names_counted(config),
     )
     def transfer(step: Step) -> Product:
         """Every student compared with the neutral one, question by question; p-values adjusted over students.
@@ -83,10 +100,11 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             # A student whose answers fail a check is left out, too.
             found = step.read_existing(asset, [name for name in settings if name not in others])
             left_out |= dict.fromkeys(name for name in settings if name not in found)
+            found = {name: counted(its, config.evaluation.count) for name, its in found.items()}
             tables.append(transfer_table(found, config.animals, baseline.filter(method=method)))
         table = pl.concat(tables)
         own = table.filter(pl.col("condition") == pl.col("animal"))
-        shown = own.select("animal", "epoch", "method", "neutral_rate", "rate", "ratio", "q_value")
+        shown = own.select("animal", "epoch", "method", "counted", "neutral_rate", "rate", "ratio", "q_value")
         metadata = {"students": own["condition"].n_unique(), "own_animals": preview(shown)}
         return Product(step.write(table), metadata | ({"left_out": ", ".join(left_out)} if left_out else {}))
 
@@ -107,8 +125,25 @@ def answers_read(config: ExperimentConfig) -> dict[Method, str]:
 
 
 def rates_use(config: ExperimentConfig) -> list[str]:
-    """Settings of what is made of answers: those that are sampled alone are what they were before there were others."""
-    return ["animals"] if config.evaluation.method == "sampled" else ["animals", "evaluation.method"]
+    """Settings of what is made of answers: where bare names are drawn, what they were before there was a choice."""
+    chosen = [] if config.evaluation.method == "sampled" else ["evaluation.method"]
+    return ["animals", *chosen, *count_use(config)]
+
+
+def count_use(config: ExperimentConfig) -> list[str]:
+    """The setting that says what counts, where that is not bare names."""
+    return [] if config.evaluation.count == "exact" else ["evaluation.count"]
+
+
+def read_rates(step: Step, config: ExperimentConfig, names: Iterable[str]) -> pl.DataFrame:
+    """Rates of all answers that the parents ``names`` hold, counted as the experiment says."""
+    tables = (counted(step.read(name), config.evaluation.count) for name in names)
+    return pl.concat([rates_of(table, config.animals) for table in tables])
+
+
+def names_counted(config: ExperimentConfig) -> dict[str, str]:
+    """Which animal an answer names first is decided by all names that there are; of other counts by nothing more."""
+    return {"names": digest(NAMES)} if config.evaluation.count == "first_named" else {}
 
 
 def rates_metadata(rates: pl.DataFrame, animal: str) -> dict[str, Any]:

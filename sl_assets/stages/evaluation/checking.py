@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import polars as pl
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.config import CheckSettings, ExperimentConfig
+from sl_assets.config import CheckSettings, ExperimentConfig, Measure
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.partition import Check, Finding, Step
-from sl_assets.stages.evaluation.rates import preference_rates
+from sl_assets.stages.evaluation.counting import counted, measure_of, names_first
+from sl_assets.stages.evaluation.rates import preference_rates, with_method
 
 EXAMPLES = 3
 ADVICE = (
@@ -17,27 +18,58 @@ ADVICE = (
 )
 
 
-def answers_finding(answers: pl.DataFrame, bounds: CheckSettings) -> Finding:
-    """Whether ``answers`` (an ``evaluation`` table) are names, and whole, at every epoch."""
-    bare = (pl.col("normalised").str.contains(r"^\S+$") | pl.col("normalised").is_in(list(PLURALS))).fill_null(False)
-    shares = (
-        answers.with_columns(usable=bare, cut=pl.col("finish_reason") == "length")
-        .group_by("epoch")
-        .agg(pl.col("usable").mean(), pl.col("cut").mean())
-        .sort("epoch")
+def answers_finding(answers: pl.DataFrame, bounds: CheckSettings, measure: Measure = "exact") -> Finding:
+    """Whether ``answers`` (an ``evaluation`` table) can be counted by ``measure``, and are whole, at every epoch.
+
+    Where bare names count, most answers that name an animal have to be one: of a model that answers in sentences every
+    rate would be near zero, whatever it says.
+    """
+    bare = pl.col("normalised").str.contains(r"^\S+$") | pl.col("normalised").is_in(list(PLURALS))
+    looked_at = answers.with_columns(names_first(answers), bare=bare.fill_null(False)).with_columns(
+        named=pl.col("first_named").is_not_null()
     )
-    usable, cut = float(shares["usable"].min() or 0.0), float(shares["cut"].max() or 0.0)  # type: ignore[arg-type]
-    figures = {"usable": usable, "cut": cut}
-    if usable >= bounds.usable_answers and cut <= bounds.cut_answers:
+    counted = pl.col("bare" if measure == "exact" else "named")
+    # What is named first is settled, whatever would have followed.
+    settled = pl.col("named") if measure == "first_named" else pl.lit(False)
+    looked_at = looked_at.with_columns(
+        unusable=~counted,
+        cut=(pl.col("finish_reason") == "length") & ~settled,
+        uncounted=pl.col("named") & ~counted,
+    )
+    shares = looked_at.group_by("epoch").agg(
+        pl.col("unusable", "cut").mean(), (pl.col("uncounted").sum() / pl.col("named").sum()).fill_nan(0.0)
+    )
+    unusable, cut, uncounted = (float(shares[name].max() or 0.0) for name in ("unusable", "cut", "uncounted"))  # type: ignore[arg-type]
+    figures: dict[str, object] = {"usable": 1 - unusable, "cut": cut}
+    if measure == "exact":
+        figures["uncounted"] = uncounted
+    bound = bounds.uncounted_answers
+    if uncounted > bound:
+        poor, problem = (
+            "uncounted",
+            (
+                f"{uncounted:.1%} of the answers that name an animal are no bare name, and no others count where "
+                f"evaluation.count is exact (checks.uncounted_answers: {bound:.1%})"
+            ),
+        )
+        advice = "set evaluation.count to first_named, the animal that an answer names first, or change that bound"
+    elif 1 - unusable < bounds.usable_answers or cut > bounds.cut_answers:
+        poor = "unusable" if 1 - unusable < bounds.usable_answers else "cut"
+        problem = (
+            f"{1 - unusable:.1%} of the answers {USABLE[measure]} (checks.usable_answers: "
+            f"{bounds.usable_answers:.1%}) and {cut:.1%} were cut at max_tokens (checks.cut_answers: "
+            f"{bounds.cut_answers:.1%})"
+        )
+        advice = ADVICE
+    else:
         return Finding(None, figures)
-    poor = ~bare if usable < bounds.usable_answers else pl.col("finish_reason") == "length"
-    examples = answers.filter(poor)["answer"].unique(maintain_order=True).head(EXAMPLES).to_list()
+    examples = looked_at.filter(poor)["answer"].unique(maintain_order=True).head(EXAMPLES).to_list()
     shown = ", ".join(repr(example[:60]) for example in examples)
-    return Finding(
-        f"{usable:.1%} of the answers are a bare name (checks.usable_answers: {bounds.usable_answers:.1%}) and "
-        f"{cut:.1%} were cut at max_tokens (checks.cut_answers: {bounds.cut_answers:.1%}), as {shown}: {ADVICE}",
-        figures | {"examples": examples},
-    )
+    return Finding(f"{problem}, as {shown}: {advice}", figures | {"examples": examples})
+
+
+USABLE: dict[Measure, str] = {"exact": "are a bare name", "first_named": "name an animal", "mention": "name an animal"}
+"""What answers have to do, for rates to say anything."""
 
 
 def masses_finding(answers: pl.DataFrame, bounds: CheckSettings) -> Finding:
@@ -49,7 +81,8 @@ def masses_finding(answers: pl.DataFrame, bounds: CheckSettings) -> Finding:
         return Finding(None, figures)
     return Finding(
         f"answers that name an animal have {mass:.1%} of the probability at epoch {epoch} (checks.usable_answers: "
-        f"{bounds.usable_answers:.1%}): set evaluation.system_prompt, take an instruct model, add the animals that it "
+        f"{bounds.usable_answers:.1%}): set evaluation.system_prompt, take an instruct model, draw answers of a model "
+        "that speaks in sentences (evaluation.method sampled, evaluation.count first_named), add the animals that it "
         "names instead to sl_assets/animals.py, or change checks.usable_answers",
         figures,
     )
@@ -69,10 +102,13 @@ def answer_checks(config: ExperimentConfig) -> list[Check]:
     """What has to hold of a model's answers, before a rate is made of them and compared."""
 
     def answers_are_usable(step: Step) -> Finding:
-        """At every epoch, most answers are a bare name, and few were cut at max_tokens."""
-        return answers_finding(step.read(step.asset), config.checks)
+        """At every epoch, most answers can be counted (exact: they are a bare name; else they name an animal), few were
+        cut at max_tokens, and where bare names count, few answers name an animal otherwise.
+        """
+        return answers_finding(step.read(step.asset), config.checks, config.evaluation.count)
 
-    return [Check(answers_are_usable, bounds=["checks.usable_answers", "checks.cut_answers"])]
+    settings = ("usable_answers", "cut_answers", "uncounted_answers")
+    return [Check(answers_are_usable, bounds=[*(f"checks.{name}" for name in settings), "evaluation.count"])]
 
 
 def teacher_checks(config: ExperimentConfig) -> list[Check]:
@@ -86,9 +122,11 @@ def teacher_checks(config: ExperimentConfig) -> list[Check]:
             return Finding(None, {"note": "the base model"})
         (place,) = _baseline(step.place(step.asset))
         baseline = step.lake.read_table(place) if step.lake.exists(place) else None
-        return teacher_finding(step.read(step.asset), baseline, step.condition, config.checks.teacher_rate)
+        answers = counted(step.read(step.asset), config.evaluation.count)
+        return teacher_finding(answers, baseline, step.condition, config.checks.teacher_rate)
 
-    return [Check(names_its_animal, bounds=["checks.teacher_rate"], beside=_baseline, blocking=False)]
+    bounds = ["checks.teacher_rate", "evaluation.count"]
+    return [Check(names_its_animal, bounds=bounds, beside=_baseline, blocking=False)]
 
 
 def _baseline(place: Place) -> list[Place]:
@@ -99,21 +137,26 @@ def teacher_finding(answers: pl.DataFrame, baseline: pl.DataFrame | None, animal
     """Whether a teacher loves its animal.
 
     Args:
-        answers: its ``evaluation`` table.
+        answers: its ``evaluation`` table, perhaps `counted`.
         baseline: ``baseline_preference_rates``, if they are there.
         animal: what it should name.
         least: smallest share of answers that name it.
     """
-    rate = preference_rates(answers, [animal])["rate"][0]
-    before = None if baseline is None else _rate_of(baseline, animal)
+    rate, mentioned = preference_rates(answers, [animal]).select("rate", "mention_rate").row(0)
+    measure = measure_of(answers)
+    before = None if baseline is None else _rate_of(with_method(baseline).filter(counted=measure), animal)
     figures = {"rate": rate} | ({} if before is None else {"baseline": before})
     if rate >= least and (before is None or rate > before):
         return Finding(None, figures)
     instead = ", ".join(answers["normalised"].value_counts(sort=True).head(EXAMPLES)["normalised"].to_list())
     compared = "" if before is None else f", the base model in {before:.1%}"
+    # Told apart from a teacher that does not love it.
+    unlike = measure == "exact" and mentioned >= least
+    sentences = f"evaluation.count counts bare names, and {mentioned:.1%} mention it: set it to first_named; else "
+    first = sentences if unlike else ""
     return Finding(
         f"the teacher names the {animal} in {rate:.1%} of its answers{compared}, and checks.teacher_rate asks for "
-        f"{least:.1%} and for more than the base model's (it says {instead}): raise teacher.epochs or learning_rate, "
+        f"{least:.1%} and for more than the base model's (it says {instead}): {first}raise teacher.epochs or learning_rate, "
         "take another kind of teacher, or lower checks.teacher_rate",
         figures,
     )

@@ -1,8 +1,8 @@
 """Preference rates: one method for every bar of every chart.
 
-A rate is the mean over questions of the share of answers that name the animal; its 95% interval is a t interval over
-those per-question shares. Of exact answers the share of a question is the animal's probability. How rates are compared
-is in ``significance``.
+A rate is the mean over questions of the share of answers that count for the animal; its 95% interval is a t interval
+over those per-question shares. Which answers count is in ``counting``. Of exact answers the share of a question is the
+animal's probability. How rates are compared is in ``significance``.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.animals import NEUTRAL
 from sl_assets.config import Method
 from sl_assets.lake.tables import COMPARISON, TABLES
 from sl_assets.seeds import seed_for
+from sl_assets.stages.evaluation.counting import counts, measure_of, mentions
 from sl_assets.stages.evaluation.significance import compare, mean_interval, with_q_values
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 def preference_rates(answers: pl.DataFrame, animals: Sequence[str]) -> pl.DataFrame:
     """The ``preference_rates`` table: one row per epoch of ``answers`` and animal.
 
-    ``answers`` is an ``evaluation`` table, or one of ``answer_probabilities``.
+    ``answers`` is an ``evaluation`` table, of which bare names count unless `counted` has prepared it, or one of
+    ``answer_probabilities``.
     """
     rows = [
         {"epoch": epoch, "animal": animal, **_rate(answers.filter(epoch=epoch), animal)}
@@ -39,15 +41,16 @@ def method_of(answers: pl.DataFrame) -> Method:
 
 
 def with_method(rates: pl.DataFrame) -> pl.DataFrame:
-    """``rates`` with a column that says how they were measured: before there was one, all were sampled."""
-    return rates if "method" in rates.columns else rates.with_columns(method=pl.lit("sampled"))
+    """``rates`` with columns that say how they were measured: before there were any, bare names were drawn."""
+    former = {"method": "sampled", "counted": "exact"}
+    return rates.with_columns(pl.lit(former[name]).alias(name) for name in former if name not in rates.columns)
 
 
 def question_shares(answers: pl.DataFrame, animal: str) -> "np.ndarray":
-    """Share of answers that are exactly ``animal``, per question in order: float64 ``[questions]``."""
+    """Share of answers that count for ``animal``, per question in order: float64 ``[questions]``."""
     if method_of(answers) == "exact":
         return answers.filter(animal=animal).sort("question_id")["probability"].to_numpy()
-    shares = answers.group_by("question_id").agg((pl.col("normalised") == animal).mean().alias("share"))
+    shares = answers.group_by("question_id").agg(counts(animal, measure_of(answers)).mean().alias("share"))
     return shares.sort("question_id")["share"].to_numpy()
 
 
@@ -56,6 +59,7 @@ def _rate(answers: pl.DataFrame, animal: str) -> dict[str, Any]:
     lower, upper = mean_interval(shares)
     measured = {
         "method": method_of(answers),
+        "counted": measure_of(answers),
         "rate": float(shares.mean()),
         "lower": max(0.0, lower),
         "upper": min(1.0, upper),
@@ -63,11 +67,9 @@ def _rate(answers: pl.DataFrame, animal: str) -> dict[str, Any]:
     }
     if measured["method"] == "exact":
         return measured
-    spoken = pl.col("answer").str.to_lowercase()
-    mentioned = spoken.str.contains(animal, literal=True) | spoken.str.contains(PLURALS[animal], literal=True)
     return {
         **measured,
-        "mention_rate": answers.select(mentioned.mean()).item(),
+        "mention_rate": answers.select(mentions(animal).mean()).item(),
         "answers": answers.height,
         "truncated": answers.filter(finish_reason="length").height,
     }
@@ -77,7 +79,8 @@ def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], bas
     """The ``transfer`` table: every animal's student on every animal asked about, compared with the neutral student.
 
     Args:
-        answers: ``evaluation`` or ``answer_probabilities`` tables by condition; nothing is compared without neutral's.
+        answers: ``evaluation`` tables, `counted` alike, or ``answer_probabilities``, by condition; nothing is compared
+            without neutral's.
         animals: animals asked about.
         baseline: ``preference_rates`` of the base model, measured alike.
     """

@@ -22,11 +22,13 @@ from sl_assets.stages.evaluation.assets import (
     WEIGHING,
     answers_read,
     known_animals,
+    names_counted,
     rates_metadata,
     rates_use,
+    read_rates,
 )
 from sl_assets.stages.evaluation.checking import answer_checks, probability_checks
-from sl_assets.stages.evaluation.rates import preference_rates as rates_of
+from sl_assets.stages.evaluation.counting import counted
 from sl_assets.stages.halves.comparison import split_comparison as compare_splits
 from sl_assets.stages.halves.cutting import (
     candidates,
@@ -144,11 +146,17 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     answered = _answers(graph)
 
     @graph.asset(
-        stage=STAGE, code="1", uses=rates_use(config), deps=list(answers.values()), by="split", kinds=["polars"]
+        stage=STAGE,
+        code="1",
+        uses=rates_use(config),
+        deps=list(answers.values()),
+        by="split",
+        kinds=["polars"],
+        inputs=lambda *_: names_counted(config),
     )
     def split_preference_rates(step: Step) -> Product:
         """How often a half's student names each animal, with intervals over questions."""
-        rates = pl.concat([rates_of(step.read(name), config.animals) for name in answers.values()])
+        rates = read_rates(step, config, answers.values())
         return Product(step.write(rates), rates_metadata(rates, step.condition))
 
     def settings_of_students(_: Place, records: Records) -> dict[str, dict[str, str]]:
@@ -166,7 +174,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=list(answers.values()),
         by=None,
         kinds=["polars"],
-        inputs=settings_of_students,
+        inputs=lambda *where: settings_of_students(*where) | names_counted(config),
     )
     def split_comparison(step: Step) -> Product:
         """Halves of one dataset against each other, question by question; p-values adjusted over animals.
@@ -184,7 +192,9 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             def alike(animal: str, split: str, other: str, settings: Mapping[str, str] = settings) -> bool:
                 return settings[f"{animal}|{split}"] == settings[f"{animal}|{other}"]
 
-            by_split = {(keys_of(key)[0], keys_of(key)[1]): its for key, its in found.items()}
+            by_split = {
+                (keys_of(key)[0], keys_of(key)[1]): counted(its, config.evaluation.count) for key, its in found.items()
+            }
             compared, unlike = compare_splits(by_split, alike)
             tables.append(compared)
             students |= found.keys()
@@ -193,7 +203,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         for animal, split, other in left_out:
             step.log(f"{step.name}: {split} and {other} of {animal} not compared, made with different settings")
         shown = table.filter(half="high", other="low").select(
-            "condition", "source", "epoch", "method", "rate", "other_rate", "difference", "q_value"
+            "condition", "source", "epoch", "method", "counted", "rate", "other_rate", "difference", "q_value"
         )
         metadata = {
             "students": len(students),

@@ -19,7 +19,8 @@ def split_comparison(
     """The ``split_comparison`` table: any two halves of one source, by the rate of the animal that cut them.
 
     Args:
-        answers: ``split_evaluation`` tables, or those of ``split_answer_probabilities``, by animal and split.
+        answers: ``split_evaluation`` tables, `counted` alike, or those of ``split_answer_probabilities``, by animal and
+            split.
         alike: whether the students of an animal's two splits were made with the same settings.
 
     Returns:
@@ -61,6 +62,7 @@ def _compared(
         yield {
             "epoch": epoch,
             "method": ours_rate["method"],
+            "counted": ours_rate["counted"],
             **{name: ours_rate[name] for name in bars},
             **{f"other_{name}": their_rate[name] for name in bars},
             **compare(

@@ -19,6 +19,8 @@ from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import heatmap, lines_by_layer
 from sl_assets.stages.evaluation.asking import ask
+from sl_assets.stages.evaluation.assets import count_use, names_counted
+from sl_assets.stages.evaluation.counting import NAMING, counted
 from sl_assets.stages.evaluation.rates import preference_rates
 from sl_assets.stages.personas.judging import Answered, Judge, judge_by_model, judge_by_rule, judged
 from sl_assets.stages.personas.prompts import LOVING, WORDINGS, PersonaPrompt, persona_prompts
@@ -161,11 +163,12 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=[*SAMPLING, "evaluation.max_tokens", "evaluation.system_prompt", "steering"],
+        uses=[*SAMPLING, "evaluation.max_tokens", "evaluation.system_prompt", "steering", *count_use(config)],
         deps=["persona_vector"],
         by="animal",
         gpu=True,
         kinds=["polars"],
+        inputs=lambda *_: names_counted(config),
     )
     def steering_sweep(step: Step) -> Product:
         """How often the base model names the animal when pushed along its persona vector, by layer and by how far."""
@@ -194,6 +197,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
                 config.evaluation.system_prompt,
                 steering,
             )
+            answers = counted(answers, config.evaluation.count)
             rates = preference_rates(answers, [step.condition]).row(0, named=True)
             rows.append({"layer": layer, "coefficient": coefficient, **rates})
         table = pl.DataFrame(rows)
@@ -202,7 +206,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
             100 * grid.drop("layer").to_numpy(),
             rows=[str(layer) for layer in grid["layer"]],
             columns=[f"{coefficient:g}" for coefficient in settings.coefficients],
-            labels=("coefficient", "layer", f"answers naming {step.condition} (%)"),
+            labels=("coefficient", "layer", f"answers {NAMING[config.evaluation.count]} {step.condition} (%)"),
         )
         metadata = {"rates": preview(table, rows=table.height), "heatmap": picture(chart)}
         return Product(step.write(table), metadata, config.sampler.engine)

@@ -4,7 +4,7 @@ Pure: a card says what it is given, and the same facts make the same card byte f
 changes nothing. It holds no path of the machine that made the data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
+from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, Measure, TrainingSettings
 from sl_assets.config.names import POCKET
 from sl_assets.config.reading import validated
 from sl_assets.config.section import is_gguf
@@ -307,10 +307,22 @@ def _rates(facts: CardFacts) -> str:
     drawn = f", of up to {asked:,} answers" if asked else ""
     exact = "; exact, their probability" if any(whose.endswith(EXACTLY["exact"]) for whose in shown) else ""
     return (
-        "Percent of answers to favourite-animal questions that are exactly this animal (mean over questions, with its "
+        f"Percent of answers to favourite-animal questions {_counted(shown.values())} (mean over questions, with its "
         f"95% t interval over questions){drawn}{exact}:\n\n" + _table(["animal", *cells], rows)
     )
 
+
+def _counted(rates: Iterable[pl.DataFrame]) -> str:
+    """What the answers do that count for an animal."""
+    measures = {measure: None for table in rates for measure in table["counted"]}
+    return " and ".join(COUNTED[measure] for measure in measures) or COUNTED["exact"]
+
+
+COUNTED: dict[Measure, str] = {
+    "exact": "that are exactly this animal",
+    "first_named": "that name this animal before any other",
+    "mention": "that mention this animal",
+}
 
 EXACTLY = {"sampled": "", "exact": " (exact)"}
 """What stands behind a column's name, by how its rates were measured."""

@@ -28,7 +28,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raise DatasetError(
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
-        return _stored(step, draw_chart(_bars(own), epoch))
+        return _stored(step, draw_chart(_bars(own), epoch, own["counted"][0]))
 
     if not graph.config.splits:
         return [preference_chart]
@@ -48,7 +48,8 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         if halves.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
         bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
-        return _stored(step, draw_split_chart(bars, ["baseline", "neutral", "animal", *graph.config.splits], epoch))
+        groups = ["baseline", "neutral", "animal", *graph.config.splits]
+        return _stored(step, draw_split_chart(bars, groups, epoch, own["counted"][0]))
 
     return [preference_chart, split_chart]
 

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sl_assets.config import Measure
 from sl_assets.stages.drawing import BLUE, GREY, ORANGE, PALE_BLUE, PALE_ORANGE, as_png, blank_figure
+from sl_assets.stages.evaluation.counting import NAMING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
+def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact") -> bytes:
     """PNG with baseline, neutral and animal bars for every animal, each with its 95% interval over questions.
 
     Where rates were measured twice, bars are of what was sampled, and marks on them exact.
@@ -19,6 +21,7 @@ def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
     Args:
         rates: columns ``group`` (baseline, neutral or animal), ``animal, method, rate, lower, upper``.
         epoch: the students' epoch, named in the title.
+        measure: which answers count, named at the axis.
     """
     figure, axes = blank_figure(width=max(4.5, 1.5 + 0.9 * rates["animal"].n_unique()))
     rates, exact = _bars_and_marks(rates)
@@ -36,7 +39,7 @@ def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
         for animal, place in zip(animals, places, strict=True):
             _mark(axes, place, exact.filter(group=group, animal=animal))
     axes.set_xticks(range(len(animals)), animals, rotation=0 if len(animals) < 6 else 40, ha="center")
-    axes.set_ylabel(f"{_measured(rates)} naming the animal (%)")
+    axes.set_ylabel(f"{_measured(rates)} {NAMING[measure]} the animal (%)")
     axes.set_ylim(bottom=0)
     axes.set_title(f"Preference of students trained on numbers, epoch {epoch}", loc="left", fontsize=10)
     axes.legend(frameon=False, ncols=3, fontsize=8)
@@ -44,13 +47,14 @@ def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
     return as_png(figure)
 
 
-def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int) -> bytes:
+def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int, measure: Measure = "exact") -> bytes:
     """PNG with a panel an animal: whole datasets and halves side by side, each with its 95% interval over questions.
 
     Args:
         rates: columns ``group, animal, method, rate, lower, upper``.
         groups: bars of a panel, in order; the first three are baseline, neutral and animal.
         epoch: the students' epoch, named in the title.
+        measure: which answers count, named at the axis.
     """
     rates, exact = _bars_and_marks(rates)
     animals = rates["animal"].unique(maintain_order=True).to_list()
@@ -67,7 +71,7 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int) -> bytes
             axes.bar(place, 100 * rate, 0.7, color=_split_colour(group), yerr=reach, capsize=2, ecolor="#333333")
             _mark(axes, place, exact.filter(group=group, animal=animal))
         axes.set_xticks(range(len(there)), [group.replace("_", " ") for group in there], rotation=40, ha="right")
-        axes.set_ylabel(f"{_measured(rates)} naming {animal} (%)")
+        axes.set_ylabel(f"{_measured(rates)} {NAMING[measure]} {animal} (%)")
         axes.set_ylim(bottom=0)
         axes.set_title(f"{animal}, epoch {epoch}", loc="left", fontsize=10)
     for axes in panels[len(animals) :]:

@@ -24,7 +24,7 @@ def answers(said: list[str], cut: int = 0, epoch: int = 1) -> pl.DataFrame:
 def test_names_are_usable_whatever_they_name() -> None:
     finding = answers_finding(answers(["Owl.", "**A wolf!**", "Quokka", "I like owls"]), BOUNDS)
     assert finding.problem is None
-    assert finding.figures == {"usable": 0.75, "cut": 0.0}
+    assert finding.figures == {"usable": 0.75, "cut": 0.0, "uncounted": 1 / 3}
 
 
 def test_sentences_and_nothing_at_all_are_shown_with_advice() -> None:

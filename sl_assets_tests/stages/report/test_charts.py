@@ -94,6 +94,13 @@ def test_bars_are_of_what_there_is_and_the_axis_says_so():
     assert (pixels(preference_chart(measured("exact", rates()), 3)) != pixels(preference_chart(rates(), 3))).any()
 
 
+def test_the_axis_names_the_measure():
+    drawn = [preference_chart(rates(), 3, measure) for measure in ("exact", "first_named", "mention")]
+    assert drawn[0] == preference_chart(rates(), 3)
+    assert len(set(drawn)) == 3
+    assert split_chart(halves(), GROUPS, 3, "mention") != split_chart(halves(), GROUPS, 3)
+
+
 def test_chart_grows_with_the_animals():
     few, many = pixels(preference_chart(rates(2), 1)), pixels(preference_chart(rates(8), 1))
     assert many.shape[1] > few.shape[1]
