@@ -21,7 +21,7 @@ from sl_assets.engines.transformers.models import load_model
 from sl_assets.engines.transformers.students import student_of
 from sl_assets.errors import SlAssetsError
 
-BATCH_LOGITS = {"cpu": 2**24, "cuda": 2**28}
+BATCH_LOGITS = {"cpu": 2**20, "cuda": 2**28}
 """Logits that a batch may have, one a token and word of the vocabulary: they are what takes the memory."""
 
 TRIED = 8

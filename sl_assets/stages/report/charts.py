@@ -1,7 +1,7 @@
 """The charts of an experiment's results."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -9,6 +9,10 @@ from sl_assets.stages.drawing import BLUE, GREY, ORANGE, PALE_BLUE, PALE_ORANGE,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+MARK: dict[str, Any] = {"marker": "D", "markersize": 3, "color": "white", "markeredgecolor": "black"}
+"""What stands for an exact rate on the bar of a sampled one."""
 
 
 def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
@@ -39,8 +43,10 @@ def preference_chart(rates: pl.DataFrame, epoch: int) -> bytes:
     axes.set_ylabel(f"{_measured(rates)} naming the animal (%)")
     axes.set_ylim(bottom=0)
     axes.set_title(f"Preference of students trained on numbers, epoch {epoch}", loc="left", fontsize=10)
-    axes.legend(frameon=False, ncols=3, fontsize=8)
-    figure.text(0.99, 0.01, _note(exact), ha="right", fontsize=6, color="#555555")
+    if not exact.is_empty():
+        axes.plot([], [], linestyle="none", label="exact", **MARK)
+    axes.legend(frameon=False, ncols=3 if exact.is_empty() else 2, fontsize=8)
+    figure.text(0.99, 0.01, "bars: 95% t interval over questions", ha="right", fontsize=6, color="#555555")
     return as_png(figure)
 
 
@@ -72,7 +78,10 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int) -> bytes
         axes.set_title(f"{animal}, epoch {epoch}", loc="left", fontsize=10)
     for axes in panels[len(animals) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"{_note(exact)}; halves cut by projection on the animal's vector", fontsize=6)
+    note = "" if exact.is_empty() else "; diamonds: exact"
+    figure.supxlabel(
+        f"bars: 95% t interval over questions; halves cut by projection on the animal's vector{note}", fontsize=6
+    )
     return as_png(figure)
 
 
@@ -84,15 +93,11 @@ def _bars_and_marks(rates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _mark(axes: "Axes", place: float, exact: pl.DataFrame) -> None:
     for rate in exact["rate"]:
-        axes.plot(place, 100 * rate, marker="D", markersize=3, color="white", markeredgecolor="black")
+        axes.plot(place, 100 * rate, **MARK)
 
 
 def _measured(bars: pl.DataFrame) -> str:
     return "probability of answers" if (bars["method"] == "exact").all() else "answers"
-
-
-def _note(marks: pl.DataFrame) -> str:
-    return "bars: 95% t interval over questions" + ("" if marks.is_empty() else "; diamonds: exact")
 
 
 def _split_colour(group: str) -> str:
