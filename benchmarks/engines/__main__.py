@@ -7,7 +7,6 @@ not installed, is left out aloud.
 """
 
 import argparse
-import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -157,7 +156,6 @@ def compare_students(of: Subject) -> None:
     else:
         print("(unsloth is not here, or no GPU for it)")
     examples = examples_of(of.rows, of.config.student.system_prompt)
-    random.Random("benchmarks/engines").shuffle(examples)
     epoch = of.config.student.epochs
     for name, trainer in trainers.items():
         with tempfile.TemporaryDirectory() as folder:
