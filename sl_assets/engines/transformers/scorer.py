@@ -75,12 +75,16 @@ def precise_logits(model: Any) -> Iterator[None]:
 
     In bfloat16 a logit of 20 is known to a sixteenth, and so the probability of an answer to 6%.
     """
-    head: Any = model.get_output_embeddings()
+    head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or head.weight.dtype == torch.float32:
         yield
         return
     weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
-    head.forward = lambda hidden: torch.nn.functional.linear(hidden.float(), weight, bias)
+
+    def forward(input: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(input.float(), weight, bias)
+
+    head.forward = forward  # type: ignore[method-assign]
     try:
         yield
     finally:
