@@ -35,7 +35,7 @@ Run = Callable[[Report], None]
 def main() -> None:
     """Measure on this machine's GPU."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="folder of a model; a random 7B one is put there if there is none")
+    parser.add_argument("--model", required=True, help="folder of a model; without one, a random 7B is put there")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--only", nargs="*", default=["baseline", "peft", "unsloth"])
     options = parser.parse_args()
