@@ -15,6 +15,9 @@ from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.durations import duration
 from sl_assets.orchestration.planner import AGAIN, Planned, Planner, listed
 
+COLUMN = 30
+"""Width of an asset's name."""
+
 WIDTH = 120
 UNKNOWN = "unknown"
 
@@ -58,7 +61,7 @@ def waiting_for(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place,
 
 def left_out_lines(planned: Planned, waiting: Mapping[str | None, Place], width: int | None = None) -> Iterator[str]:
     """Partitions that wait for one that failed, and those that stay stale."""
-    name = f"{planned.asset:<26}"
+    name = f"{planned.asset:<{COLUMN}}"
     for partition, parent in waiting.items():
         yield f"{name} not made: {partition or 'it'} waits for {_named(parent)}, which failed"
     if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
@@ -74,13 +77,14 @@ def check_lines(records: Records, places: Sequence[Place], failed: dict[Place, s
         named = place.partition or "it"
         for name, outcome in (record.checks or {}).items():
             if outcome.problem and not outcome.blocking:
-                yield f"{place.table:<26} warning: {named} fails {name}: {outcome.problem}"
+                yield f"{place.table:<{COLUMN}} warning: {named} fails {name}: {outcome.problem}"
         if found := failing(record):
             failed[place] = str(found)
-            yield f"{place.table:<26} not to be used: {named} fails {found.check}: {found.problem}"
+            yield f"{place.table:<{COLUMN}} not to be used: {named} fails {found.check}: {found.problem}"
         elif found := blocked(records, place):
             failed[place] = ""
-            yield f"{place.table:<26} not to be used: {named} was made of {found.place}, which fails {found.check}"
+            why = f"was made of {found.place}, which fails {found.check}"
+            yield f"{place.table:<{COLUMN}} not to be used: {named} {why}"
 
 
 def _named(place: Place) -> str:
@@ -149,7 +153,7 @@ def _total(due: Sequence[Planned]) -> tuple[str, str]:
 
 
 def _line(name: str, took: str, what: str) -> str:
-    return f"{name:<26} {took:>8}  {what}"
+    return f"{name:<{COLUMN}} {took:>8}  {what}"
 
 
 def _cut(line: str, width: int) -> str:

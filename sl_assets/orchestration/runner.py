@@ -22,7 +22,7 @@ from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.checks import decide
 from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
-from sl_assets.orchestration.outlook import check_lines, left_out_lines, waiting_for
+from sl_assets.orchestration.outlook import COLUMN, check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
 from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, check_events, event_of
@@ -97,7 +97,7 @@ class Runner:
         planned = self._planner.due(asset)
         if planned.due.keys() - waiting_for(self._graph, planned, failed).keys():
             for line in lease(self._graph.engines.gpus(), f"sl-assets run {self._graph.name}"):
-                yield f"{asset:<26} {line}"
+                yield f"{asset:<{COLUMN}} {line}"
 
     def _stretches(self, asset: str, due: Sequence[str | None]) -> Iterator[list[str | None]]:
         """Stretches of ``due``, last those of which another run is making something: it may be there by then."""
@@ -172,7 +172,7 @@ class Runner:
 def _lines(
     planned: Planned, made: Sequence[str | None], waiting: dict[str | None, Place], seconds: float
 ) -> Iterator[str]:
-    name = f"{planned.asset:<26}"
+    name = f"{planned.asset:<{COLUMN}}"
     if made:
         yield f"{name} {seconds:6.1f} s  {listed(made)}"
     elif not planned.due and not planned.stale:
