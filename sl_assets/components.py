@@ -164,7 +164,8 @@ def declare(graph: ExperimentGraph, find: Find = find_none) -> dg.Definitions:
 def _declared(graph: ExperimentGraph, find: Find) -> list[dg.AssetsDefinition]:
     """The experiment's own assets, parents first."""
     source = graph.config.numbers.source
-    if isinstance(source, ExperimentSource) and source.experiment not in graph.known:
+    # A variant's is known already, unless it has one of its own.
+    if isinstance(source, ExperimentSource) and source.experiment not in graph.known.keys() - {graph.name}:
         graph.borrow_from(find(source.name))
     stages = (
         # First, so that those who run a model find the one that is prepared for them.

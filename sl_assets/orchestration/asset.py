@@ -354,8 +354,8 @@ class ExperimentGraph:
             return False
         if declared.by is not None:
             return set(self.keys(declared.by)) <= set(owner.keys(declared.by))
-        # What has no partitions reads all of them.
-        read = {self.source_of(dep).declared[dep.asset].by for dep in declared.deps}
+        # What has no partitions reads all of them, or the one that it names.
+        read = {self.source_of(dep).declared[dep.asset].by for dep in declared.deps if dep.only is None}
         return all(self.keys(by) == owner.keys(by) for by in read)
 
     def _compare_checks(self, declared: Declared, owner: "ExperimentGraph") -> None:
