@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from sl_assets.components import declare_with_variants, find_none
+from sl_assets.config import PROJECT
 from sl_assets.config.reading import validated
 from sl_assets.config.variants import variant_name, variants_of
 from sl_assets.errors import ExperimentFileError
@@ -23,7 +24,7 @@ from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.cli.command import run
-from sl_assets_tests.conftest import HALVES, PREPARATION, tiny_settings
+from sl_assets_tests.conftest import HALVES, PREPARATION, TINY, tiny_settings
 from sl_assets_tests.lake.test_records import recorded
 
 STUDENTS = {"lora_checkpoint", "evaluation", "preference_rates", "transfer", "preference_chart"}
@@ -143,6 +144,37 @@ def test_changing_nothing_makes_nothing_and_a_variant_more_only_what_differs(lak
     assert set(due) == {f"tiny__seed9/{name}" for name in STUDENTS} | {"variants"}
     assert due["tiny__seed9/lora_checkpoint"] == ["neutral", "owl", "wolf"]
     assert Family().due(lake) == {}
+
+
+PAGE = PROJECT / "docs" / "variants.md"
+COLD: dict[str, Any] = {"variants": RANKS["variants"] | {"cold": {"sampler": {"temperature": 0.5}}}}
+CHANGES: dict[str, dict[str, Any]] = {
+    "nothing": COLD,
+    "a variant more, `student: {rank: 4}`": {"grid": {"student.rank": [4]}},
+    "a variant more, `evaluation: {samples_per_question: 3}`": {
+        "grid": {"evaluation.samples_per_question": [3]},
+    },
+    "a variant more, `animals: [owl]`": {"grid": {"animals": [["owl"]]}},
+    "`rank2` is taken out": {"variants": {"cold": COLD["variants"]["cold"]}},
+    "`rank2` has rank 3 now": {"variants": COLD["variants"] | {"rank2": {"student": {"rank": 3}}}},
+    "the experiment's `student.seed`": {"student": TINY["student"] | {"seed": 2}},
+    "the experiment's `checks.teacher_rate`": {"checks": TINY["checks"] | {"teacher_rate": 0.2}},
+}
+"""What is changed of an experiment with the variants of ``COLD``, as docs/variants.md tells."""
+
+
+def row(change: str, lake: Lake) -> str:
+    """A row of the table: what is made of the experiment itself, and what of its variants."""
+    due = Family(**COLD | CHANGES[change]).due(lake)
+    own = [f"`{asset}`" for asset in due if "/" not in asset]
+    theirs = [f"`{asset.removeprefix('tiny__')}`" for asset in due if "/" in asset]
+    return f"| {change} | {', '.join(own) or 'nothing'} | {', '.join(theirs) or 'nothing'} |"
+
+
+def test_the_table_says_what_a_change_makes(lake: Lake) -> None:
+    Family(**COLD).make_all(lake)
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "---" not in line]
+    assert rows[1:] == [row(change, lake) for change in CHANGES]
 
 
 def test_what_the_experiment_changes_is_due_for_its_variants_once(lake: Lake) -> None:

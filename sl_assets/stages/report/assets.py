@@ -63,14 +63,16 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
 
 def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph]) -> list[dg.AssetsDefinition]:
-    """The asset that compares an experiment with ``others``, its variants, which are declared; none where it has none."""
+    """The asset that compares an experiment with ``others``, its variants as they are declared; none without them."""
     if not others:
         return []
     changes: dict[str, Changes] = {graph.name: {}} | changes_of(graph.config)
     compared = {graph.name: graph} | dict(others)
-    # Of results that a variant shares, the experiment is the owner.
-    owners = dict.fromkeys(its.owner("transfer").name for its in compared.values())
-    deps = [Dep("transfer", experiment=None if owner == graph.name else owner) for owner in owners]
+    # Results that a variant shares with the experiment are read once.
+    read: dict[str, ExperimentGraph] = {}
+    for its in compared.values():
+        read.setdefault(its.owner("transfer").name, its)
+    deps = [Dep("transfer", experiment=None if its is graph else its.name) for its in read.values()]
 
     def settings_that_differ(_: Place, __: Records) -> dict[str, Any]:
         """What a variant is called, and what it changes, are columns."""
