@@ -124,7 +124,7 @@ RATES = (
 VARIANTS = (
     "SELECT variant, animal, epoch, method, neutral_rate AS neutral, rate, difference, difference_lower, "
     "difference_upper, ratio, printf('%.0e', p_value) AS p FROM variants WHERE experiment = '{experiment}' "
-    "QUALIFY epoch = max(epoch) OVER (PARTITION BY variant)"
+    "QUALIFY epoch = max(epoch) OVER (PARTITION BY variant) ORDER BY animal, method DESC, difference DESC"
 )
 WARNINGS = (
     "SELECT concat(asset, ' of ' || partition, ' fails ', name, ': ', problem) FROM checks "
