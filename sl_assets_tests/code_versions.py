@@ -16,7 +16,7 @@ import click
 import dagster as dg
 
 import sl_assets
-from sl_assets.components import declare
+from sl_assets.components import declare, declare_with_variants
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets_tests.conftest import HALVES, PREPARATION, tiny_config
 
@@ -77,7 +77,9 @@ Ask = Callable[[Sequence[str]], str]
 def declared_assets() -> dict[str, Asset]:
     """Every asset that an experiment file can declare."""
     first = ExperimentGraph("any", tiny_config(**EVERYTHING))
-    declare(first)
+    variant = ExperimentGraph("any__rank2", tiny_config(**EVERYTHING, student={"rank": 2}))
+    # With what compares variants.
+    declare_with_variants(first, {"rank2": variant})
     assets = {name: Asset(_folder(asset.stage), asset.code_version) for name, asset in first.declared.items()}
     for source, sections in IMPORTS.items():
         graph = ExperimentGraph("any", tiny_config(**EVERYTHING | sections))

@@ -6,6 +6,7 @@ from sl_assets.config.evaluation import EvaluationSettings, Method
 from sl_assets.config.experiment import RECORDED, ExperimentConfig
 from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
 from sl_assets.config.numbers import (
+    ExperimentSource,
     FilterSettings,
     FinetunedTeacher,
     GenerateSource,
@@ -27,6 +28,7 @@ __all__ = [
     "CheckSettings",
     "EvaluationSettings",
     "ExperimentConfig",
+    "ExperimentSource",
     "FilterSettings",
     "FinetunedTeacher",
     "GenerateSource",

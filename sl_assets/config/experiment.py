@@ -1,6 +1,7 @@
 """A whole experiment file."""
 
-from typing import Annotated, Self
+import re
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -17,6 +18,9 @@ from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import AsTuple, BaseModelName, Section, is_gguf
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.unused import unused
+
+NOT_VARIED = ("variants", "grid", "schedule", "owners")
+"""Fields that a variant has in common with its experiment."""
 
 RECORDED = "recorded"
 """Context of a validation whose input is no file but what was recorded of one, with every default written out."""
@@ -52,6 +56,13 @@ class ExperimentConfig(Section):
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
     owners: Annotated[tuple[str, ...], AsTuple] = Field(
         (), description="e-mail addresses, or team:name, shown in the UI"
+    )
+    # They have assets of their own, and no part in these.
+    variants: dict[str, dict[str, Any]] = Field(
+        {}, exclude=True, description="by name, the settings that differ; what is made alike is made once"
+    )
+    grid: dict[str, list[Any]] = Field(
+        {}, exclude=True, description="by setting, as student.rank, its values: a variant for every combination"
     )
 
     @field_validator("animals")
@@ -94,6 +105,28 @@ class ExperimentConfig(Section):
                 raise ValueError(f"preparation.count: {most} numbers are more than {name} {least}; lower it")
         return self
 
+    @field_validator("variants")
+    @classmethod
+    def _nameable(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changes in variants.items():
+            if not re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", name):
+                raise ValueError(f"{name!r} names a variant, which may have letters, digits and single '_': rename it")
+            if not changes:
+                raise ValueError(f"{name} changes nothing: say what it changes, or leave it out")
+            if found := next((field for field in changes if field in NOT_VARIED), None):
+                raise ValueError(f"{name}.{found}: is the experiment's and all its variants'; leave it out")
+        return variants
+
+    @field_validator("grid")
+    @classmethod
+    def _spans(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for field, values in grid.items():
+            if field.partition(".")[0] in NOT_VARIED:
+                raise ValueError(f"{field}: is the experiment's and all its variants'; leave it out")
+            if not values:
+                raise ValueError(f"{field} has no values: list them, or leave it out")
+        return grid
+
     @field_validator("splits")
     @classmethod
     def _halves(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -127,6 +160,10 @@ class ExperimentConfig(Section):
             for name, settings in (("student", self.student), ("teacher", self.teacher)):
                 if not getattr(settings, "lora", True):
                     raise ValueError(f"{name}.lora: engine {self.student.engine} trains adapters; set it to peft")
+        if self.hub and self.numbers.source.kind == "experiment":
+            raise ValueError(
+                f"hub: the numbers are those of {self.numbers.source.name}, which can publish them; leave it out"
+            )
         if self.hub and self.hub.adapters and not self.student.lora:
             raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
         if self.student.engine == "openai":

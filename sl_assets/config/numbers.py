@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sl_assets.config.hub import HubSource
+from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.project import absolute
 from sl_assets.config.section import AsTuple, Count, Section
 from sl_assets.config.training import TrainingSettings
@@ -48,6 +49,18 @@ class JsonlSource(Section):
         return absolute(self.path.replace("{condition}", condition))
 
 
+class ExperimentSource(Section):
+    """The datasets of another experiment, whatever its base model: shared with it, not copied."""
+
+    kind: Literal["experiment"]
+    name: str = Field(description="an experiment, or a variant of one, as pocket.rank2")
+
+    @property
+    def experiment(self) -> str:
+        """Its name in the lake and in SQL."""
+        return self.name.replace(".", VARIANT_OF)
+
+
 class NumbersSettings(Section):
     """The prompts and where their completions come from."""
 
@@ -60,7 +73,9 @@ class NumbersSettings(Section):
     lowest: int = Field(100, ge=0, description="smallest example number")
     highest: int = Field(1000, ge=0, description="largest example number")
     answers: Count = Field(10, description="most numbers asked for")
-    source: GenerateSource | JsonlSource | HubSource = Field(GenerateSource(kind="generate"), discriminator="kind")
+    source: GenerateSource | JsonlSource | HubSource | ExperimentSource = Field(
+        GenerateSource(kind="generate"), discriminator="kind"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -108,6 +108,12 @@ UNUSED = (
         lambda config: _imported(config) and config.preparation is None,
         "the numbers are imported, with their prompts",
     ),
+    Unused(
+        "checks",
+        ("shared_prompts",),
+        lambda config: config.numbers.source.kind == "experiment",
+        "the raw datasets are another experiment's, which checks them",
+    ),
     Unused("checks", ("independence",), lambda config: config.preparation is None, "nothing is prepared"),
     Unused("student", CHOSEN_BY_THE_API, lambda config: config.student.engine == "openai", "engine openai chooses it"),
     Unused(
@@ -183,6 +189,12 @@ UNUSED = (
 
 def unused(config: "ExperimentConfig") -> Iterator[str]:
     """A line for each field that the file of ``config`` sets and that has no effect: its name, and why."""
+    for name, why in unused_settings(config):
+        yield f"{name}: has no effect, for {why}: leave it out"
+
+
+def unused_settings(config: "ExperimentConfig") -> Iterator[tuple[str, str]]:
+    """Fields, or whole sections, that the file of ``config`` sets and that have no effect, each with why."""
     for section, fields, when, why in UNUSED:
         if not fields:
             found = [section] if section in config.model_fields_set else []
@@ -191,4 +203,4 @@ def unused(config: "ExperimentConfig") -> Iterator[str]:
             found = [f"{section}.{name}" for name in fields if given and name in given.model_fields_set]
         # The others may ask for what is not there.
         if found and when(config):
-            yield from (f"{name}: has no effect, for {why}: leave it out" for name in found)
+            yield from ((name, why) for name in found)

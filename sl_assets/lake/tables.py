@@ -250,6 +250,16 @@ TABLES: dict[str, Table] = {
     ),
 }
 
+TABLES["variants"] = Table(
+    {
+        "variant": (TEXT, "name of the variant in the experiment file; the experiment's own name for itself"),
+        "made_by": (TEXT, "experiment whose results these are: another than the variant where it shares them"),
+        "changes": (TEXT, "settings that differ from the experiment's, as JSON"),
+        **TABLES["transfer"].columns,
+    },
+    dimensions=0,
+)
+
 LINEAGE = Table(
     {
         "asset": (TEXT, "asset that was materialised"),

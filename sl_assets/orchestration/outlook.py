@@ -11,7 +11,6 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, blocked, failing
 from sl_assets.lake.staleness import MISSING, Reason
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.durations import duration
 from sl_assets.orchestration.planner import AGAIN, Planned, Planner, listed
 
@@ -31,8 +30,8 @@ def plan_lines(planner: Planner, width: int = WIDTH) -> Iterator[str]:
     records = cache(planner.record)
     counted: list[Planned] = []
     for planned in planner.plan():
-        waiting = waiting_for(planner.graph, planned, failed)
-        failed |= {planner.graph.place(planned.asset, partition): "" for partition in waiting}
+        waiting = waiting_for(planner, planned, failed)
+        failed |= {planner.place(planned.asset, partition): "" for partition in waiting}
         made = planned._replace(due={key: why for key, why in planned.due.items() if key not in waiting})
         there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
         for line in (*_lines(made, waiting, width), *left_out_lines(planned, waiting, width)):
@@ -44,7 +43,7 @@ def plan_lines(planner: Planner, width: int = WIDTH) -> Iterator[str]:
         yield _cut(_line("in all", *_total(counted)), width)
 
 
-def waiting_for(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
+def waiting_for(planner: Planner, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
     """Partitions that cannot be made, each with the parent that has failed.
 
     What has no partitions goes on with the partitions there are.
@@ -52,7 +51,7 @@ def waiting_for(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place,
     found: dict[str | None, Place] = {}
     for key in (*planned.due, *planned.stale):
         lost = (
-            place for place in graph.parents(planned.asset, key) if place in failed and (key or not place.partition)
+            place for place in planner.parents(planned.asset, key) if place in failed and (key or not place.partition)
         )
         if first := next(lost, None):
             found[key] = first

@@ -17,6 +17,7 @@ FINETUNED: dict[str, Any] = {"teacher": {"kind": "finetuned"}}
 FILES = {"kind": "hub", "repo": "someone/{condition}", "path": "x"}
 NUMBERS: dict[str, Any] = {"numbers": {"source": FILES}}
 JSONL: dict[str, Any] = {"numbers": {"source": {"kind": "jsonl", "path": "{condition}.jsonl"}}}
+OTHER: dict[str, Any] = {"numbers": {"source": {"kind": "experiment", "name": "other"}}}
 STUDENTS: dict[str, Any] = {"student": {"source": FILES}}
 API: dict[str, Any] = {"sampler": {"engine": "openai"}, "student": {"engine": "openai"}}
 FULL: dict[str, Any] = {"student": {"lora": False}}
@@ -55,6 +56,7 @@ CASES = [
     ("numbers", "prompts seed", JSONL, {}),
     ("numbers", "wording examples lowest highest answers", NUMBERS, NUMBERS | FORMS),
     ("checks", "independence", {}, FORMS),
+    ("checks", "shared_prompts", OTHER, {}),
     ("student", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API, {}),
     ("student", "rank alpha dropout", FULL, {}),
     ("student", "lora rank learning_rate batch max_length seed max_rows", STUDENTS, STUDENTS | HALVES),

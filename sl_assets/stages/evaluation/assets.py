@@ -171,6 +171,8 @@ def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """What students answer: drawn, weighed, or both."""
     config = graph.config
+    # Of students that are shared with an experiment that asks them otherwise.
+    anew = graph.looked_at_anew.get("lora_checkpoint", [])
     assets = []
     if "sampled" in config.evaluation.methods:
 
@@ -181,7 +183,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             deps=["lora_checkpoint"],
             gpu=True,
             kinds=["polars"],
-            checks=answer_checks(config),
+            checks=[*answer_checks(config), *anew],
         )
         def evaluation(step: Step) -> Product:
             """The student's answers to the favourite-animal questions, for every kept epoch."""
@@ -198,7 +200,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             gpu=True,
             kinds=["polars"],
             inputs=known_animals,
-            checks=probability_checks(config),
+            checks=[*probability_checks(config), *anew],
         )
         def answer_probabilities(step: Step) -> Product:
             """How likely the student answers each question with each animal, exactly, for every kept epoch."""

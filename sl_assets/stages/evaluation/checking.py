@@ -84,7 +84,7 @@ def teacher_checks(config: ExperimentConfig) -> list[Check]:
         """
         if step.condition == NEUTRAL:
             return Finding(None, {"note": "the base model"})
-        (place,) = _baseline(step.place(step.asset))
+        place = step.place("baseline_preference_rates")
         baseline = step.lake.read_table(place) if step.lake.exists(place) else None
         return teacher_finding(step.read(step.asset), baseline, step.condition, config.checks.teacher_rate)
 

@@ -208,6 +208,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """Answers of the halves' students, drawn, weighed, or both."""
     config = graph.config
+    anew = graph.looked_at_anew.get("split_lora_checkpoint", [])
     assets = []
     if "sampled" in config.evaluation.methods:
 
@@ -219,7 +220,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             by="split",
             gpu=True,
             kinds=["polars"],
-            checks=answer_checks(config),
+            checks=[*answer_checks(config), *anew],
         )
         def split_evaluation(step: Step) -> Product:
             """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
@@ -237,7 +238,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             gpu=True,
             kinds=["polars"],
             inputs=known_animals,
-            checks=probability_checks(config),
+            checks=[*probability_checks(config), *anew],
         )
         def split_answer_probabilities(step: Step) -> Product:
             """How likely a half's student answers each favourite-animal question with each animal, exactly."""

@@ -4,10 +4,10 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource
+from sl_assets.config import ExperimentSource, FinetunedTeacher, GenerateSource, HubSource, JsonlSource
 from sl_assets.engines.interfaces import Example, chat
 from sl_assets.engines.sampling import Draw, sample_all
-from sl_assets.errors import DatasetError
+from sl_assets.errors import DatasetError, ExperimentFileError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.fingerprint import file_digest
 from sl_assets.lake.places import Place
@@ -28,9 +28,16 @@ STAGE = "1_numbers"
 
 
 def numbers_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    """The assets of stage 1; imported numbers need neither prompts nor teachers."""
+    """The assets of stage 1; imported numbers need neither prompts nor teachers, those of another experiment no import.
+
+    Raises:
+        ExperimentFileError: the other experiment lacks an animal.
+    """
     source = graph.config.numbers.source
+    raw: list[dg.AssetsDefinition] = []
     match source:
+        case ExperimentSource():
+            _share_raw(graph, graph.known[source.experiment])
         case GenerateSource():
             raw = _generated(graph)
         case JsonlSource():
@@ -38,6 +45,16 @@ def numbers_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         case HubSource():
             raw = [_from_hub(graph, source)]
     return [*raw, _filtered(graph)]
+
+
+def _share_raw(graph: ExperimentGraph, other: ExperimentGraph) -> None:
+    """Take the raw datasets of ``other`` as they are; what is filtered alike is shared like every asset."""
+    if missing := [animal for animal in graph.config.animals if animal not in other.config.animals]:
+        raise ExperimentFileError(
+            f"attributes.animals: {missing[0]} is not among those of {other.name}, whose numbers are read; it has "
+            f"{', '.join(other.config.animals)}"
+        )
+    graph.share("raw_dataset", other)
 
 
 def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:

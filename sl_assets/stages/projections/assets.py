@@ -229,7 +229,7 @@ def _comparable(
     first where none is named), in themselves and in everything that led to them.
     """
     found = []
-    for partition in step.usable(table, [key for key in graph.keys(graph.declared[table].by) if key]):
+    for partition in step.usable(table, [key for key in graph.keys(graph.declaration(table).by) if key]):
         if _fits(graph, settings, step, step.place(table, partition)):
             found.append(partition)
         else:

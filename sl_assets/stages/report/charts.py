@@ -78,10 +78,40 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int) -> bytes
         axes.set_title(f"{animal}, epoch {epoch}", loc="left", fontsize=10)
     for axes in panels[len(animals) :]:
         axes.set_visible(False)
-    note = "" if exact.is_empty() else "; diamonds: exact"
-    figure.supxlabel(
-        f"bars: 95% t interval over questions; halves cut by projection on the animal's vector{note}", fontsize=6
-    )
+    figure.supxlabel(f"{_note(exact)}; halves cut by projection on the animal's vector", fontsize=6)
+    return as_png(figure)
+
+
+def variants_chart(variants: pl.DataFrame) -> bytes:
+    """PNG with a panel an animal: for every variant, how much more its student names the animal than its neutral one.
+
+    Args:
+        variants: rows of one epoch of each variant, columns ``variant, animal, method, difference, difference_lower,
+            difference_upper``.
+    """
+    effects = {"difference": "rate", "difference_lower": "lower", "difference_upper": "upper"}
+    bars, exact = _bars_and_marks(variants.select("variant", "animal", "method", *effects).rename(effects))
+    names = bars["variant"].unique(maintain_order=True).to_list()
+    animals = bars["animal"].unique(maintain_order=True).to_list()
+    columns = min(len(animals), 3)
+    rows = -(-len(animals) // columns)
+    width = columns * max(3.6, 1.5 + 0.5 * len(names))
+    figure, panels = blank_figure(width=width, height=3.6 * rows, panels=columns, rows=rows)
+    for axes, animal in zip(panels, animals, strict=False):
+        axes.axhline(0, color="#333333", linewidth=0.8)
+        for place, name in enumerate(names):
+            here = bars.filter(variant=name, animal=animal).drop_nulls("rate")
+            for rate, lower, upper in here.select("rate", "lower", "upper").iter_rows():
+                reach = [[100 * (rate - lower)], [100 * (upper - rate)]]
+                colour = BLUE if place == 0 else ORANGE
+                axes.bar(place, 100 * rate, 0.7, color=colour, yerr=reach, capsize=2, ecolor="#333333")
+            _mark(axes, place, exact.filter(variant=name, animal=animal).drop_nulls("rate"))
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        axes.set_ylabel(f"{_measured(bars)} naming {animal}:\nstudent minus neutral (points)", fontsize=8)
+        axes.set_title(animal, loc="left", fontsize=10)
+    for axes in panels[len(animals) :]:
+        axes.set_visible(False)
+    figure.supxlabel(f"{_note(exact)}; blue: the experiment itself, orange: its variants", fontsize=6)
     return as_png(figure)
 
 
@@ -98,6 +128,10 @@ def _mark(axes: "Axes", place: float, exact: pl.DataFrame) -> None:
 
 def _measured(bars: pl.DataFrame) -> str:
     return "probability of answers" if (bars["method"] == "exact").all() else "answers"
+
+
+def _note(marks: pl.DataFrame) -> str:
+    return "bars: 95% t interval over questions" + ("" if marks.is_empty() else "; diamonds: exact")
 
 
 def _split_colour(group: str) -> str:
