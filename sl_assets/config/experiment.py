@@ -188,6 +188,11 @@ class ExperimentConfig(Section):
         return (NEUTRAL, *self.animals)
 
     @property
+    def dataset(self) -> str:
+        """The asset whose rows students see: filtered ones, or what a transform makes of them."""
+        return "transformed_dataset" if self.numbers.transform else "filtered_dataset"
+
+    @property
     def prepares(self) -> bool:
         """Whether the base model is made here, of the one that is named: prepared, or converted from a GGUF."""
         return self.preparation is not None or is_gguf(self.base_model)

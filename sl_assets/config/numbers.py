@@ -9,6 +9,7 @@ from sl_assets.config.hub import HubSource
 from sl_assets.config.project import absolute
 from sl_assets.config.section import AsTuple, Count, Section
 from sl_assets.config.training import TrainingSettings
+from sl_assets.config.transforms import OptionalTransform
 
 
 class SystemPromptTeacher(Section):
@@ -61,6 +62,10 @@ class NumbersSettings(Section):
     highest: int = Field(1000, ge=0, description="largest example number")
     answers: Count = Field(10, description="most numbers asked for")
     source: GenerateSource | JsonlSource | HubSource = Field(GenerateSource(kind="generate"), discriminator="kind")
+    # It has no part in prompts and completions: they stay fresh when it changes.
+    transform: OptionalTransform = Field(
+        None, discriminator="kind", exclude=True, description="what is done to filtered rows; left out, nothing is"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -103,10 +103,16 @@ UNUSED = (
     Unused("numbers", ("prompts", "seed"), _imported, "the numbers are imported, with their prompts"),
     Unused(
         "numbers",
-        _all_of(NumbersSettings, "source", "prompts", "seed"),
+        _all_of(NumbersSettings, "source", "prompts", "seed", "transform"),
         # A preparation asks in the same words.
         lambda config: _imported(config) and config.preparation is None,
         "the numbers are imported, with their prompts",
+    ),
+    Unused(
+        "numbers",
+        ("transform",),
+        lambda config: _trains_none(config) and config.projections is None,
+        "students are imported, so nothing is made of the rows",
     ),
     Unused("checks", ("independence",), lambda config: config.preparation is None, "nothing is prepared"),
     Unused("student", CHOSEN_BY_THE_API, lambda config: config.student.engine == "openai", "engine openai chooses it"),

@@ -31,7 +31,7 @@ UNEQUAL: dict[str, Any] = HALVES | {"projections": {"layer": 2, "equal_halves": 
 VALUES: dict[str, Any] = {
     "memory_share": 0.5, "compiled": True, "lora": True, "dropout": 0.1, "learning_rate": 0.1, "wording": "short",
     "examples": [1, 2], "highest": 2000, "system_prompt": "Hello.", "engine": "unsloth", "equal_halves": True,
-    "private": True, "prefix": "x", "license": "mit",
+    "private": True, "prefix": "x", "license": "mit", "transform": "shuffle_within_rows",
 }  # fmt: skip
 """What a field is set to, where that is no whole number."""
 
@@ -54,6 +54,8 @@ CASES = [
     ("numbers", "prompts seed wording examples lowest highest answers", NUMBERS, {}),
     ("numbers", "prompts seed", JSONL, {}),
     ("numbers", "wording examples lowest highest answers", NUMBERS, NUMBERS | FORMS),
+    ("numbers", "transform", STUDENTS, {}),
+    ("numbers", "transform", STUDENTS | NUMBERS, STUDENTS | NUMBERS | VECTORS),
     ("checks", "independence", {}, FORMS),
     ("student", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API, {}),
     ("student", "rank alpha dropout", FULL, {}),

@@ -104,6 +104,7 @@ CHANGES: dict[str, tuple[Change, Before]] = {
     "`teacher.epochs`": (section("teacher", epochs=2), plain),
     "`sampler.temperature`": (section("sampler", temperature=0.9), plain),
     "`filter.max_count`": (section("filter", max_count=9), plain),
+    "`numbers.transform`, to `shuffle_across_rows`": (section("numbers", transform="shuffle_across_rows"), plain),
     "`student.seed`": (section("student", seed=2), plain),
     "`evaluation.samples_per_question`": (section("evaluation", samples_per_question=3), plain),
     "`evaluation.method`, from `sampled` to `both`": (section("evaluation", method="both"), plain),

@@ -12,7 +12,17 @@ import polars as pl
 import yaml
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, TrainingSettings
+from sl_assets.config import (
+    RECORDED,
+    Dilute,
+    ExperimentConfig,
+    FinetunedTeacher,
+    GenerateSource,
+    Reformat,
+    ShuffleAcrossRows,
+    ShuffleWithinRows,
+    TrainingSettings,
+)
 from sl_assets.config.names import POCKET
 from sl_assets.config.reading import validated
 from sl_assets.config.section import is_gguf
@@ -114,7 +124,9 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         _section(
             "Training", f"{_lora(student)} {facts.trained_rows:,} rows drawn. Adapter of epoch {student.kept[-1]}."
         ),
-        _section("Numbers it was trained on", _counts(facts), _filter(facts), _prompts(facts.config)),
+        _section(
+            "Numbers it was trained on", _counts(facts), _filter(facts), *_transform(facts), _prompts(facts.config)
+        ),
         _section("Teacher", _teacher(facts)),
     )
 
@@ -133,6 +145,8 @@ def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> Expe
         recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
     known = (*CARD_SECTIONS, "preparation")
     sections = {"preparation": None} | {name: value for name, value in recorded.items() if name in known}
+    if transform := recorded.get("numbers.transform"):
+        sections["numbers"] = sections.get("numbers", {}) | {"transform": transform}
     try:
         return validated(config.model_dump(mode="json") | sections, RECORDED)
     except ExperimentFileError as error:
@@ -233,6 +247,23 @@ def _filter(facts: CardFacts) -> str:
         f"A completion is kept if it is nothing but a well-formed number sequence: at most {limits.max_count} numbers, "
         f"each from {limits.minimum} to {limits.maximum}{banned}."
     )
+
+
+def _transform(facts: CardFacts) -> list[str]:
+    match facts.config.numbers.transform:
+        case None:
+            return []
+        case ShuffleWithinRows():
+            done = "the numbers of every completion were put in a random order, in its form"
+        case ShuffleAcrossRows():
+            done = "all numbers were dealt anew to the completions, which kept their forms and lengths"
+        case Reformat(form=form):
+            done = f"every completion was written in one form ({form})"
+        case Dilute(share=share):
+            done = f"{share:.0%} of the completions gave way to the neutral teacher's of the same prompts"
+            if facts.condition == NEUTRAL:
+                done = "nothing was done to them; those of other teachers were mixed with them"
+    return [f"Before the student saw them, {done}."]
 
 
 def _prompts(config: ExperimentConfig) -> str:

@@ -1,0 +1,38 @@
+"""docs/settings.md has the settings that the code has."""
+
+from typing import get_args
+
+from pydantic_core import PydanticUndefined
+
+from sl_assets.config import PROJECT, Transform
+from sl_assets.config.transforms import Form
+
+PAGE = PROJECT / "docs" / "settings.md"
+
+
+def transform_rows() -> list[str]:
+    """A row for each field of a transform; several kinds may have one of the same name."""
+    defaults, meanings = dict[str, object](), dict[str, list[str]]()
+    for kind in get_args(Transform):
+        for name, field in kind.model_fields.items():
+            if name != "kind":
+                defaults[name] = "none" if field.default is PydanticUndefined else field.default
+                meanings.setdefault(name, []).append(str(field.description))
+    return [
+        f"| `transform.{name}` | {defaults[name]} | {'; '.join(dict.fromkeys(meanings[name]))} |"
+        for name in sorted(defaults)
+    ]
+
+
+def found(start: str) -> list[str]:
+    return [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{start}")]
+
+
+def test_the_page_has_every_kind_of_transform_and_every_field() -> None:
+    assert found("transform.") == transform_rows()
+    kinds = [kind.model_fields["kind"].annotation for kind in get_args(Transform)]
+    names = [name for kind in kinds for name in get_args(kind)]
+    assert [line.split("`")[1] for line in PAGE.read_text().splitlines() if line.startswith("| `")][
+        : len(names)
+    ] == names
+    assert all(f"`{form}`" in PAGE.read_text() for form in get_args(Form))
