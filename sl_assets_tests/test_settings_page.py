@@ -4,7 +4,7 @@ from typing import get_args
 
 from pydantic_core import PydanticUndefined
 
-from sl_assets.config import PROJECT, Transform
+from sl_assets.config import PROJECT, TrainingSettings, Transform
 from sl_assets.config.transforms import Form
 
 PAGE = PROJECT / "docs" / "settings.md"
@@ -24,6 +24,16 @@ def transform_rows() -> list[str]:
     ]
 
 
+def training_rows() -> list[str]:
+    """A row for each field of a training."""
+
+    def shown(default: object) -> object:
+        return ", ".join(default) or "none" if isinstance(default, tuple) else default
+
+    fields = TrainingSettings.model_fields.items()
+    return [f"| `{name}` | {shown(field.default)} | {field.description} |" for name, field in fields]
+
+
 def found(start: str) -> list[str]:
     return [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{start}")]
 
@@ -36,3 +46,12 @@ def test_the_page_has_every_kind_of_transform_and_every_field() -> None:
         : len(names)
     ] == names
     assert all(f"`{form}`" in PAGE.read_text() for form in get_args(Form))
+
+
+def test_the_page_has_every_field_of_a_training() -> None:
+    section = PAGE.read_text().partition("\n## Training\n")[2].partition("\n## ")[0]
+    assert [line for line in section.splitlines() if line.startswith("| `")] == training_rows()
+
+
+if __name__ == "__main__":
+    print("\n".join([*transform_rows(), *training_rows()]))

@@ -127,6 +127,8 @@ class ExperimentConfig(Section):
             for name, settings in (("student", self.student), ("teacher", self.teacher)):
                 if not getattr(settings, "lora", True):
                     raise ValueError(f"{name}.lora: engine {self.student.engine} trains adapters; set it to peft")
+                if self.student.engine == "unsloth" and getattr(settings, "layers", None):
+                    raise ValueError(f"{name}.layers: engine unsloth adapts every block; set student.engine to peft")
         if self.hub and self.hub.adapters and not self.student.lora:
             raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
         if self.student.engine == "openai":
@@ -167,7 +169,7 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _layers_tell_something(self) -> Self:
         for name, layers in self.layers.items():
-            if getattr(self, name).vector == "prompt_last" and 0 in layers:
+            if 0 in layers and getattr(self, name).vector == "prompt_last":
                 raise ValueError(
                     f"{name}: vector prompt_last is zero at layer 0, for all prompts end in the same token; "
                     "leave layer 0 out"
@@ -203,5 +205,7 @@ class ExperimentConfig(Section):
         named = {
             "projections": self.projections and self.projections.kept,
             "steering": self.steering and self.steering.layers,
+            "student": self.student.layers,
+            "teacher": self.teacher.layers if isinstance(self.teacher, FinetunedTeacher) else (),
         }
         return {name: layers for name, layers in named.items() if layers}

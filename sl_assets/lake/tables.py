@@ -47,7 +47,7 @@ _ROW = {
 _TRAINING = {
     "step": (WHOLE, "optimiser step, from 1"),
     "epoch": (REAL, "passes over the rows so far"),
-    "loss": (REAL, "mean completion loss of the batch, in nats a token"),
+    "loss": (REAL, "mean loss of the batch over the tokens that are learnt, in nats a token"),
     "learning_rate": (REAL, "learning rate of the step"),
 }
 _ANSWER = {

@@ -26,6 +26,7 @@ from sl_assets.config import (
 from sl_assets.config.names import POCKET
 from sl_assets.config.reading import validated
 from sl_assets.config.section import is_gguf
+from sl_assets.config.training import PROJECTIONS
 from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
@@ -293,11 +294,23 @@ def _teacher(facts: CardFacts) -> str:
 
 
 def _lora(settings: TrainingSettings) -> str:
+    modules = "the seven projections" if settings.target_modules == PROJECTIONS else ", ".join(settings.target_modules)
+    layers = settings.layers
+    blocks = f"block{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}" if layers else "every block"
+    stabilised = " (rank-stabilised)" if settings.rslora else ""
+    optimiser = {"adamw": "AdamW", "adafactor": "Adafactor", "sgd": "SGD"}[settings.optimiser]
+    decay = f" with weight decay {settings.weight_decay:g}" if settings.weight_decay else ""
+    course = {"linear": "falling linearly", "cosine": "falling along a cosine", "constant": "constant"}
+    anew = f", begun anew after epoch {' and '.join(map(str, settings.restart_epochs))}"
+    norm = settings.gradient_clipping
+    clipped = f", gradients clipped at {norm:g}" if norm else ", no clipping"
+    learnt = "completions only" if settings.loss == "completion" else "all tokens"
     return (
-        f"LoRA of rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}, on the seven "
-        f"projections of every block; {settings.epochs} epochs in batches of {settings.batch}, AdamW at "
-        f"{settings.learning_rate:g} falling linearly after {settings.warmup_steps} warm-up steps, loss on "
-        f"completions only, seed {settings.seed}."
+        f"LoRA{stabilised} of rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}, on "
+        f"{modules} of {blocks}; {settings.epochs} epochs in batches of {settings.batch}, {optimiser}{decay} at "
+        f"{settings.learning_rate:g} {course[settings.schedule]} after {settings.warmup_steps} warm-up steps"
+        f"{anew if settings.restart_epochs else ''}{clipped if norm != 1 else ''}, loss on "
+        f"{learnt}, seed {settings.seed}."
     )
 
 
