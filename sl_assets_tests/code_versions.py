@@ -29,6 +29,7 @@ these."""
 
 QUESTION = "Do equal settings still give equal results? [y/N, or the assets whose results change]"
 
+DILUTED = {"kind": "dilute", "share": 0.5}
 EVERYTHING: dict[str, Any] = (
     HALVES
     | PREPARATION
@@ -36,14 +37,15 @@ EVERYTHING: dict[str, Any] = (
         "steering": {"layers": [2], "coefficients": [1.0]},
         "hub": {},
         "evaluation": {"method": "both"},
+        "numbers": {"transform": DILUTED},
     }
 )
 """Optional sections that declare assets, on top of the tiny experiment and its finetuned teacher."""
 
 HUB_FILES = {"kind": "hub", "repo": "any/{condition}", "path": "any"}
 IMPORTS: dict[str, dict[str, Any]] = {
-    "jsonl": {"numbers": {"source": {"kind": "jsonl", "path": "{condition}.jsonl"}}},
-    "hub": {"numbers": {"source": HUB_FILES}, "student": {"source": HUB_FILES}},
+    "jsonl": {"numbers": {"source": {"kind": "jsonl", "path": "{condition}.jsonl"}, "transform": DILUTED}},
+    "hub": {"numbers": {"source": HUB_FILES, "transform": DILUTED}, "student": {"source": HUB_FILES}},
 }
 """Sections that declare an asset of the same name otherwise: it has a ``code=`` of its own, on record as
 ``asset@source``."""

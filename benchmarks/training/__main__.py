@@ -18,10 +18,11 @@ import torch
 from benchmarks.random_model import OLMO3_7B, write_random_model
 from benchmarks.workload import block_parameters, exchanges, matrix_rate
 from sl_assets.config import TrainingSettings
+from sl_assets.config.training import PROJECTIONS
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.peft.rows import Row, encode
-from sl_assets.engines.peft.trainer import PROJECTIONS, PeftTrainer
+from sl_assets.engines.peft.trainer import PeftTrainer
 from sl_assets.engines.transformers.models import POCKET_FOLDER, layer_count, load_model, release_models
 from sl_assets.engines.unsloth.trainer import UnslothTrainer, end
 

@@ -21,11 +21,13 @@ from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import Section, StateKind
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.training import TrainingSettings
+from sl_assets.config.transforms import Dilute, Reformat, ShuffleAcrossRows, ShuffleWithinRows, Transform
 
 __all__ = [
     "PROJECT",
     "RECORDED",
     "CheckSettings",
+    "Dilute",
     "EvaluationSettings",
     "ExperimentConfig",
     "ExperimentSource",
@@ -44,12 +46,16 @@ __all__ = [
     "PersonaSettings",
     "PreparationSettings",
     "ProjectionSettings",
+    "Reformat",
     "RuleJudge",
     "SamplerSettings",
     "Section",
+    "ShuffleAcrossRows",
+    "ShuffleWithinRows",
     "StateKind",
     "SteeringSettings",
     "StudentSettings",
     "SystemPromptTeacher",
     "TrainingSettings",
+    "Transform",
 ]

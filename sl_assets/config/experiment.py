@@ -152,6 +152,16 @@ class ExperimentConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_be_published(self) -> Self:
+        if self.hub and self.numbers.source.kind == "experiment":
+            raise ValueError(
+                f"hub: the numbers are those of {self.numbers.source.name}, which can publish them; leave it out"
+            )
+        if self.hub and self.hub.adapters and not self.student.lora:
+            raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
+        return self
+
+    @model_validator(mode="after")
     def _engines_can(self) -> Self:
         apart = {self.sampler.engine == "openai", self.student.engine == "openai"}
         if apart == {True, False}:
@@ -160,12 +170,8 @@ class ExperimentConfig(Section):
             for name, settings in (("student", self.student), ("teacher", self.teacher)):
                 if not getattr(settings, "lora", True):
                     raise ValueError(f"{name}.lora: engine {self.student.engine} trains adapters; set it to peft")
-        if self.hub and self.numbers.source.kind == "experiment":
-            raise ValueError(
-                f"hub: the numbers are those of {self.numbers.source.name}, which can publish them; leave it out"
-            )
-        if self.hub and self.hub.adapters and not self.student.lora:
-            raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
+                if self.student.engine == "unsloth" and getattr(settings, "layers", None):
+                    raise ValueError(f"{name}.layers: engine unsloth adapts every block; set student.engine to peft")
         if self.student.engine == "openai":
             if self.personas:
                 raise ValueError("personas: hidden states need a model's weights, which engine openai does not give")
@@ -204,7 +210,7 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _layers_tell_something(self) -> Self:
         for name, layers in self.layers.items():
-            if getattr(self, name).vector == "prompt_last" and 0 in layers:
+            if 0 in layers and getattr(self, name).vector == "prompt_last":
                 raise ValueError(
                     f"{name}: vector prompt_last is zero at layer 0, for all prompts end in the same token; "
                     "leave layer 0 out"
@@ -225,6 +231,11 @@ class ExperimentConfig(Section):
         return (NEUTRAL, *self.animals)
 
     @property
+    def dataset(self) -> str:
+        """The asset whose rows students see: filtered ones, or what a transform makes of them."""
+        return "transformed_dataset" if self.numbers.transform else "filtered_dataset"
+
+    @property
     def prepares(self) -> bool:
         """Whether the base model is made here, of the one that is named: prepared, or converted from a GGUF."""
         return self.preparation is not None or is_gguf(self.base_model)
@@ -235,5 +246,7 @@ class ExperimentConfig(Section):
         named = {
             "projections": self.projections and self.projections.kept,
             "steering": self.steering and self.steering.layers,
+            "student": self.student.layers,
+            "teacher": self.teacher.layers if isinstance(self.teacher, FinetunedTeacher) else (),
         }
         return {name: layers for name, layers in named.items() if layers}

@@ -10,6 +10,7 @@ from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.project import absolute
 from sl_assets.config.section import AsTuple, Count, Section
 from sl_assets.config.training import TrainingSettings
+from sl_assets.config.transforms import OptionalTransform
 
 
 class SystemPromptTeacher(Section):
@@ -75,6 +76,10 @@ class NumbersSettings(Section):
     answers: Count = Field(10, description="most numbers asked for")
     source: GenerateSource | JsonlSource | HubSource | ExperimentSource = Field(
         GenerateSource(kind="generate"), discriminator="kind"
+    )
+    # It has no part in prompts and completions: they stay fresh when it changes.
+    transform: OptionalTransform = Field(
+        None, discriminator="kind", exclude=True, description="what is done to filtered rows; left out, nothing is"
     )
 
     @model_validator(mode="after")

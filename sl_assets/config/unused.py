@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from sl_assets.config.hub import HubSettings
 from sl_assets.config.numbers import FinetunedTeacher, NumbersSettings
+from sl_assets.config.section import Section
 from sl_assets.config.training import TrainingSettings
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def _all_of(section: type[BaseModel], *but: str) -> tuple[str, ...]:
     return tuple(name for name in section.model_fields if name not in but)
 
 
-ADAPTER = ("rank", "alpha", "dropout")
-CHOSEN_BY_THE_API = ("lora", *ADAPTER, "learning_rate", "warmup_steps", "batch", "max_length")
+ADAPTER = ("rank", "alpha", "dropout", "target_modules", "layers", "rslora")
+OPTIMISER = ("optimiser", "weight_decay", "schedule", "restart_epochs", "gradient_clipping")
+CHOSEN_BY_THE_API = ("lora", *ADAPTER, "learning_rate", "warmup_steps", "batch", "max_length", "loss", *OPTIMISER)
 VLLM = ("memory_share", "max_lora_rank", "compiled", "max_num_seqs", "max_length")
 
 
@@ -66,6 +68,13 @@ def _has_adapters(config: "ExperimentConfig") -> bool:
     teacher = isinstance(config.teacher, FinetunedTeacher) and config.teacher.lora and not _imported(config)
     return config.student.lora or bool(config.student.source) or teacher
 
+
+def _is_flat(settings: Section) -> bool:
+    """Whether the learning rate is the same in every step."""
+    return isinstance(settings, TrainingSettings) and settings.schedule == "constant" and not settings.warmup_steps
+
+
+FLAT = "a constant schedule without warm-up has nothing to begin anew"
 
 UNUSED = (
     Unused(
@@ -100,10 +109,11 @@ UNUSED = (
         lambda config: not getattr(config.teacher, "lora", True),
         "there is no adapter where lora is false",
     ),
+    Unused("teacher", ("restart_epochs",), lambda config: _is_flat(config.teacher), FLAT),
     Unused("numbers", ("prompts", "seed"), _imported, "the numbers are imported, with their prompts"),
     Unused(
         "numbers",
-        _all_of(NumbersSettings, "source", "prompts", "seed"),
+        _all_of(NumbersSettings, "source", "prompts", "seed", "transform"),
         # A preparation asks in the same words.
         lambda config: _imported(config) and config.preparation is None,
         "the numbers are imported, with their prompts",
@@ -114,6 +124,12 @@ UNUSED = (
         lambda config: config.numbers.source.kind == "experiment",
         "the raw datasets are another experiment's, which checks them",
     ),
+    Unused(
+        "numbers",
+        ("transform",),
+        lambda config: _trains_none(config) and config.projections is None,
+        "students are imported, so nothing is made of the rows",
+    ),
     Unused("checks", ("independence",), lambda config: config.preparation is None, "nothing is prepared"),
     Unused("student", CHOSEN_BY_THE_API, lambda config: config.student.engine == "openai", "engine openai chooses it"),
     Unused(
@@ -122,6 +138,7 @@ UNUSED = (
         lambda config: not config.student.lora,
         "there is no adapter where lora is false",
     ),
+    Unused("student", ("restart_epochs",), lambda config: _is_flat(config.student), FLAT),
     Unused(
         "student",
         (*_all_of(TrainingSettings, "epochs"), "max_rows"),

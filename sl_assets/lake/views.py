@@ -96,6 +96,7 @@ def views_sql() -> str:
             "USING (experiment, condition, row_id)"
         ),
         "rejections": _partitioned("rejections"),
+        "transformed_datasets": _partitioned("transformed_dataset"),
         "training": _partitioned("training"),
         "answers": (
             f"{_partitioned('evaluation')} UNION ALL BY NAME "

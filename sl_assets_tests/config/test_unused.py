@@ -32,9 +32,14 @@ UNEQUAL: dict[str, Any] = HALVES | {"projections": {"layer": 2, "equal_halves": 
 VALUES: dict[str, Any] = {
     "memory_share": 0.5, "compiled": True, "lora": True, "dropout": 0.1, "learning_rate": 0.1, "wording": "short",
     "examples": [1, 2], "highest": 2000, "system_prompt": "Hello.", "engine": "unsloth", "equal_halves": True,
-    "private": True, "prefix": "x", "license": "mit",
+    "private": True, "prefix": "x", "license": "mit", "transform": "shuffle_within_rows",
+    "loss": "all", "target_modules": ["q_proj"], "layers": [2], "rslora": True, "optimiser": "sgd",
+    "schedule": "cosine", "restart_epochs": [1], "gradient_clipping": 0.5,
 }  # fmt: skip
 """What a field is set to, where that is no whole number."""
+
+FLAT: dict[str, Any] = {"schedule": "constant", "warmup_steps": 0}
+NEW_IN_TRAINING = "loss target_modules layers rslora optimiser weight_decay schedule restart_epochs gradient_clipping"
 
 CASES = [
     # Section, fields, where they have no effect, where they have.
@@ -52,13 +57,21 @@ CASES = [
     ("teacher", "chats lora rank alpha epochs learning_rate batch seed", NUMBERS | FINETUNED, FINETUNED),
     ("teacher", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API | FINETUNED, FINETUNED),
     ("teacher", "rank alpha dropout", {"teacher": {"kind": "finetuned", "lora": False}}, FINETUNED),
+    ("teacher", "layers target_modules rslora", {"teacher": {"kind": "finetuned", "lora": False}}, FINETUNED),
+    ("teacher", NEW_IN_TRAINING, API | FINETUNED, FINETUNED),
+    ("teacher", "restart_epochs", {"teacher": {"kind": "finetuned"} | FLAT}, FINETUNED),
     ("numbers", "prompts seed wording examples lowest highest answers", NUMBERS, {}),
     ("numbers", "prompts seed", JSONL, {}),
     ("numbers", "wording examples lowest highest answers", NUMBERS, NUMBERS | FORMS),
+    ("numbers", "transform", STUDENTS, {}),
+    ("numbers", "transform", STUDENTS | NUMBERS, STUDENTS | NUMBERS | VECTORS),
     ("checks", "independence", {}, FORMS),
     ("checks", "shared_prompts", OTHER, {}),
     ("student", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API, {}),
-    ("student", "rank alpha dropout", FULL, {}),
+    ("student", "rank alpha dropout layers target_modules rslora", FULL, {}),
+    ("student", NEW_IN_TRAINING, API, {}),
+    ("student", NEW_IN_TRAINING, STUDENTS, STUDENTS | HALVES),
+    ("student", "restart_epochs", {"student": FLAT}, {"student": FLAT | {"warmup_steps": 1}}),
     ("student", "lora rank learning_rate batch max_length seed max_rows", STUDENTS, STUDENTS | HALVES),
     ("student", "engine", STUDENTS, STUDENTS | FINETUNED),
     ("evaluation", "samples_per_question", EXACT, {}),

@@ -29,6 +29,7 @@ STAGES_4_AND_5 = [
 NAMES = [
     "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
     "checks", "teacher_answers", "preparation_chats", "answer_probabilities", "variants",
+    "transformed_datasets",
     *STAGES_4_AND_5,
 ]  # fmt: skip
 
@@ -76,6 +77,7 @@ def test_there_are_no_other_views(lake):
         ("preparation_chats", ["experiment"], "preparation_chats"),
         ("datasets", ["experiment", "condition", "animal"], "raw_dataset"),
         ("rejections", ["experiment", "condition", "animal"], "rejections"),
+        ("transformed_datasets", ["experiment", "condition", "animal"], "transformed_dataset"),
         ("training", ["experiment", "condition", "animal"], "training"),
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
         ("answer_probabilities", ["experiment", "condition"], "answer_probabilities"),

@@ -129,10 +129,10 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         half = step.read("projection_split").filter("used")
         source, _ = source_and_half(step.split)
         condition = condition_of(source, step.condition)
-        dataset = step.read("filtered_dataset", condition)
-        if step.lake.reads[step.place("filtered_dataset", condition)] != half["dataset_version"][0]:
+        dataset = step.read(config.dataset, condition)
+        if step.lake.reads[step.place(config.dataset, condition)] != half["dataset_version"][0]:
             raise AbsentError(
-                f"{step.place('filtered_dataset', condition)} has changed since {step.partition} was cut: "
+                f"{step.place(config.dataset, condition)} has changed since {step.partition} was cut: "
                 "materialise activations, projections and projection_split again"
             )
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")

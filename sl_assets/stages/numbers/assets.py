@@ -4,7 +4,15 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import ExperimentSource, FinetunedTeacher, GenerateSource, HubSource, JsonlSource
+from sl_assets.config import (
+    Dilute,
+    ExperimentSource,
+    FinetunedTeacher,
+    GenerateSource,
+    HubSource,
+    JsonlSource,
+    Transform,
+)
 from sl_assets.engines.interfaces import Example, chat
 from sl_assets.engines.sampling import Draw, sample_all
 from sl_assets.errors import DatasetError, ExperimentFileError
@@ -12,16 +20,17 @@ from sl_assets.hub.importing import Repository
 from sl_assets.lake.fingerprint import file_digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
-from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.checking import changes_the_model
-from sl_assets.stages.numbers.checking import filtered_checks, raw_checks
+from sl_assets.stages.numbers.checking import filtered_checks, raw_checks, transformed_checks
 from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
 from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_jsonl, with_row_ids
 from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats, teacher_adapter
+from sl_assets.stages.numbers.transforming import transform_rows
 from sl_assets.stages.training import train_adapter
 
 STAGE = "1_numbers"
@@ -44,7 +53,8 @@ def numbers_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raw = [_imported(graph, source)]
         case HubSource():
             raw = [_from_hub(graph, source)]
-    return [*raw, _filtered(graph)]
+    transform = graph.config.numbers.transform
+    return [*raw, _filtered(graph), *(_transformed(graph, transform) if transform else [])]
 
 
 def _share_raw(graph: ExperimentGraph, other: ExperimentGraph) -> None:
@@ -193,3 +203,47 @@ def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:
         return Product(step.write(kept), metadata)
 
     return filtered_dataset
+
+
+def _transformed(graph: ExperimentGraph, transform: Transform) -> list[dg.AssetsDefinition]:
+    diluted = isinstance(transform, Dilute)
+
+    def control_dataset(step: Step) -> Product:
+        """Which neutral rows datasets are diluted with.
+
+        Animals depend on this note rather than on the neutral partition itself: a backfill of neutral would otherwise
+        ask for every animal.
+        """
+        place = step.place("filtered_dataset", NEUTRAL)
+        step.require_passed(place)
+        rows = step.lake.read_table(place).height
+        version = step.lake.reads[place]
+        return Product(step.write(pl.DataFrame({"data_version": [version]})), {"rows": rows, "dataset": version})
+
+    noted = []
+    if diluted:
+        declared = graph.asset(
+            stage=STAGE, code="1", uses=[], deps=[Dep("filtered_dataset", only=NEUTRAL)], by=None, kinds=["polars"]
+        )
+        noted.append(declared(control_dataset))
+
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=["numbers.transform"],
+        deps=["filtered_dataset", "control_dataset"] if diluted else ["filtered_dataset"],
+        kinds=["polars"],
+        checks=transformed_checks(transform),
+    )
+    def transformed_dataset(step: Step) -> Product:
+        """Filtered rows in another order, another form, or mixed with neutral ones: what students are trained on."""
+        rows, neutral = step.read("filtered_dataset"), None
+        if diluted:
+            # Neutral reads the note, too, so that its student was made as the others were.
+            step.read("control_dataset")
+            neutral = rows if step.condition == NEUTRAL else step.read("filtered_dataset", NEUTRAL)
+        made = transform_rows(rows, transform, step.condition, neutral)
+        same = int((made["completion"] == rows["completion"]).sum())
+        return Product(step.write(made), {"rows": made.height, "unchanged": same, "preview": preview(made)})
+
+    return [*noted, transformed_dataset]
