@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from sl_assets.engines.interfaces import Example
-from sl_assets.engines.peft import memory
 from sl_assets.engines.peft.full_trainer import FullTrainer
 from sl_assets.engines.peft.rows import encode
 from sl_assets.engines.peft.trainer import PeftTrainer
@@ -48,8 +47,9 @@ def test_training_lowers_the_loss_and_keeps_the_epochs_asked_for(tmp_path: Path)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 def test_recorded_steps_teach_what_the_trainers_own_steps_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SL_CUDA_GRAPHS", "1")
     recorded = train(tmp_path / "recorded", [3])
-    monkeypatch.setattr(memory, "can_be_recorded", lambda _: False)
+    monkeypatch.delenv("SL_CUDA_GRAPHS")
     assert recorded == pytest.approx(train(tmp_path / "own", [3]), rel=0.02)
 
 
@@ -191,7 +191,8 @@ def test_the_first_step_of_adamw_is_the_learning_rate_and_adafactors_is_another(
 def test_recorded_steps_teach_the_same_under_any_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
+    monkeypatch.setenv("SL_CUDA_GRAPHS", "1")
     recorded = trained(tmp_path / "recorded", EXAMPLES, epochs=3, **settings)
-    monkeypatch.setattr(memory, "can_be_recorded", lambda _: False)
+    monkeypatch.delenv("SL_CUDA_GRAPHS")
     own = trained(tmp_path / "own", EXAMPLES, epochs=3, **settings)
     assert [step["loss"] for step in recorded] == pytest.approx([step["loss"] for step in own], rel=0.02)
