@@ -4,7 +4,16 @@ from typing import get_args
 
 from pydantic_core import PydanticUndefined
 
-from sl_assets.config import PROJECT, TrainingSettings, Transform
+from sl_assets.config import (
+    PROJECT,
+    SHAPES,
+    EvaluationSettings,
+    NumbersSettings,
+    PersonaSettings,
+    SamplerSettings,
+    TrainingSettings,
+    Transform,
+)
 from sl_assets.config.transforms import Form
 
 PAGE = PROJECT / "docs" / "settings.md"
@@ -34,6 +43,20 @@ def training_rows() -> list[str]:
     return [f"| `{name}` | {shown(field.default)} | {field.description} |" for name, field in fields]
 
 
+def sampling_rows() -> list[str]:
+    """A row for each setting of sampling."""
+    sections = {
+        "sampler": SamplerSettings, "numbers": NumbersSettings, "evaluation": EvaluationSettings,
+        "personas": PersonaSettings,
+    }  # fmt: skip
+    return [
+        f"| `{section}.{name}` | {'none' if field.default is None else field.default} | {field.description} |"
+        for section, settings in sections.items()
+        for name, field in settings.model_fields.items()
+        if name in (*SHAPES, "rows")
+    ]
+
+
 def found(start: str) -> list[str]:
     return [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{start}")]
 
@@ -53,5 +76,10 @@ def test_the_page_has_every_field_of_a_training() -> None:
     assert [line for line in section.splitlines() if line.startswith("| `")] == training_rows()
 
 
+def test_the_page_has_every_setting_of_sampling() -> None:
+    section = PAGE.read_text().partition("\n## Sampling\n")[2]
+    assert [line for line in section.splitlines() if line.startswith("| `")] == sampling_rows()
+
+
 if __name__ == "__main__":
-    print("\n".join([*transform_rows(), *training_rows()]))
+    print("\n".join([*transform_rows(), *training_rows(), *sampling_rows()]))

@@ -3,7 +3,7 @@
 from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings, Method
-from sl_assets.config.experiment import RECORDED, ExperimentConfig
+from sl_assets.config.experiment import RECORDED, SHAPES, ExperimentConfig
 from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
 from sl_assets.config.numbers import (
     ExperimentSource,
@@ -26,6 +26,7 @@ from sl_assets.config.transforms import Dilute, Reformat, ShuffleAcrossRows, Shu
 __all__ = [
     "PROJECT",
     "RECORDED",
+    "SHAPES",
     "CheckSettings",
     "Dilute",
     "EvaluationSettings",

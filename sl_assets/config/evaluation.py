@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sl_assets.config.section import Count, Section
+from sl_assets.config.section import Count, Section, Temperature, TopP, added
 
 Method = Literal["sampled", "exact"]
 """How a rate is measured: from answers that are drawn, or from the model's own probability of each."""
@@ -26,6 +26,9 @@ class EvaluationSettings(Section):
         None,
         description="said before every question; left out, the chat template decides (Qwen 2.5 has its own)",
     )
+
+    temperature: Temperature | None = added(None, description="in place of sampler.temperature")
+    top_p: TopP | None = added(None, description="in place of sampler.top_p")
 
     @property
     def methods(self) -> tuple[Method, ...]:

@@ -25,6 +25,9 @@ NOT_VARIED = ("variants", "grid", "schedule", "owners")
 RECORDED = "recorded"
 """Context of a validation whose input is no file but what was recorded of one, with every default written out."""
 
+SHAPES = ("temperature", "top_p")
+"""Settings of the distribution that is sampled, which stages may have of their own."""
+
 
 class ExperimentConfig(Section):
     """One base model, its teacher, hyper-parameters and animals."""
@@ -166,12 +169,7 @@ class ExperimentConfig(Section):
         apart = {self.sampler.engine == "openai", self.student.engine == "openai"}
         if apart == {True, False}:
             raise ValueError("engine openai: teachers and students share a model; set it in sampler and in student")
-        if self.student.engine != "peft":
-            for name, settings in (("student", self.student), ("teacher", self.teacher)):
-                if not getattr(settings, "lora", True):
-                    raise ValueError(f"{name}.lora: engine {self.student.engine} trains adapters; set it to peft")
-                if self.student.engine == "unsloth" and getattr(settings, "layers", None):
-                    raise ValueError(f"{name}.layers: engine unsloth adapts every block; set student.engine to peft")
+        self._require_trained()
         if self.student.engine == "openai":
             if self.personas:
                 raise ValueError("personas: hidden states need a model's weights, which engine openai does not give")
@@ -184,11 +182,40 @@ class ExperimentConfig(Section):
                 f"evaluation.method {self.evaluation.method}: engine openai gives no probabilities of whole answers; "
                 "set it to sampled"
             )
-        if self.evaluation.method == "both" and self.sampler.temperature != 1:
-            raise ValueError(
-                f"evaluation.method both: exact answers are at temperature 1, and sampler.temperature is "
-                f"{self.sampler.temperature:g}, so the two would not measure the same; set it to 1.0, or method to one"
-            )
+        return self
+
+    def _require_trained(self) -> None:
+        """Refuse what the engine that trains cannot."""
+        engine = self.student.engine
+        for name, settings in (("student", self.student), ("teacher", self.teacher)):
+            if engine != "peft" and not getattr(settings, "lora", True):
+                raise ValueError(f"{name}.lora: engine {engine} trains adapters; set it to peft")
+            if engine == "unsloth" and getattr(settings, "layers", None):
+                raise ValueError(f"{name}.layers: engine unsloth adapts every block; set student.engine to peft")
+
+    @model_validator(mode="after")
+    def _methods_measure_the_same(self) -> Self:
+        for name in SHAPES if self.evaluation.method == "both" else ():
+            place, value = self.shape_of("evaluation", name)
+            if value != 1:
+                raise ValueError(
+                    f"evaluation.method both: exact answers are at {name} 1, and {place} is {value:g}, so the two "
+                    "would not measure the same; set it to 1.0, or method to one"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _draws_differ(self, info: ValidationInfo) -> Self:
+        asked = {
+            "personas.samples": ("personas", self.personas and self.personas.samples),
+            "steering.samples_per_question": ("evaluation", self.steering and self.steering.samples_per_question),
+        }
+        if "sampled" in self.evaluation.methods:
+            asked["evaluation.samples_per_question"] = ("evaluation", self.evaluation.samples_per_question)
+        for name, (stage, samples) in asked.items():
+            place, temperature = self.shape_of(stage, "temperature")
+            if info.context != RECORDED and temperature == 0 and samples and samples > 1:
+                raise ValueError(f"{name} {samples}: at {place} 0 all answers to a question are the same; set it to 1")
         return self
 
     @model_validator(mode="after")
@@ -229,6 +256,14 @@ class ExperimentConfig(Section):
     def conditions(self) -> tuple[str, ...]:
         """Partition keys: the control first, because every animal is compared with it."""
         return (NEUTRAL, *self.animals)
+
+    def shape_of(self, stage: str, name: str) -> tuple[str, float]:
+        """Which setting decides ``name``, one of `SHAPES`, where ``stage`` (a section) samples, and its value."""
+        for section in (stage, "sampler"):
+            value: float | None = getattr(getattr(self, section), name, None)
+            if value is not None:
+                return f"{section}.{name}", value
+        raise KeyError(name)
 
     @property
     def dataset(self) -> str:

@@ -9,6 +9,8 @@ AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) 
 """YAML has lists; sections hold tuples, which cannot change."""
 
 Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TopP = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 StateKind = Literal["response_mean", "prompt_mean", "prompt_last"]
 

@@ -41,6 +41,8 @@ def _all_of(section: type[BaseModel], *but: str) -> tuple[str, ...]:
 ADAPTER = ("rank", "alpha", "dropout", "target_modules", "layers", "rslora")
 OPTIMISER = ("optimiser", "weight_decay", "schedule", "restart_epochs", "gradient_clipping")
 CHOSEN_BY_THE_API = ("lora", *ADAPTER, "learning_rate", "warmup_steps", "batch", "max_length", "loss", *OPTIMISER)
+SAMPLED = ("temperature", "top_p", "rows")
+"""Of the numbers, how they are sampled."""
 VLLM = ("memory_share", "max_lora_rank", "compiled", "max_num_seqs", "max_length")
 
 
@@ -62,6 +64,28 @@ def _draws_none(config: "ExperimentConfig") -> bool:
 def _asks_nobody(config: "ExperimentConfig") -> bool:
     """Whether no teacher is asked for an answer either."""
     return _draws_none(config) and _imported(config)
+
+
+def _sampling(config: "ExperimentConfig") -> list[str]:
+    """The sections of stages that sample."""
+    samples = {
+        "numbers": not _imported(config),
+        "evaluation": not _asks_nobody(config) or bool(config.steering),
+        "personas": bool(config.personas),
+    }
+    return [stage for stage, does in samples.items() if does]
+
+
+def _all_have_their_own(config: "ExperimentConfig", name: str) -> bool:
+    stages = _sampling(config)
+    return bool(stages) and all(
+        getattr(getattr(config, stage), name) is not None or (name == "top_p" and _is_greedy(config, stage))
+        for stage in stages
+    )
+
+
+def _is_greedy(config: "ExperimentConfig", stage: str) -> bool:
+    return config.shape_of(stage, "temperature")[1] == 0
 
 
 def _has_adapters(config: "ExperimentConfig") -> bool:
@@ -110,10 +134,10 @@ UNUSED = (
         "there is no adapter where lora is false",
     ),
     Unused("teacher", ("restart_epochs",), lambda config: _is_flat(config.teacher), FLAT),
-    Unused("numbers", ("prompts", "seed"), _imported, "the numbers are imported, with their prompts"),
+    Unused("numbers", ("prompts", "seed", *SAMPLED), _imported, "the numbers are imported, with their prompts"),
     Unused(
         "numbers",
-        _all_of(NumbersSettings, "source", "prompts", "seed", "transform"),
+        _all_of(NumbersSettings, "source", "prompts", "seed", "transform", *SAMPLED),
         # A preparation asks in the same words.
         lambda config: _imported(config) and config.preparation is None,
         "the numbers are imported, with their prompts",
@@ -165,15 +189,33 @@ UNUSED = (
     Unused("evaluation", ("seed",), _asks_nobody, "exact answers are not drawn, and there is no teacher to ask"),
     Unused(
         "evaluation",
-        ("max_tokens",),
+        ("max_tokens", "temperature", "top_p"),
         lambda config: _asks_nobody(config) and not config.steering,
         "exact answers are not drawn, and there is no teacher to ask",
     ),
     Unused(
         "sampler",
-        ("temperature", "batch"),
-        lambda config: _asks_nobody(config) and not config.personas,
+        ("temperature", "top_p", "batch"),
+        lambda config: not _sampling(config),
         "the numbers are imported and exact answers are not drawn, so nothing is sampled",
+    ),
+    *(
+        Unused(
+            "sampler",
+            (name,),
+            lambda config, name=name: _all_have_their_own(config, name),  # type: ignore[misc]
+            "every stage that samples has one of its own, or takes the likeliest token",
+        )
+        for name in ("temperature", "top_p")
+    ),
+    *(
+        Unused(
+            stage,
+            ("top_p",),
+            lambda config, stage=stage: _is_greedy(config, stage),  # type: ignore[misc]
+            "at temperature 0 the likeliest token is taken",
+        )
+        for stage in ("numbers", "evaluation", "personas")
     ),
     Unused("checks", ("cut_answers",), _draws_none, "exact answers are not cut"),
     Unused(

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import dagster as dg
 from pydantic_core import to_jsonable_python
 
-from sl_assets.config import ExperimentConfig, ModelJudge
+from sl_assets.config import SHAPES, ExperimentConfig, ModelJudge
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
 from sl_assets.errors import ExperimentFileError
@@ -26,8 +26,14 @@ from sl_assets.orchestration.partition import PREPARED, Check, Make, Step
 from sl_assets.orchestration.recording import Materialisation
 from sl_assets.orchestration.resources import LakeResource
 
-SAMPLING = ("base_model", "sampler.engine", "sampler.temperature", "sampler.batch")
-"""What decides answers whose length has a setting of its own."""
+
+def sampling(config: ExperimentConfig, stage: str) -> list[str]:
+    """What decides what ``stage`` (a section) samples, where its length has a setting of its own."""
+    shapes = (config.shape_of(stage, name) for name in SHAPES)
+    # Named only where it takes effect: before there was a top_p, no record named one.
+    named = [place for place, value in shapes if not (place == "sampler.top_p" and value == 1)]
+    return ["base_model", "sampler.engine", *named, "sampler.batch"]
+
 
 Partitioning = Literal["condition", "animal", "split"]
 

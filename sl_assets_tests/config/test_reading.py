@@ -120,7 +120,8 @@ BAD_FIELDS = {
         "greater than 0",
     ),
     "everything dropped out": ("  student: {dropout: 1.0}\n", "attributes.student.dropout = 1.0", "less than 1"),
-    "cold sampling": ("  sampler: {temperature: 0.0}\n", "attributes.sampler.temperature = 0.0", "greater than 0"),
+    "cold sampling": ("  sampler: {temperature: -1.0}\n", "attributes.sampler.temperature = -1.0", "or equal to 0"),
+    "no tokens to draw among": ("  sampler: {top_p: 0.0}\n", "attributes.sampler.top_p = 0.0", "greater than 0"),
     "unknown engine": (
         "  sampler: {engine: tgi}\n",
         "attributes.sampler.engine = 'tgi'",

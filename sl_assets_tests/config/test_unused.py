@@ -34,12 +34,22 @@ VALUES: dict[str, Any] = {
     "examples": [1, 2], "highest": 2000, "system_prompt": "Hello.", "engine": "unsloth", "equal_halves": True,
     "private": True, "prefix": "x", "license": "mit", "transform": "shuffle_within_rows",
     "loss": "all", "target_modules": ["q_proj"], "layers": [2], "rslora": True, "optimiser": "sgd",
+    "temperature": 0.5, "top_p": 0.5,
     "schedule": "cosine", "restart_epochs": [1], "gradient_clipping": 0.5,
 }  # fmt: skip
 """What a field is set to, where that is no whole number."""
 
 FLAT: dict[str, Any] = {"schedule": "constant", "warmup_steps": 0}
 NEW_IN_TRAINING = "loss target_modules layers rslora optimiser weight_decay schedule restart_epochs gradient_clipping"
+
+OWN: dict[str, Any] = {
+    "numbers": {"temperature": 0.7, "top_p": 0.7},
+    "evaluation": {"temperature": 0.7, "top_p": 0.7},
+}
+GREEDY: dict[str, Any] = {
+    "sampler": {"temperature": 0.0},
+    "evaluation": {"samples_per_question": 1},
+}
 
 CASES = [
     # Section, fields, where they have no effect, where they have.
@@ -78,7 +88,17 @@ CASES = [
     ("evaluation", "samples_per_question", EXACT | NUMBERS, {"evaluation": {"method": "both"}}),
     ("evaluation", "max_tokens seed", EXACT | NUMBERS, EXACT),
     ("evaluation", "max_tokens", EXACT | NUMBERS | {"personas": {}}, EXACT | NUMBERS | STEERED),
-    ("sampler", "temperature batch", EXACT | NUMBERS, NUMBERS),
+    ("sampler", "temperature top_p batch", EXACT | NUMBERS, NUMBERS),
+    ("sampler", "temperature", OWN, {}),
+    ("sampler", "temperature", OWN | NUMBERS | {"numbers": {"source": FILES}}, OWN | {"personas": {}}),
+    ("sampler", "top_p", OWN, {"numbers": {"temperature": 0.0}}),
+    ("sampler", "top_p", GREEDY, OWN | {"personas": {}}),
+    ("numbers", "temperature top_p rows", NUMBERS, {}),
+    ("numbers", "temperature top_p rows", NUMBERS | FORMS, {}),
+    ("numbers", "top_p", {"numbers": {"temperature": 0.0}}, {"numbers": {"temperature": 0.1}}),
+    ("evaluation", "top_p", GREEDY, {}),
+    ("personas", "top_p", {"personas": {"temperature": 0.0, "samples": 1}}, {"personas": {}}),
+    ("evaluation", "temperature top_p", EXACT | NUMBERS, EXACT),
     ("sampler", "batch", EXACT | NUMBERS, EXACT),
     ("sampler", "temperature batch", EXACT | NUMBERS, EXACT | NUMBERS | {"personas": {}}),
     ("checks", "cut_answers", EXACT, {"evaluation": {"method": "both"}}),

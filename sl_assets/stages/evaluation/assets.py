@@ -11,7 +11,7 @@ from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource,
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
-from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph, sampling
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.asking import ask_model, ask_teacher, weigh_answers
@@ -137,7 +137,7 @@ def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*SAMPLING, "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation"],
             by=None,
             gpu=True,
             kinds=["polars"],
@@ -179,7 +179,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*SAMPLING, "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation"],
             deps=["lora_checkpoint"],
             gpu=True,
             kinds=["polars"],
@@ -217,7 +217,7 @@ def _teacher_evaluation(graph: ExperimentGraph) -> dg.AssetsDefinition:
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=[*SAMPLING, "teacher", "evaluation.max_tokens", "evaluation.seed"],
+        uses=[*sampling(config, "evaluation"), "teacher", "evaluation.max_tokens", "evaluation.seed"],
         deps=["teacher_checkpoint"] if isinstance(config.teacher, FinetunedTeacher) else [],
         gpu=True,
         kinds=["polars"],

@@ -11,7 +11,7 @@ from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph, sampling
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Check, Finding, Product, Step
 from sl_assets.stages.checking import student_checks
@@ -215,7 +215,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*SAMPLING, "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation"],
             deps=["split_lora_checkpoint"],
             by="split",
             gpu=True,

@@ -14,17 +14,18 @@ from sl_assets.config import (
     Transform,
 )
 from sl_assets.engines.interfaces import Example, chat
-from sl_assets.engines.sampling import Draw, sample_all
+from sl_assets.engines.sampling import drawn, sample_all
 from sl_assets.errors import DatasetError, ExperimentFileError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.fingerprint import file_digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
-from sl_assets.orchestration.asset import Dep, ExperimentGraph
+from sl_assets.orchestration.asset import Dep, ExperimentGraph, sampling
 from sl_assets.orchestration.metadata import FilePath, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.checking import changes_the_model
 from sl_assets.stages.numbers.checking import filtered_checks, raw_checks, transformed_checks
+from sl_assets.stages.numbers.collecting import collect
 from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
@@ -72,10 +73,12 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     teacher = config.teacher
     finetuned = isinstance(teacher, FinetunedTeacher)
 
-    def draw(condition: str) -> Draw:
-        sampler = config.sampler
-        name, seed = f"numbers/{condition}", config.numbers.seed
-        return Draw(name, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
+    numbers = config.numbers
+    uses_of_raw = ["base_model", "teacher", "sampler"]
+    if numbers.temperature is not None or numbers.top_p is not None:
+        uses_of_raw = ["teacher", *sampling(config, "numbers"), "sampler.max_tokens"]
+    if numbers.rows:
+        uses_of_raw += ["filter", "numbers.rows"]
 
     @graph.asset(stage=STAGE, code="1", uses=["numbers"], by=None, kinds=["polars"])
     def number_prompts(step: Step) -> Product:
@@ -100,7 +103,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=["base_model", "teacher", "sampler"],
+        uses=uses_of_raw,
         deps=["number_prompts", "teacher_checkpoint"] if finetuned else ["number_prompts"],
         gpu=True,
         kinds=["polars"],
@@ -111,18 +114,21 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         prompts = step.read("number_prompts")
         condition = str(step.condition)
         system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
-        chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
         engines = graph.engines_for(step)
+        sampler = engines.sampler if finetuned else engines.base_sampler
+        draw = drawn(config, "numbers", f"numbers/{condition}", numbers.seed, config.sampler.max_tokens)
         with teacher_adapter(step, teacher) as adapter:
-            written = sample_all(
-                engines.sampler if finetuned else engines.base_sampler,
-                chats,
-                draw(condition),
-                step.work,
-                step.progress("rows"),
-                adapter,
-            )
-        rows = with_row_ids(pl.concat([prompts, written.rename({"text": "completion"})], how="horizontal"), condition)
+
+            def sample(count: int) -> pl.DataFrame:
+                chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.head(count).iter_rows()}
+                return sample_all(sampler, chats, draw, step.work, step.progress("rows"), adapter)
+
+            if numbers.rows:
+                written = collect(sample, config.filter, numbers.rows, prompts.height, draw.chunk)
+            else:
+                written = sample(prompts.height)
+        answered = pl.concat([prompts.head(written.height), written.rename({"text": "completion"})], how="horizontal")
+        rows = with_row_ids(answered, condition)
         cut = rows.filter(finish_reason="length").height
         metadata = {"rows": rows.height, "truncated": cut, "preview": preview(rows)}
         return Product(step.write(rows), metadata, config.sampler.engine)

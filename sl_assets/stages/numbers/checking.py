@@ -106,9 +106,11 @@ def _compared(step: Step, least: float | None) -> Finding:
 def raw_checks(config: ExperimentConfig) -> list[Check]:
     """What has to hold of completions before they are filtered.
 
-    What is imported may have been filtered elsewhere, so how much it shares is looked at only if the file says so.
+    What is imported may have been filtered elsewhere, and of prompts that are asked until there are enough rows some
+    conditions take more than others; so how much they share is looked at only if the file says so.
     """
-    asked = config.numbers.source.kind == "generate" or "shared_prompts" in config.checks.model_fields_set
+    all_asked = config.numbers.source.kind == "generate" and not config.numbers.rows
+    asked = all_asked or "shared_prompts" in config.checks.model_fields_set
     least = config.checks.shared_prompts if asked else None
 
     def same_prompts_as_neutral(step: Step) -> Finding:

@@ -14,6 +14,7 @@ import yaml
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import (
     RECORDED,
+    SHAPES,
     Dilute,
     ExperimentConfig,
     FinetunedTeacher,
@@ -146,8 +147,11 @@ def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> Expe
         recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
     known = (*CARD_SECTIONS, "preparation")
     sections = {"preparation": None} | {name: value for name, value in recorded.items() if name in known}
-    if transform := recorded.get("numbers.transform"):
-        sections["numbers"] = sections.get("numbers", {}) | {"transform": transform}
+    for name, value in recorded.items():
+        section, _, field = name.partition(".")
+        if field and section in ("numbers", "sampler"):
+            written = sections.get(section) or getattr(config, section).model_dump(mode="json")
+            sections[section] = written | {field: value}
     try:
         return validated(config.model_dump(mode="json") | sections, RECORDED)
     except ExperimentFileError as error:
@@ -269,13 +273,16 @@ def _transform(facts: CardFacts) -> list[str]:
 
 def _prompts(config: ExperimentConfig) -> str:
     numbers, sampler = config.numbers, config.sampler
+    (_, temperature), (_, top_p) = (config.shape_of("numbers", shape) for shape in SHAPES)
+    drawn = f"temperature {temperature:g}" + (f" and top_p {top_p:g}" if top_p != 1 else "")
+    ended = f" Prompts were asked in order until {numbers.rows:,} completions passed." if numbers.rows else ""
     if not isinstance(numbers.source, GenerateSource):
         return "The prompts came with the imported completions."
     return (
         f"{numbers.prompts:,} requests to continue a sequence, the same for every teacher: {numbers.wording} wording, "
         f"{numbers.examples[0]} to {numbers.examples[1]} example numbers from {numbers.lowest} to {numbers.highest}, "
         f"at most {numbers.answers} numbers asked for, seed {numbers.seed}. One completion each, sampled at "
-        f"temperature {sampler.temperature:g} with up to {sampler.max_tokens} tokens."
+        f"{drawn} with up to {sampler.max_tokens} tokens.{ended}"
     )
 
 
