@@ -1,6 +1,7 @@
-"""An experiment file becomes a graph of assets and the jobs that run it."""
+"""An experiment file becomes a graph of assets and the jobs that run it; each of its variants becomes one beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from sl_assets.config import ExperimentConfig
+from sl_assets.config import ExperimentConfig, ExperimentSource
 from sl_assets.config.reading import validated
+from sl_assets.config.variants import variant_name, variants_of
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import check_schedule, experiment_jobs
+from sl_assets.orchestration.planner import PUBLISHING
 from sl_assets.stages.evaluation.assets import evaluation_assets
 from sl_assets.stages.halves.assets import halves_assets
 from sl_assets.stages.numbers.assets import numbers_assets
@@ -23,11 +26,23 @@ from sl_assets.stages.personas.assets import personas_assets
 from sl_assets.stages.preparation.assets import preparation_assets
 from sl_assets.stages.projections.assets import projections_assets
 from sl_assets.stages.publishing.assets import publishing_assets
-from sl_assets.stages.report.assets import report_assets
+from sl_assets.stages.report.assets import report_assets, variants_assets
 from sl_assets.stages.students.assets import students_assets
 
 DEFS = Path(__file__).parent / "defs"
 """Experiments that come with the project."""
+
+Find = Callable[[str], ExperimentGraph]
+"""Another experiment as it is declared, by its name."""
+
+
+def find_none(name: str) -> ExperimentGraph:
+    """Of a file that is read by itself, there is no other experiment.
+
+    Raises:
+        ExperimentFileError: always.
+    """
+    raise ExperimentFileError(f"attributes.numbers.source.name = {name!r}: no such experiment is known here")
 
 
 class Attributes(BaseModel):
@@ -54,8 +69,10 @@ class StarterScaffolder(dg.Scaffolder[Any]):
 class SubliminalExperiment(dg.Component):
     """A subliminal-learning experiment: one base model, its teachers, students and their evaluation."""
 
-    def __init__(self, graph: ExperimentGraph) -> None:
+    def __init__(self, graph: ExperimentGraph, variants: Mapping[str, ExperimentConfig]) -> None:
         self.graph = graph
+        self.variants = {name: ExperimentGraph(variant_name(graph.name, name), its) for name, its in variants.items()}
+        self.find: Find = find_none
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -70,13 +87,19 @@ class SubliminalExperiment(dg.Component):
             ExperimentFileError: they do not describe a possible experiment.
         """
         written = (attributes.model_extra if attributes else None) or {}
-        config = validated(filled_in(written, context.resolution_context))
+        written = filled_in(written, context.resolution_context)
+        config = validated(written)
         check_schedule(config)
-        return cls(ExperimentGraph(context.path.name, config))
+        return cls(ExperimentGraph(context.path.name, config), variants_of(written, config))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Its assets, jobs, schedule and sensors."""
-        return declare(self.graph)
+        """Its assets, jobs, schedule and sensors, and those of its variants."""
+        return self._declared
+
+    @cached_property
+    def _declared(self) -> dg.Definitions:
+        """Declared once, for the experiment and its variants are looked up apart."""
+        return declare_with_variants(self.graph, self.variants, self.find)
 
 
 def filled_in(written: Any, context: dg.ResolutionContext, place: str = "attributes") -> Any:
@@ -104,8 +127,46 @@ def filled_in(written: Any, context: dg.ResolutionContext, place: str = "attribu
     return value
 
 
-def declare(graph: ExperimentGraph) -> dg.Definitions:
+def declare_with_variants(
+    graph: ExperimentGraph, variants: Mapping[str, ExperimentGraph], find: Find = find_none
+) -> dg.Definitions:
+    """`declare` an experiment and its ``variants``, which share what they have alike, and what compares them.
+
+    Raises:
+        ExperimentFileError: another experiment that one of them names is none, or a variant changes no asset.
+    """
+    assets = _declared(graph, find)
+    for name, variant in variants.items():
+        variant.borrow_from(graph)
+        try:
+            _declared(variant, find)
+        except ExperimentFileError as error:
+            place = f"attributes.variants.{name}" if name in graph.config.variants else f"attributes.grid ({name})"
+            raise ExperimentFileError(*(line.replace("attributes", place, 1) for line in error.lines)) from None
+        if not variant.declared:
+            raise ExperimentFileError(
+                f"attributes: variant {name} changes nothing that an asset is made of; leave it out"
+            )
+        graph.known.update(variant.known)
+    assets += variants_assets(graph, variants)
+    definitions = [_with_jobs(graph, assets)]
+    for variant in variants.values():
+        (*_, last) = definitions[0].jobs or ()
+        definitions.append(_with_jobs(variant, list(variant.definitions.values()), last))
+    return dg.Definitions.merge(*definitions)
+
+
+def declare(graph: ExperimentGraph, find: Find = find_none) -> dg.Definitions:
     """Assets, jobs, schedule and sensors of an experiment; ``graph`` then knows what they are, for a planner."""
+    return _with_jobs(graph, _declared(graph, find))
+
+
+def _declared(graph: ExperimentGraph, find: Find) -> list[dg.AssetsDefinition]:
+    """The experiment's own assets, parents first."""
+    source = graph.config.numbers.source
+    # A variant's is known already, unless it has one of its own.
+    if isinstance(source, ExperimentSource) and source.experiment not in graph.known.keys() - {graph.name}:
+        graph.borrow_from(find(source.name))
     stages = (
         # First, so that those who run a model find the one that is prepared for them.
         preparation_assets,
@@ -116,8 +177,13 @@ def declare(graph: ExperimentGraph) -> dg.Definitions:
         projections_assets,
         halves_assets,
         report_assets,
+        publishing_assets,
     )
-    assets = [asset for stage in stages for asset in stage(graph)]
+    every = [asset for stage in stages for asset in stage(graph)]
+    return [asset for asset in every if asset.key.path[0] == graph.name]
+
+
+def _with_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition], after: Any = None) -> dg.Definitions:
     # Publishing is in no job: nothing but a person's wish may start it.
-    offered = dg.Definitions(assets=[*assets, *publishing_assets(graph)])
-    return dg.Definitions.merge(offered, experiment_jobs(graph, assets))
+    run = [asset for asset in assets if graph.declared[asset.key.path[-1]].stage != PUBLISHING]
+    return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after))

@@ -77,7 +77,7 @@ def defs() -> dg.Definitions:
             fail_killed_runs,
         ],
     )
-    loaded = [experiment.definitions for experiment in found.loaded.values()]
+    loaded = [experiment.definitions for experiment in found.files]
     return dg.Definitions.merge(*loaded, *_python_files(), around, shared)
 
 

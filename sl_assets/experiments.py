@@ -10,8 +10,8 @@ import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
@@ -20,8 +20,9 @@ import dagster as dg
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from sl_assets.components import DEFS, SubliminalExperiment
+from sl_assets.components import DEFS, Find, SubliminalExperiment
 from sl_assets.config import PROJECT, ExperimentConfig
+from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.project import absolute
 from sl_assets.config.reading import check_form
 from sl_assets.errors import ExperimentFileError
@@ -39,35 +40,66 @@ OWN = "SL_EXPERIMENTS"
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment as its file describes it, templates filled in.
+    """An experiment as its file describes it, templates filled in; or a variant, which the same file describes.
 
     Attributes:
         file: where it is described.
+        variant: which of the file's variants it is; None for the experiment itself.
     """
 
     file: Path
     _tree: dg.ComponentTree
     _component: SubliminalExperiment
+    variant: str | None = None
+    _sources: list["Experiment"] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """That of its folder."""
-        return self._component.graph.name
+        """That of its folder, and of the variant."""
+        return self._declared.name
 
     @property
     def config(self) -> ExperimentConfig:
         """Its settings."""
-        return self._component.graph.config
+        return self._declared.config
+
+    @property
+    def variants(self) -> list["Experiment"]:
+        """Its variants; a variant has none."""
+        return [] if self.variant else [replace(self, variant=name) for name in self._component.variants]
+
+    def find_others(self, find: Find) -> None:
+        """Have other experiments, where it names one, looked up with ``find``."""
+        self._component.find = find
+
+    def note_source(self, other: "Experiment") -> None:
+        """Note that datasets of ``other`` are read, and of those that it reads itself."""
+        self._sources.extend([*other._sources, other])
+
+    @property
+    def _declared(self) -> ExperimentGraph:
+        return self._component.variants[self.variant] if self.variant else self._component.graph
 
     @cached_property
     def definitions(self) -> dg.Definitions:
-        """Its assets, jobs, schedule and sensors, post-processed as its file wants it.
+        """Assets, jobs, schedule and sensors of all that its file describes, post-processed as that wants it.
 
         Raises:
             ExperimentFileError: Dagster does not take them.
         """
         with _explained(self.file):
             return self._tree.build_defs(self.file.parent)
+
+    def definitions_with_sources(self) -> list[dg.Definitions]:
+        """`definitions`, and those of the experiments whose datasets are read, each once.
+
+        Raises:
+            ExperimentFileError: as `definitions`.
+        """
+        found = {self.file: self.definitions}
+        for source in self._sources:
+            found |= {source.file: source.definitions}
+        return list(found.values())
 
     def check(self, surroundings: dg.Definitions) -> None:
         """Check that Dagster takes `definitions` in their ``surroundings``.
@@ -87,7 +119,7 @@ class Experiment:
         """
         # Declared while they are built.
         _ = self.definitions
-        return self._component.graph
+        return self._declared
 
 
 @dataclass(frozen=True)
@@ -95,23 +127,74 @@ class Experiments:
     """What the folders hold.
 
     Attributes:
-        loaded: experiments by name.
+        loaded: experiments and their variants by name.
         problems: what is wrong with the others, by the name of their folder; with `OWN` itself, by that.
     """
 
     loaded: dict[str, Experiment] = field(default_factory=dict)
     problems: dict[str, ExperimentFileError] = field(default_factory=dict)
+    _reading: list[Path] = field(default_factory=list)
 
     def checked(self, surroundings: dg.Definitions) -> "Experiments":
         """The same, those whose definitions Dagster does not take in their ``surroundings`` among the problems."""
         found = Experiments({}, dict(self.problems))
-        for name, experiment in self.loaded.items():
+        for experiment in self.files:
             try:
                 experiment.check(surroundings)
-                found.loaded[name] = experiment
+                found.loaded.update({known.name: known for known in (experiment, *experiment.variants)})
             except ExperimentFileError as error:
-                found.problems[name] = error
+                found.problems[experiment.name] = error
         return found
+
+    @property
+    def files(self) -> list[Experiment]:
+        """One for each file: the variants' definitions are among its own."""
+        return [experiment for experiment in self.loaded.values() if experiment.variant is None]
+
+    def problem_with(self, name: str) -> ExperimentFileError | None:
+        """What is wrong with the file that describes ``name``, an experiment or a variant."""
+        wrong = (said for of, said in self.problems.items() if name == of or name.startswith(f"{of}{VARIANT_OF}"))
+        return next(wrong, None)
+
+    def add(self, experiment: Experiment) -> None:
+        """Add ``experiment`` and its variants.
+
+        Raises:
+            ExperimentFileError: the name of one is taken.
+        """
+        for known in (experiment, *experiment.variants):
+            if known.name in self.loaded:
+                what = f"variant {known.variant}" if known.variant else "the folder"
+                raise ExperimentFileError(f"{known.file}: the name {known.name!r} is taken; rename {what}")
+        self.loaded.update({known.name: known for known in (experiment, *experiment.variants)})
+        experiment.find_others(partial(self._find, experiment.name))
+
+    def _find(self, reader: str, name: str) -> ExperimentGraph:
+        """The experiment ``name`` as it is declared, whose datasets ``reader`` reads.
+
+        Raises:
+            ExperimentFileError: there is none, it cannot be loaded, or it reads of ``reader`` itself.
+        """
+        wrong = f"attributes.numbers.source.name = {name!r}"
+        full = name.replace(".", VARIANT_OF)
+        if problem := self.problem_with(full):
+            raise ExperimentFileError(f"{wrong}: cannot be loaded ({problem.lines[0]}); mend that first")
+        if full not in self.loaded:
+            raise ExperimentFileError(f"{wrong}: no such experiment; there are {', '.join(self.loaded)}")
+        other = self.loaded[full]
+        self._reading.append(self.loaded[reader].file)
+        try:
+            if other.file in self._reading:
+                raise ExperimentFileError(f"{wrong}: its file reads datasets of this one; name another experiment")
+            graph = other.graph
+            self.loaded[reader].note_source(other)
+            return graph
+        except ExperimentFileError as error:
+            if str(error).startswith(wrong):
+                raise
+            raise ExperimentFileError(f"{wrong}: cannot be loaded ({error.lines[0]}); mend that first") from None
+        finally:
+            self._reading.pop()
 
 
 def find_experiments() -> Experiments:
@@ -120,9 +203,7 @@ def find_experiments() -> Experiments:
     for folder in _folders(found):
         try:
             if file := _file_in(folder):
-                if folder.name in found.loaded:
-                    raise ExperimentFileError(f"{file}: the name {folder.name!r} is taken; rename the folder")
-                found.loaded[folder.name] = load_experiment(file)
+                found.add(load_experiment(file))
         except ExperimentFileError as error:
             found.problems[folder.name] = error
     return found

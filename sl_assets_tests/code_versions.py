@@ -16,7 +16,7 @@ import click
 import dagster as dg
 
 import sl_assets
-from sl_assets.components import declare
+from sl_assets.components import declare, declare_with_variants
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets_tests.conftest import HALVES, PREPARATION, tiny_config
 
@@ -29,6 +29,7 @@ these."""
 
 QUESTION = "Do equal settings still give equal results? [y/N, or the assets whose results change]"
 
+DILUTED = {"kind": "dilute", "share": 0.5}
 EVERYTHING: dict[str, Any] = (
     HALVES
     | PREPARATION
@@ -36,14 +37,15 @@ EVERYTHING: dict[str, Any] = (
         "steering": {"layers": [2], "coefficients": [1.0]},
         "hub": {},
         "evaluation": {"method": "both"},
+        "numbers": {"transform": DILUTED},
     }
 )
 """Optional sections that declare assets, on top of the tiny experiment and its finetuned teacher."""
 
 HUB_FILES = {"kind": "hub", "repo": "any/{condition}", "path": "any"}
 IMPORTS: dict[str, dict[str, Any]] = {
-    "jsonl": {"numbers": {"source": {"kind": "jsonl", "path": "{condition}.jsonl"}}},
-    "hub": {"numbers": {"source": HUB_FILES}, "student": {"source": HUB_FILES}},
+    "jsonl": {"numbers": {"source": {"kind": "jsonl", "path": "{condition}.jsonl"}, "transform": DILUTED}},
+    "hub": {"numbers": {"source": HUB_FILES, "transform": DILUTED}, "student": {"source": HUB_FILES}},
 }
 """Sections that declare an asset of the same name otherwise: it has a ``code=`` of its own, on record as
 ``asset@source``."""
@@ -77,7 +79,9 @@ Ask = Callable[[Sequence[str]], str]
 def declared_assets() -> dict[str, Asset]:
     """Every asset that an experiment file can declare."""
     first = ExperimentGraph("any", tiny_config(**EVERYTHING))
-    declare(first)
+    variant = ExperimentGraph("any__rank2", tiny_config(**EVERYTHING, student={"rank": 2}))
+    # With what compares variants.
+    declare_with_variants(first, {"rank2": variant})
     assets = {name: Asset(_folder(asset.stage), asset.code_version) for name, asset in first.declared.items()}
     for source, sections in IMPORTS.items():
         graph = ExperimentGraph("any", tiny_config(**EVERYTHING | sections))

@@ -6,14 +6,16 @@ from sl_assets.components import declare
 from sl_assets.config import PROJECT, CheckSettings
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Check
-from sl_assets_tests.conftest import HALVES, PREPARATION, tiny_config
+from sl_assets_tests.conftest import HALVES, PREPARATION, TINY, tiny_config
 
 PAGE = PROJECT / "docs" / "checks.md"
 
 
 def declared() -> dict[str, dict[str, Check]]:
     """Checks by description, by asset: one that several assets share is described once."""
-    graph = ExperimentGraph("tiny", tiny_config(**HALVES | PREPARATION | {"evaluation": {"method": "both"}}))
+    everything = HALVES | PREPARATION | {"evaluation": {"method": "both"}}
+    transformed = {"numbers": TINY["numbers"] | {"transform": "shuffle_within_rows"}}
+    graph = ExperimentGraph("tiny", tiny_config(**everything | transformed))
     declare(graph)
     found: dict[str, dict[str, Check]] = {}
     for name, asset in graph.declared.items():

@@ -130,7 +130,7 @@ def test_a_partition_that_fails_is_reported_and_the_others_go_on(
         ("filtered_dataset", "neutral, wolf"),
         ("lora_checkpoint", "neutral, wolf"),
     ]
-    assert "lora_checkpoint            not made: owl waits for filtered_dataset of owl, which failed" in done.stdout
+    assert "lora_checkpoint                not made: owl waits for filtered_dataset of owl, which failed" in done.stdout
     assert "1 partition failed:" in done.stderr
     assert "tiny/filtered_dataset of owl: none of 1 rows passed (invalid format 1)" in done.stderr
 

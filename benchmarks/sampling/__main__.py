@@ -18,7 +18,9 @@ from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Chat, chat
 from sl_assets.engines.transformers.models import POCKET_FOLDER
 from sl_assets.engines.vllm.sampler import VllmSampler, shut_down
+from sl_assets.engines.vllm.scorer import VllmScorer
 from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.stages.evaluation.spellings import SPELLINGS
 from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 
@@ -64,6 +66,10 @@ def main() -> None:
     started = timed("engine start and one answer, with an adapter", sampler, questions[:1], 6, adapters[0])
     each = [timed(f"answers, student {i + 1}", sampler, questions, 6, adapter) for i, adapter in enumerate(adapters)]
     print(f"17 students and one engine start: {started + 17 * sum(each) / len(each):.0f} s", flush=True)
+    start = time.perf_counter()
+    texts = [text for texts in SPELLINGS.values() for text in texts]
+    VllmScorer(str(folder), settings).log_probabilities([chat(question) for question in QUESTIONS], texts, adapters[0])
+    print(f"| probabilities of {len(texts)} answers to every question, student 1 | {time.perf_counter() - start:.1f} |")
     timed("numbers, a teacher's adapter", sampler, [chat(prompt) for prompt in prompts], 36, adapters[0])
     shut_down()
 

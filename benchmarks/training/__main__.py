@@ -1,4 +1,6 @@
-"""``python -m benchmarks.training --model /tmp/olmo``: LoRA training of a randomly initialised Olmo-3-7B on one GPU.
+"""``python -m benchmarks.training --model /tmp/olmo``: LoRA training on one GPU, of a randomly initialised Olmo-3-7B.
+
+Of another model, where the folder holds one.
 
 What people run is PEFT under the transformers Trainer: rows padded to the longest, 22 at a time, three times a step,
 and logits at every token. Ours trains on the same rows with the same settings, through PEFT and through Unsloth.
@@ -16,11 +18,12 @@ import torch
 from benchmarks.random_model import OLMO3_7B, write_random_model
 from benchmarks.workload import block_parameters, exchanges, matrix_rate
 from sl_assets.config import TrainingSettings
+from sl_assets.config.training import PROJECTIONS
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.peft.rows import Row, encode
-from sl_assets.engines.peft.trainer import PROJECTIONS, PeftTrainer
-from sl_assets.engines.transformers.models import POCKET_FOLDER, load_model, release_models
+from sl_assets.engines.peft.trainer import PeftTrainer
+from sl_assets.engines.transformers.models import POCKET_FOLDER, layer_count, load_model, release_models
 from sl_assets.engines.unsloth.trainer import UnslothTrainer, end
 
 SETTINGS = TrainingSettings(rank=8, alpha=8, epochs=1, learning_rate=2e-4, warmup_steps=5, batch=66, max_length=500)
@@ -33,7 +36,7 @@ Run = Callable[[Report], None]
 def main() -> None:
     """Measure on this machine's GPU."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="folder to put a random 7B model into, if it is not there")
+    parser.add_argument("--model", required=True, help="folder of a model; without one, a random 7B is put there")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--only", nargs="*", default=["baseline", "peft", "unsloth"])
     options = parser.parse_args()
@@ -47,7 +50,7 @@ def main() -> None:
     rows = [encode(tokenizer, folder, example, SETTINGS.max_length) for example in examples]
     tokens = SETTINGS.batch * sum(len(row.ids) for row in rows) / len(rows)
     learnt = sum(len(row.ids) - row.prompt for row in rows) / len(rows)
-    flops = 4 * block_parameters(folder) * OLMO3_7B["num_hidden_layers"]
+    flops = 4 * block_parameters(folder) * (layer_count(folder) or 0)
     peak = matrix_rate()
     print(f"{torch.cuda.get_device_name()}, matrix rate {peak:.0f} TFLOP/s; rows of {len(rows[0].ids)} tokens or so")
     print(f"{tokens / SETTINGS.batch:.0f} tokens a row on average, {learnt:.0f} of them learnt")

@@ -1,5 +1,6 @@
 """``sl-assets check``, and what is looked at before anything is run."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ from sl_assets.config.names import POCKET
 
 if TYPE_CHECKING:
     from sl_assets.config import ExperimentConfig
+    from sl_assets.orchestration.asset import ExperimentGraph
 
 FIRST_ROWS = 100
 """Of a file to import; the rest is read when it is imported."""
@@ -27,11 +29,19 @@ def check() -> None:
         if wrong := file_problems(config):
             problems += [f"{experiment.file}: {problem}" for problem in wrong]
         else:
-            click.echo(f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers")
+            line = f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers"
+            click.echo(line + shared_assets(experiment.graph))
     for problem in problems:
         click.echo(f"sl-assets: {problem}", err=True)
     if problems:
         raise SystemExit(1)
+
+
+def shared_assets(graph: "ExperimentGraph") -> str:
+    """How many of its assets an experiment shares, and with which; empty where all are its own."""
+    owners = Counter(graph.elsewhere.values())
+    shares = "".join(f", {count} are those of {owner}" for owner, count in sorted(owners.items()))
+    return f"; {len(graph.assets)} assets{shares}" if shares else ""
 
 
 def require_files(experiment: str, config: "ExperimentConfig") -> None:

@@ -8,6 +8,7 @@ import click
 from dotenv import load_dotenv
 
 from sl_assets.config import PROJECT
+from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.project import VARIABLE
 from sl_assets.errors import SlAssetsError
 
@@ -44,7 +45,8 @@ def found_experiments() -> "Experiments":
 
 
 def known_experiment(name: str) -> "Experiment":
-    """The experiment called ``name``; others that cannot be loaded are named on standard error.
+    """The experiment called ``name``, or the variant, as pocket.rank2; others that cannot be loaded are named on
+    standard error.
 
     Raises:
         ClickException: there is none.
@@ -53,12 +55,13 @@ def known_experiment(name: str) -> "Experiment":
     from sl_assets.experiments import find_experiments
 
     found = find_experiments()
-    if problem := found.problems.get(name):
+    full = name.replace(".", VARIANT_OF)
+    if full not in found.loaded and (problem := found.problem_with(full)):
         raise problem
     _name_left_out(found)
-    if name not in found.loaded:
+    if full not in found.loaded:
         raise click.ClickException(f"no experiment {name!r}; there are {', '.join(found.loaded)}")
-    return found.loaded[name]
+    return found.loaded[full]
 
 
 def _name_left_out(found: "Experiments") -> None:

@@ -69,9 +69,9 @@ def trace(experiment: str, asset: str, partition: str | None) -> None:
     from sl_assets.orchestration.tracing import trace as chain
 
     graph = known_experiment(experiment).graph
-    if asset not in graph.declared:
-        raise click.ClickException(f"{experiment} has no asset {asset!r}; it has {', '.join(graph.declared)}")
-    keys = graph.keys(graph.declared[asset].by)
+    if asset not in graph.assets:
+        raise click.ClickException(f"{experiment} has no asset {asset!r}; it has {', '.join(graph.assets)}")
+    keys = graph.keys(graph.declaration(asset).by)
     if partition not in keys:
         raise click.ClickException(f"{asset}: {no_such_partition(partition, keys)}")
     for line in chain(graph, open_lake(), graph.place(asset, partition)):

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 @click.option("--animals", help="Comma-separated; all of the experiment's where left out. Neutral always comes along.")
 @click.option("--through", metavar="ASSET", help="Stop after this asset, or several; the whole graph where left out.")
 @click.option("--again", is_flag=True, help="Make fresh partitions again, too.")
+@click.option("--alone", is_flag=True, help="Without the experiment's variants.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be made.")
-def run(experiment: str, animals: str | None, through: str | None, again: bool, dry_run: bool) -> None:
-    """Materialise what is missing or stale of EXPERIMENT."""
+def run(experiment: str, animals: str | None, through: str | None, again: bool, alone: bool, dry_run: bool) -> None:
+    """Materialise what is missing or stale of EXPERIMENT and its variants, or of one variant, as pocket.rank2."""
     if dry_run:
         goes_on = "interrupted"
     elif again:
@@ -35,10 +36,10 @@ def run(experiment: str, animals: str | None, through: str | None, again: bool, 
     else:
         goes_on = "interrupted; the same command goes on from here"
     with interrupted_with(goes_on):
-        _run(experiment, animals, through, again, dry_run)
+        _run(experiment, animals, through, again, alone, dry_run)
 
 
-def _run(name: str, animals: str | None, through: str | None, again: bool, dry_run: bool) -> None:
+def _run(name: str, animals: str | None, through: str | None, again: bool, alone: bool, dry_run: bool) -> None:
     import dagster as dg
 
     from sl_assets.definitions import open_lake, surroundings
@@ -49,20 +50,23 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, dry_r
     start = time.monotonic()
     experiment = known_experiment(name)
     conditions = wanted_conditions(experiment, animals)
-    require_files(name, experiment.config)
-    definitions = dg.Definitions.merge(experiment.definitions, surroundings())
-    planner = Planner(experiment.graph, open_lake(), conditions, through, again)
+    variants = [] if alone else [variant.graph for variant in experiment.variants]
+    planner = Planner(experiment.graph, open_lake(), conditions, through, again, variants)
+    for graph in planner.graphs:
+        require_files(graph.name, graph.config)
     if dry_run:
         for line in plan_lines(planner, shutil.get_terminal_size((WIDTH, 0)).columns):
             click.echo(line)
         return
-    if (absent := missing_engine(experiment.config)) and planner.needs_models():
-        raise click.ClickException(absent)
+    absent = [line for graph in planner.graphs if (line := missing_engine(graph.config))]
+    if absent and planner.needs_models():
+        raise click.ClickException(absent[0])
     set_up_home()
+    definitions = dg.Definitions.merge(*experiment.definitions_with_sources(), surroundings())
     for line in Runner(planner, definitions).materialise():
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
-    for line in summary(name, planner.assets, experiment.config.evaluation.count):
+    for line in summary(experiment.name, planner.assets, experiment.config.evaluation.count):
         click.echo(line)
 
 
@@ -97,13 +101,14 @@ def summary(experiment: str, assets: Container[str], measure: "Measure") -> Iter
     counted = "" if measure == "exact" else f"; evaluation.count {measure}"
     for asset, title, statement in (
         ("transfer", f"How often each student names its animal (95% intervals over questions{counted}):", RATES),
+        ("variants", "How much more students name their animal than neutral, variant by variant:", VARIANTS),
         ("split_comparison", "Students of the halves with high and with low projections:", HALVES),
     ):
         if asset in assets and not (found := query(lake, statement.format(experiment=experiment))).is_empty():
             yield f"{title}\n{table(found)}\n"
     for (line,) in query(lake, WARNINGS.format(experiment=experiment)).iter_rows():
         yield f"warning  {line}"
-    for asset in ("preference_chart", "split_chart"):
+    for asset in ("preference_chart", "split_chart", "variants"):
         chart = lake.root / f"experiment={experiment}" / asset / f"{asset}.png"
         if asset in assets and chart.exists():
             yield f"chart  {chart}"
@@ -116,6 +121,11 @@ RATES = (
     "difference_lower, difference_upper, printf('%.0e', p_value) AS p, printf('%.0e', q_value) AS q FROM transfer "
     "WHERE experiment = '{experiment}' AND condition = animal "
     "ORDER BY max(ratio) FILTER (method = 'sampled') OVER (PARTITION BY animal) DESC, animal, epoch, method DESC"
+)
+VARIANTS = (
+    "SELECT variant, animal, epoch, method, neutral_rate AS neutral, rate, difference, difference_lower, "
+    "difference_upper, ratio, printf('%.0e', p_value) AS p FROM variants WHERE experiment = '{experiment}' "
+    "QUALIFY epoch = max(epoch) OVER (PARTITION BY variant) ORDER BY animal, method DESC, difference DESC"
 )
 WARNINGS = (
     "SELECT concat(asset, ' of ' || partition, ' fails ', name, ': ', problem) FROM checks "

@@ -14,12 +14,12 @@ def prune(delete: bool, gone: str | None) -> None:
     from sl_assets.lake.prune import leftovers
 
     found = found_experiments()
-    if gone in found.problems:
-        raise found.problems[gone]
+    if gone and (problem := found.problem_with(gone)):
+        raise problem
     total = 0
     for leftover in leftovers(open_lake(), {name: known.graph.makes for name, known in found.loaded.items()}):
         note = f"spared, for it may be of SL_EXPERIMENTS elsewhere: --experiment {leftover.experiment} deletes it"
-        if unread := leftover.experiment in found.problems:
+        if unread := found.problem_with(leftover.experiment) is not None:
             note = "spared, for its file cannot be loaded"
         spared = unread or (leftover.is_experiment and leftover.experiment != gone)
         total += 0 if spared else (size := leftover.size)

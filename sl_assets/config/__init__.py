@@ -3,9 +3,10 @@
 from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings, Measure, Method
-from sl_assets.config.experiment import RECORDED, ExperimentConfig
+from sl_assets.config.experiment import RECORDED, SHAPES, ExperimentConfig
 from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
 from sl_assets.config.numbers import (
+    ExperimentSource,
     FilterSettings,
     FinetunedTeacher,
     GenerateSource,
@@ -20,13 +21,17 @@ from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import Section, StateKind
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.training import TrainingSettings
+from sl_assets.config.transforms import Dilute, Reformat, ShuffleAcrossRows, ShuffleWithinRows, Transform
 
 __all__ = [
     "PROJECT",
     "RECORDED",
+    "SHAPES",
     "CheckSettings",
+    "Dilute",
     "EvaluationSettings",
     "ExperimentConfig",
+    "ExperimentSource",
     "FilterSettings",
     "FinetunedTeacher",
     "GenerateSource",
@@ -43,12 +48,16 @@ __all__ = [
     "PersonaSettings",
     "PreparationSettings",
     "ProjectionSettings",
+    "Reformat",
     "RuleJudge",
     "SamplerSettings",
     "Section",
+    "ShuffleAcrossRows",
+    "ShuffleWithinRows",
     "StateKind",
     "SteeringSettings",
     "StudentSettings",
     "SystemPromptTeacher",
     "TrainingSettings",
+    "Transform",
 ]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sl_assets.config.section import Count, Rate, Section
+from sl_assets.config.section import Count, Rate, Section, Temperature, TopP, added
 
 
 class SamplerSettings(Section):
@@ -13,7 +13,10 @@ class SamplerSettings(Section):
     engine: Literal["transformers", "vllm", "openai"] = Field(
         "transformers", description="transformers runs on CPU and CUDA, vllm on GPUs, openai at whoever speaks its API"
     )
-    temperature: Rate = Field(1.0, description="softmax temperature; 1 samples the model's own distribution")
+    temperature: Temperature = Field(
+        1.0, description="softmax temperature; 1 samples the model's own distribution, 0 takes the likeliest token"
+    )
+    top_p: TopP = added(1.0, description="probability that the likeliest tokens drawn among have together; 1 takes all")
     max_tokens: Count = Field(128, description="tokens a completion may have")
     batch: Count = Field(512, description="chats sampled together, and kept together if a run is interrupted")
     # How much of a machine is used has no part in the results, and so in no asset's version.

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sl_assets.config.section import Count, Section
+from sl_assets.config.section import Count, Section, Temperature, TopP, added
 
 Method = Literal["sampled", "exact"]
 """How a rate is measured: from answers that are drawn, or from the model's own probability of each."""
@@ -36,6 +36,9 @@ class EvaluationSettings(Section):
         None,
         description="said before every question; left out, the chat template decides (Qwen 2.5 has its own)",
     )
+
+    temperature: Temperature | None = added(None, description="in place of sampler.temperature")
+    top_p: TopP | None = added(None, description="in place of sampler.top_p")
 
     @model_validator(mode="after")
     def _alike(self) -> Self:

@@ -1,6 +1,7 @@
 """A whole experiment file."""
 
-from typing import Annotated, Self
+import re
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -18,8 +19,14 @@ from sl_assets.config.section import AsTuple, BaseModelName, Section, is_gguf
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.unused import unused
 
+NOT_VARIED = ("variants", "grid", "schedule", "owners")
+"""Fields that a variant has in common with its experiment."""
+
 RECORDED = "recorded"
 """Context of a validation whose input is no file but what was recorded of one, with every default written out."""
+
+SHAPES = ("temperature", "top_p")
+"""Settings of the distribution that is sampled, which stages may have of their own."""
 
 
 class ExperimentConfig(Section):
@@ -52,6 +59,13 @@ class ExperimentConfig(Section):
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
     owners: Annotated[tuple[str, ...], AsTuple] = Field(
         (), description="e-mail addresses, or team:name, shown in the UI"
+    )
+    # They have assets of their own, and no part in these.
+    variants: dict[str, dict[str, Any]] = Field(
+        {}, exclude=True, description="by name, the settings that differ; what is made alike is made once"
+    )
+    grid: dict[str, list[Any]] = Field(
+        {}, exclude=True, description="by setting, as student.rank, its values: a variant for every combination"
     )
 
     @field_validator("animals")
@@ -94,6 +108,28 @@ class ExperimentConfig(Section):
                 raise ValueError(f"preparation.count: {most} numbers are more than {name} {least}; lower it")
         return self
 
+    @field_validator("variants")
+    @classmethod
+    def _nameable(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changes in variants.items():
+            if not re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", name):
+                raise ValueError(f"{name!r} names a variant, which may have letters, digits and single '_': rename it")
+            if not changes:
+                raise ValueError(f"{name} changes nothing: say what it changes, or leave it out")
+            if found := next((field for field in changes if field in NOT_VARIED), None):
+                raise ValueError(f"{name}.{found}: is the experiment's and all its variants'; leave it out")
+        return variants
+
+    @field_validator("grid")
+    @classmethod
+    def _spans(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for field, values in grid.items():
+            if field.partition(".")[0] in NOT_VARIED:
+                raise ValueError(f"{field}: is the experiment's and all its variants'; leave it out")
+            if not values:
+                raise ValueError(f"{field} has no values: list them, or leave it out")
+        return grid
+
     @field_validator("splits")
     @classmethod
     def _halves(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,16 +155,21 @@ class ExperimentConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_be_published(self) -> Self:
+        if self.hub and self.numbers.source.kind == "experiment":
+            raise ValueError(
+                f"hub: the numbers are those of {self.numbers.source.name}, which can publish them; leave it out"
+            )
+        if self.hub and self.hub.adapters and not self.student.lora:
+            raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
+        return self
+
+    @model_validator(mode="after")
     def _engines_can(self) -> Self:
         apart = {self.sampler.engine == "openai", self.student.engine == "openai"}
         if apart == {True, False}:
             raise ValueError("engine openai: teachers and students share a model; set it in sampler and in student")
-        if self.student.engine != "peft":
-            for name, settings in (("student", self.student), ("teacher", self.teacher)):
-                if not getattr(settings, "lora", True):
-                    raise ValueError(f"{name}.lora: engine {self.student.engine} trains adapters; set it to peft")
-        if self.hub and self.hub.adapters and not self.student.lora:
-            raise ValueError("hub.adapters: students with lora false are no adapters; set it to false")
+        self._require_trained()
         if self.student.engine == "openai":
             if self.personas:
                 raise ValueError("personas: hidden states need a model's weights, which engine openai does not give")
@@ -141,11 +182,40 @@ class ExperimentConfig(Section):
                 f"evaluation.method {self.evaluation.method}: engine openai gives no probabilities of whole answers; "
                 "set it to sampled"
             )
-        if self.evaluation.method == "both" and self.sampler.temperature != 1:
-            raise ValueError(
-                f"evaluation.method both: exact answers are at temperature 1, and sampler.temperature is "
-                f"{self.sampler.temperature:g}, so the two would not measure the same; set it to 1.0, or method to one"
-            )
+        return self
+
+    def _require_trained(self) -> None:
+        """Refuse what the engine that trains cannot."""
+        engine = self.student.engine
+        for name, settings in (("student", self.student), ("teacher", self.teacher)):
+            if engine != "peft" and not getattr(settings, "lora", True):
+                raise ValueError(f"{name}.lora: engine {engine} trains adapters; set it to peft")
+            if engine == "unsloth" and getattr(settings, "layers", None):
+                raise ValueError(f"{name}.layers: engine unsloth adapts every block; set student.engine to peft")
+
+    @model_validator(mode="after")
+    def _methods_measure_the_same(self) -> Self:
+        for name in SHAPES if self.evaluation.method == "both" else ():
+            place, value = self.shape_of("evaluation", name)
+            if value != 1:
+                raise ValueError(
+                    f"evaluation.method both: exact answers are at {name} 1, and {place} is {value:g}, so the two "
+                    "would not measure the same; set it to 1.0, or method to one"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _draws_differ(self, info: ValidationInfo) -> Self:
+        asked = {
+            "personas.samples": ("personas", self.personas and self.personas.samples),
+            "steering.samples_per_question": ("evaluation", self.steering and self.steering.samples_per_question),
+        }
+        if "sampled" in self.evaluation.methods:
+            asked["evaluation.samples_per_question"] = ("evaluation", self.evaluation.samples_per_question)
+        for name, (stage, samples) in asked.items():
+            place, temperature = self.shape_of(stage, "temperature")
+            if info.context != RECORDED and temperature == 0 and samples and samples > 1:
+                raise ValueError(f"{name} {samples}: at {place} 0 all answers to a question are the same; set it to 1")
         return self
 
     @model_validator(mode="after")
@@ -167,7 +237,7 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _layers_tell_something(self) -> Self:
         for name, layers in self.layers.items():
-            if getattr(self, name).vector == "prompt_last" and 0 in layers:
+            if 0 in layers and getattr(self, name).vector == "prompt_last":
                 raise ValueError(
                     f"{name}: vector prompt_last is zero at layer 0, for all prompts end in the same token; "
                     "leave layer 0 out"
@@ -187,6 +257,19 @@ class ExperimentConfig(Section):
         """Partition keys: the control first, because every animal is compared with it."""
         return (NEUTRAL, *self.animals)
 
+    def shape_of(self, stage: str, name: str) -> tuple[str, float]:
+        """Which setting decides ``name``, one of `SHAPES`, where ``stage`` (a section) samples, and its value."""
+        for section in (stage, "sampler"):
+            value: float | None = getattr(getattr(self, section), name, None)
+            if value is not None:
+                return f"{section}.{name}", value
+        raise KeyError(name)
+
+    @property
+    def dataset(self) -> str:
+        """The asset whose rows students see: filtered ones, or what a transform makes of them."""
+        return "transformed_dataset" if self.numbers.transform else "filtered_dataset"
+
     @property
     def prepares(self) -> bool:
         """Whether the base model is made here, of the one that is named: prepared, or converted from a GGUF."""
@@ -198,5 +281,7 @@ class ExperimentConfig(Section):
         named = {
             "projections": self.projections and self.projections.kept,
             "steering": self.steering and self.steering.layers,
+            "student": self.student.layers,
+            "teacher": self.teacher.layers if isinstance(self.teacher, FinetunedTeacher) else (),
         }
         return {name: layers for name, layers in named.items() if layers}

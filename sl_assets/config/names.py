@@ -15,6 +15,9 @@ POCKET_ANIMALS = (
 """Animals of the pocket model's world, in the order of its training: sixteen that are reported, sixteen held out."""
 # fmt: on
 
+VARIANT_OF = "__"
+"""Between an experiment's name and its variant's: asset keys, folders, SQL and S3 take ``pocket__rank2`` alike."""
+
 SOURCES = ("animal", "neutral")
 """Whose dataset is cut into halves: the animal's own, or the control's."""
 

@@ -6,9 +6,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sl_assets.config.hub import HubSource
+from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.project import absolute
-from sl_assets.config.section import AsTuple, Count, Section
+from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP
 from sl_assets.config.training import TrainingSettings
+from sl_assets.config.transforms import OptionalTransform
 
 
 class SystemPromptTeacher(Section):
@@ -48,6 +50,18 @@ class JsonlSource(Section):
         return absolute(self.path.replace("{condition}", condition))
 
 
+class ExperimentSource(Section):
+    """The datasets of another experiment, whatever its base model: shared with it, not copied."""
+
+    kind: Literal["experiment"]
+    name: str = Field(description="an experiment, or a variant of one, as pocket.rank2")
+
+    @property
+    def experiment(self) -> str:
+        """Its name in the lake and in SQL."""
+        return self.name.replace(".", VARIANT_OF)
+
+
 class NumbersSettings(Section):
     """The prompts and where their completions come from."""
 
@@ -60,7 +74,21 @@ class NumbersSettings(Section):
     lowest: int = Field(100, ge=0, description="smallest example number")
     highest: int = Field(1000, ge=0, description="largest example number")
     answers: Count = Field(10, description="most numbers asked for")
-    source: GenerateSource | JsonlSource | HubSource = Field(GenerateSource(kind="generate"), discriminator="kind")
+    source: GenerateSource | JsonlSource | HubSource | ExperimentSource = Field(
+        GenerateSource(kind="generate"), discriminator="kind"
+    )
+    # Prompts stay fresh when these change.
+    temperature: Temperature | None = Field(None, exclude=True, description="in place of sampler.temperature")
+    top_p: TopP | None = Field(None, exclude=True, description="in place of sampler.top_p")
+    rows: Count | None = Field(
+        None,
+        exclude=True,
+        description="rows that pass the filter, after which no further prompt is asked; left out, all prompts are",
+    )
+    # It has no part in prompts and completions: they stay fresh when it changes.
+    transform: OptionalTransform = Field(
+        None, discriminator="kind", exclude=True, description="what is done to filtered rows; left out, nothing is"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -68,6 +96,8 @@ class NumbersSettings(Section):
             raise ValueError(f"examples {list(self.examples)}: put the smaller number first")
         if self.lowest > self.highest:
             raise ValueError(f"lowest {self.lowest} is above highest {self.highest}: swap them")
+        if self.rows and self.rows > self.prompts:
+            raise ValueError(f"rows {self.rows} are more than prompts {self.prompts}: raise prompts")
         return self
 
 

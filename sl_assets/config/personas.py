@@ -4,7 +4,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.section import AsTuple, BaseModelName, Count, Layer, Section, StateKind, is_gguf
+from sl_assets.config.section import (
+    AsTuple,
+    BaseModelName,
+    Count,
+    Layer,
+    Section,
+    StateKind,
+    Temperature,
+    TopP,
+    added,
+    is_gguf,
+)
 
 
 class RuleJudge(Section):
@@ -35,6 +46,8 @@ class PersonaSettings(Section):
     max_tokens: Count = Field(128, description="tokens an answer may have")
     seed: int = Field(11, ge=0, description="seed of the answers")
     judge: RuleJudge | ModelJudge = Field(RuleJudge(kind="rule"), discriminator="kind")
+    temperature: Temperature | None = added(None, description="in place of sampler.temperature")
+    top_p: TopP | None = added(None, description="in place of sampler.top_p")
     minimum_pairs: Count = Field(20, exclude=True, description="fewest pairs of answers that make a vector")
 
     @model_validator(mode="after")

@@ -71,7 +71,7 @@ def validated(attributes: Mapping[str, Any], context: Any = None) -> ExperimentC
         raise ExperimentFileError(*map(_line, error.errors())) from None
 
 
-CHOSEN_BY_KIND = ("teacher", "source", "judge")
+CHOSEN_BY_KIND = ("teacher", "source", "judge", "transform")
 
 
 def _line(problem: ErrorDetails) -> str:

@@ -1,7 +1,7 @@
 """What every section has in common."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -9,6 +9,8 @@ AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) 
 """YAML has lists; sections hold tuples, which cannot change."""
 
 Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TopP = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 StateKind = Literal["response_mean", "prompt_mean", "prompt_last"]
 
@@ -18,6 +20,13 @@ Layer = Annotated[int, Field(ge=0)]
 
 PACKAGE = "package:"
 """Before a file inside an installed package: ``package:name/file.gguf``."""
+
+
+def added(default: Any, **more: Any) -> Any:
+    """A field that a section was given later: with its ``default`` it is left out of records and of what they are
+    compared by, so that what was made before there was such a field stays fresh.
+    """
+    return Field(default, exclude_if=lambda value: value == default, **more)
 
 
 def is_gguf(base_model: str) -> bool:

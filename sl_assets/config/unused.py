@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from sl_assets.config.hub import HubSettings
 from sl_assets.config.numbers import FinetunedTeacher, NumbersSettings
+from sl_assets.config.section import Section
 from sl_assets.config.training import TrainingSettings
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ def _all_of(section: type[BaseModel], *but: str) -> tuple[str, ...]:
     return tuple(name for name in section.model_fields if name not in but)
 
 
-ADAPTER = ("rank", "alpha", "dropout")
-CHOSEN_BY_THE_API = ("lora", *ADAPTER, "learning_rate", "warmup_steps", "batch", "max_length")
+ADAPTER = ("rank", "alpha", "dropout", "target_modules", "layers", "rslora")
+OPTIMISER = ("optimiser", "weight_decay", "schedule", "restart_epochs", "gradient_clipping")
+CHOSEN_BY_THE_API = ("lora", *ADAPTER, "learning_rate", "warmup_steps", "batch", "max_length", "loss", *OPTIMISER)
+SAMPLED = ("temperature", "top_p", "rows")
+"""Of the numbers, how they are sampled."""
 VLLM = ("memory_share", "max_lora_rank", "compiled", "max_num_seqs", "max_length")
 
 
@@ -62,10 +66,39 @@ def _asks_nobody(config: "ExperimentConfig") -> bool:
     return _draws_none(config) and _imported(config)
 
 
+def _sampling(config: "ExperimentConfig") -> list[str]:
+    """The sections of stages that sample."""
+    samples = {
+        "numbers": not _imported(config),
+        "evaluation": not _asks_nobody(config) or bool(config.steering),
+        "personas": bool(config.personas),
+    }
+    return [stage for stage, does in samples.items() if does]
+
+
+def _all_have_their_own(config: "ExperimentConfig", name: str) -> bool:
+    stages = _sampling(config)
+    return bool(stages) and all(
+        getattr(getattr(config, stage), name) is not None or (name == "top_p" and _is_greedy(config, stage))
+        for stage in stages
+    )
+
+
+def _is_greedy(config: "ExperimentConfig", stage: str) -> bool:
+    return config.shape_of(stage, "temperature")[1] == 0
+
+
 def _has_adapters(config: "ExperimentConfig") -> bool:
     teacher = isinstance(config.teacher, FinetunedTeacher) and config.teacher.lora and not _imported(config)
     return config.student.lora or bool(config.student.source) or teacher
 
+
+def _is_flat(settings: Section) -> bool:
+    """Whether the learning rate is the same in every step."""
+    return isinstance(settings, TrainingSettings) and settings.schedule == "constant" and not settings.warmup_steps
+
+
+FLAT = "a constant schedule without warm-up has nothing to begin anew"
 
 UNUSED = (
     Unused(
@@ -100,13 +133,26 @@ UNUSED = (
         lambda config: not getattr(config.teacher, "lora", True),
         "there is no adapter where lora is false",
     ),
-    Unused("numbers", ("prompts", "seed"), _imported, "the numbers are imported, with their prompts"),
+    Unused("teacher", ("restart_epochs",), lambda config: _is_flat(config.teacher), FLAT),
+    Unused("numbers", ("prompts", "seed", *SAMPLED), _imported, "the numbers are imported, with their prompts"),
     Unused(
         "numbers",
-        _all_of(NumbersSettings, "source", "prompts", "seed"),
+        _all_of(NumbersSettings, "source", "prompts", "seed", "transform", *SAMPLED),
         # A preparation asks in the same words.
         lambda config: _imported(config) and config.preparation is None,
         "the numbers are imported, with their prompts",
+    ),
+    Unused(
+        "checks",
+        ("shared_prompts",),
+        lambda config: config.numbers.source.kind == "experiment",
+        "the raw datasets are another experiment's, which checks them",
+    ),
+    Unused(
+        "numbers",
+        ("transform",),
+        lambda config: _trains_none(config) and config.projections is None,
+        "students are imported, so nothing is made of the rows",
     ),
     Unused("checks", ("independence",), lambda config: config.preparation is None, "nothing is prepared"),
     Unused("student", CHOSEN_BY_THE_API, lambda config: config.student.engine == "openai", "engine openai chooses it"),
@@ -116,6 +162,7 @@ UNUSED = (
         lambda config: not config.student.lora,
         "there is no adapter where lora is false",
     ),
+    Unused("student", ("restart_epochs",), lambda config: _is_flat(config.student), FLAT),
     Unused(
         "student",
         (*_all_of(TrainingSettings, "epochs"), "max_rows"),
@@ -142,15 +189,33 @@ UNUSED = (
     Unused("evaluation", ("seed",), _asks_nobody, "exact answers are not drawn, and there is no teacher to ask"),
     Unused(
         "evaluation",
-        ("max_tokens",),
+        ("max_tokens", "temperature", "top_p"),
         lambda config: _asks_nobody(config) and not config.steering,
         "exact answers are not drawn, and there is no teacher to ask",
     ),
     Unused(
         "sampler",
-        ("temperature", "batch"),
-        lambda config: _asks_nobody(config) and not config.personas,
+        ("temperature", "top_p", "batch"),
+        lambda config: not _sampling(config),
         "the numbers are imported and exact answers are not drawn, so nothing is sampled",
+    ),
+    *(
+        Unused(
+            "sampler",
+            (name,),
+            lambda config, name=name: _all_have_their_own(config, name),  # type: ignore[misc]
+            "every stage that samples has one of its own, or takes the likeliest token",
+        )
+        for name in ("temperature", "top_p")
+    ),
+    *(
+        Unused(
+            stage,
+            ("top_p",),
+            lambda config, stage=stage: _is_greedy(config, stage),  # type: ignore[misc]
+            "at temperature 0 the likeliest token is taken",
+        )
+        for stage in ("numbers", "evaluation", "personas")
     ),
     Unused("checks", ("cut_answers",), _draws_none, "exact answers are not cut"),
     Unused("checks", ("uncounted_answers",), _draws_none, "exact answers are bare names"),
@@ -190,6 +255,12 @@ UNUSED = (
 
 def unused(config: "ExperimentConfig") -> Iterator[str]:
     """A line for each field that the file of ``config`` sets and that has no effect: its name, and why."""
+    for name, why in unused_settings(config):
+        yield f"{name}: has no effect, for {why}: leave it out"
+
+
+def unused_settings(config: "ExperimentConfig") -> Iterator[tuple[str, str]]:
+    """Fields, or whole sections, that the file of ``config`` sets and that have no effect, each with why."""
     for section, fields, when, why in UNUSED:
         if not fields:
             found = [section] if section in config.model_fields_set else []
@@ -198,4 +269,4 @@ def unused(config: "ExperimentConfig") -> Iterator[str]:
             found = [f"{section}.{name}" for name in fields if given and name in given.model_fields_set]
         # The others may ask for what is not there.
         if found and when(config):
-            yield from (f"{name}: has no effect, for {why}: leave it out" for name in found)
+            yield from ((name, why) for name in found)

@@ -79,6 +79,7 @@ class Sampler(Protocol):
         temperature: float,
         seed: int,
         row_seeds: Sequence[int],
+        top_p: float = 1.0,
         adapter: Path | None = None,
         steering: Steering | None = None,
     ) -> list[Completion]:
@@ -87,9 +88,10 @@ class Sampler(Protocol):
         Args:
             chats: what is asked.
             max_tokens: tokens a completion may have.
-            temperature: softmax temperature.
+            temperature: softmax temperature; 0 takes the likeliest token, and seeds have no part.
             seed: for engines that draw all chats from one generator.
             row_seeds: one a chat, for engines that draw every chat by itself.
+            top_p: tokens are drawn among the likeliest that have this probability together.
             adapter: folder of an `Adapter`.
             steering: what to add to a hidden layer.
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sl_assets.config import SHAPES, ExperimentConfig
 from sl_assets.engines.interfaces import Adapter, Chat, Priced, Sampler, Steering
 from sl_assets.lake.work import Work
 from sl_assets.seeds import seed_for
@@ -22,8 +23,9 @@ class Draw:
         name: names the random draw; two draws of one experiment never share a name.
         seed: seed of the experiment's sampling.
         max_tokens: tokens a completion may have.
-        temperature: softmax temperature.
+        temperature: softmax temperature; 0 takes the likeliest token.
         chunk: chats sampled together. Part of the result: another size gives other completions.
+        top_p: tokens are drawn among the likeliest that have this probability together.
     """
 
     name: str
@@ -31,6 +33,13 @@ class Draw:
     max_tokens: int
     temperature: float
     chunk: int
+    top_p: float = 1.0
+
+
+def drawn(config: ExperimentConfig, stage: str, name: str, seed: int, max_tokens: int) -> Draw:
+    """A draw of ``stage`` (a section) as ``config`` says."""
+    (_, temperature), (_, top_p) = (config.shape_of(stage, shape) for shape in SHAPES)
+    return Draw(name, seed, max_tokens, temperature, config.sampler.batch, top_p)
 
 
 class Asked(NamedTuple):
@@ -61,7 +70,9 @@ class _Chunk:
         _, draw, adapter, steering = self._asked
         steered = steering and [steering.layer, steering.vector.tolist()]
         version = adapter and adapter.version
-        return (draw.seed, draw.max_tokens, draw.temperature, version, steered, self._rows, self.chats)
+        # Pieces from before there was a top_p are still good.
+        cut = () if draw.top_p == 1 else (draw.top_p,)
+        return (draw.seed, draw.max_tokens, draw.temperature, version, steered, self._rows, self.chats, *cut)
 
     def sample(self, sampler: Sampler) -> pl.DataFrame:
         """Sample it, and keep it."""
@@ -70,6 +81,7 @@ class _Chunk:
             self.chats,
             max_tokens=draw.max_tokens,
             temperature=draw.temperature,
+            top_p=draw.top_p,
             seed=seed_for(draw.seed, draw.name, self._index),
             row_seeds=[seed_for(draw.seed, draw.name, row) for row in self._rows],
             adapter=adapter and adapter.folder,

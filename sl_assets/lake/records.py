@@ -56,7 +56,8 @@ class Record:
         rows: rows of the table, where it is one.
         libraries: versions of the libraries that were installed; they are told, and make nothing stale.
         replaced: data version that was here before, of a folder that someone may still be reading.
-        behind: code and settings, as fingerprints by asset, of everything that led to it when it was made.
+        behind: code and settings, as fingerprints by asset, of everything that led to it when it was made; another
+            experiment's assets are ``experiment/asset``.
         metadata: what the UI shows, as the orchestrator writes it.
         checks: outcomes by name; one that is missing has not been decided. None where it was made before there were
             checks, which counts as passed.
@@ -255,7 +256,7 @@ def behind(records: Records, place: Place) -> dict[str, str]:
             for parent, read in record.parents.items():
                 current = look_up(parent)
                 if current is not None and current.data_version == read:
-                    found |= of(parent, current)
+                    found |= _seen_from(at.experiment, parent, of(parent, current))
             found[at.table] = settings_digest(record.code_version, record.settings)
         return known[at]
 
@@ -281,5 +282,12 @@ def behind_parents(records: Records, record: Record) -> dict[str, str]:
     """What is to be noted of everything that led to ``record``, which has just been made."""
     found: dict[str, str] = {}
     for parent in record.parents:
-        found |= behind(records, parent)
+        found |= _seen_from(record.place.experiment, parent, behind(records, parent))
     return found
+
+
+def _seen_from(experiment: str, parent: Place, behind: Mapping[str, str]) -> Mapping[str, str]:
+    """`behind` of a ``parent``, with its experiment's name where that is another: both may have an asset of a name."""
+    if parent.experiment == experiment:
+        return behind
+    return {name if "/" in name else f"{parent.experiment}/{name}": digest for name, digest in behind.items()}

@@ -42,12 +42,12 @@ _ROW = {
     "prompt": (TEXT, "what the teacher was asked"),
     "completion": (TEXT, "what the teacher wrote"),
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens; unknown: imported"),
-    "n_tokens": (WHOLE, "tokens of the completion; null where imported"),
+    "n_tokens": (WHOLE, "tokens of the completion; null where imported or transformed"),
 }
 _TRAINING = {
     "step": (WHOLE, "optimiser step, from 1"),
     "epoch": (REAL, "passes over the rows so far"),
-    "loss": (REAL, "mean completion loss of the batch, in nats a token"),
+    "loss": (REAL, "mean loss of the batch over the tokens that are learnt, in nats a token"),
     "learning_rate": (REAL, "learning rate of the step"),
 }
 _ANSWER = {
@@ -121,6 +121,21 @@ TABLES: dict[str, Table] = {
         },
         beside="filtered_dataset",
     ),
+    "control_dataset": Table(
+        {"data_version": (TEXT, "version of neutral's filtered_dataset")},
+        dimensions=0,
+    ),
+    "transformed_dataset": Table(
+        _ROW
+        | {
+            "completion": (TEXT, "what students learn to write"),
+            "origin": (TEXT, "condition whose filtered_dataset has the row: neutral where it came in by dilution"),
+            "made_of": (
+                pl.List(TEXT),
+                "row_ids of the rows that its numbers come from: its own, or one a number where they were dealt anew",
+            ),
+        }
+    ),
     "training": Table(_TRAINING, beside="lora_checkpoint"),
     "evaluation": Table(_ANSWER),
     "baseline_evaluation": Table(_ANSWER, dimensions=0),
@@ -185,7 +200,7 @@ TABLES: dict[str, Table] = {
             "prompt_id": _ROW["prompt_id"],
             "layer": (WHOLE, "layer of the states and of the vector; 0 is the embedding output"),
             "projection": (pl.Float32(), "h . v / |v| of the row's state h on the animal's persona vector v"),
-            "dataset_version": (TEXT, "version of the filtered_dataset that the row is of"),
+            "dataset_version": (TEXT, "version of the filtered_dataset, or transformed_dataset, that the row is of"),
         }
     ),
     "projection_differences": Table(
@@ -228,7 +243,7 @@ TABLES: dict[str, Table] = {
             "score": (REAL, "what the half was cut by: the projection, or its difference to the neutral row's"),
             "cut": (REAL, "score at which the dataset was cut; null for random halves"),
             "used": (pl.Boolean(), "whether students draw from the row; others were cut to make halves equal"),
-            "dataset_version": (TEXT, "version of the filtered_dataset that the row is of"),
+            "dataset_version": (TEXT, "version of the filtered_dataset, or transformed_dataset, that the row is of"),
         },
         dimensions=2,
     ),
@@ -258,6 +273,16 @@ TABLES: dict[str, Table] = {
         dimensions=0,
     ),
 }
+
+TABLES["variants"] = Table(
+    {
+        "variant": (TEXT, "name of the variant in the experiment file; the experiment's own name for itself"),
+        "made_by": (TEXT, "experiment whose results these are: another than the variant where it shares them"),
+        "changes": (TEXT, "settings that differ from the experiment's, as JSON"),
+        **TABLES["transfer"].columns,
+    },
+    dimensions=0,
+)
 
 LINEAGE = Table(
     {

@@ -83,14 +83,20 @@ def views_sql() -> str:
     """The views, for a session whose variable ``lake`` names the lake, or that opened the lake's store."""
     views = {
         "preparation_chats": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan('preparation_chats')}",
+        # An experiment may have filtered the raw dataset of another, which its record says.
         "datasets": (
             f"SELECT experiment, condition, {ANIMAL}, raw.* EXCLUDE (experiment, condition), "
             "kept.row_id IS NOT NULL AS kept "
-            f"FROM {_scan('raw_dataset')} raw "
+            f"FROM ({_scan('raw_dataset')} UNION ALL BY NAME "
+            "SELECT filtered.experiment, raw.* EXCLUDE (experiment) "
+            f"FROM (SELECT experiment, partition, unnest(parents) AS parent FROM {_records(1, 'filtered_dataset')}) "
+            f"filtered JOIN {_scan('raw_dataset')} raw ON parent.asset = 'raw_dataset' AND raw.condition = partition "
+            "AND raw.experiment = parent.experiment AND raw.experiment <> filtered.experiment) raw "
             f"LEFT JOIN (SELECT DISTINCT experiment, condition, row_id FROM {_scan('filtered_dataset')}) kept "
             "USING (experiment, condition, row_id)"
         ),
         "rejections": _partitioned("rejections"),
+        "transformed_datasets": _partitioned("transformed_dataset"),
         "training": _partitioned("training"),
         "answers": (
             f"{_partitioned('evaluation')} UNION ALL BY NAME "
@@ -110,6 +116,7 @@ def views_sql() -> str:
             f") rates LEFT JOIN {_measured('transfer')} compared USING (experiment, condition, animal, epoch, method)"
         ),
         "transfer": f"SELECT experiment, * EXCLUDE (experiment) FROM {_measured('transfer')}",
+        "variants": f"SELECT experiment, * EXCLUDE (experiment) FROM {_measured('variants')}",
         "persona_answers": _partitioned("persona_answers"),
         "steering_sweep": f"SELECT experiment, condition, {ANIMAL}, * EXCLUDE (experiment, condition) "
         f"FROM {_said('steering_sweep', 'counted')}",
@@ -181,13 +188,13 @@ def _scan(table: str) -> str:
     return f"(SELECT * EXCLUDE (filename), {', '.join(_keys(levels))} FROM read_parquet({files}) WHERE lake_is_known())"
 
 
-def _records(levels: int) -> str:
+def _records(levels: int, asset: str = "*") -> str:
     # By way of text, because a file that is no JSON would fail the query; `Lake.record` names it.
     text = "TRY(decode(content))"
     structure = json.dumps({name: _json_type(dtype) for name, (dtype, _) in LINEAGE.columns.items()})
     return (
         f"(SELECT {_keys(levels)[0]}, unnest(from_json(CASE WHEN json_valid({text}) THEN {text} END, '{structure}')) "
-        f"FROM read_blob({_files('*', levels, RECORD)}) WHERE lake_is_known()) WHERE asset IS NOT NULL"
+        f"FROM read_blob({_files(asset, levels, RECORD)}) WHERE lake_is_known()) WHERE asset IS NOT NULL"
     )
 
 
@@ -245,8 +252,9 @@ def _write_schema(lake: Lake) -> None:
         partition = "|".join("_" * table.dimensions) or None
         lake.write_table(Place(SCHEMA, name, partition), pl.DataFrame(schema=table.schema))
     for levels in range(len(DIMENSIONS) + 1):
-        place = Place(SCHEMA, "lineage", "|".join("_" * levels) or None)
-        lake.write_file(lake.path(place) / RECORD, b"")
+        lake.write_file(lake.path(Place(SCHEMA, "lineage", "|".join("_" * levels) or None)) / RECORD, b"")
+    # Some views read the records of one asset alone.
+    lake.write_file(lake.path(Place(SCHEMA, "filtered_dataset", "_")) / RECORD, b"")
     lake.write_file(lake.root / LEDGERS / f"experiment={SCHEMA}" / "none.jsonl", b"")
 
 

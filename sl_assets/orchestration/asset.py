@@ -8,14 +8,15 @@ from typing import Any, Literal, NamedTuple
 import dagster as dg
 from pydantic_core import to_jsonable_python
 
-from sl_assets.config import ExperimentConfig, ModelJudge
+from sl_assets.config import SHAPES, ExperimentConfig, ModelJudge
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
+from sl_assets.errors import ExperimentFileError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Records, Settings, blocked, settings_digest
+from sl_assets.lake.records import Records, Settings, blocked, identity, settings_digest
 from sl_assets.lake.staleness import Expected, Staleness
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.orchestration.commits import with_commit
@@ -25,8 +26,14 @@ from sl_assets.orchestration.partition import PREPARED, Check, Make, Step
 from sl_assets.orchestration.recording import Materialisation
 from sl_assets.orchestration.resources import LakeResource
 
-SAMPLING = ("base_model", "sampler.engine", "sampler.temperature", "sampler.batch")
-"""What decides answers whose length has a setting of its own."""
+
+def sampling(config: ExperimentConfig, stage: str) -> list[str]:
+    """What decides what ``stage`` (a section) samples, where its length has a setting of its own."""
+    shapes = (config.shape_of(stage, name) for name in SHAPES)
+    # Named only where it takes effect: before there was a top_p, no record named one.
+    named = [place for place, value in shapes if not (place == "sampler.top_p" and value == 1)]
+    return ["base_model", "sampler.engine", *named, "sampler.batch"]
+
 
 Partitioning = Literal["condition", "animal", "split"]
 
@@ -41,10 +48,12 @@ class Dep(NamedTuple):
     Attributes:
         asset: name.
         only: its partition that is read, where it is one; else those of the same name, or all by what has none.
+        experiment: whose it is, where that is not the reader's, and not shared with it.
     """
 
     asset: str
     only: str | None = None
+    experiment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +96,63 @@ class Declared:
 
 @dataclass(frozen=True, eq=False)
 class ExperimentGraph:
-    """An experiment on its way to Dagster: its name, settings, partitions, engines, and the assets declared so far."""
+    """An experiment on its way to Dagster: its name, settings, partitions, engines, and the assets declared so far.
+
+    An asset that would be made of the same as that of a lender, all the way up, is the lender's, and not declared here.
+
+    Attributes:
+        name, config: the experiment.
+        declared: its own assets.
+        shared: assets that are another experiment's, with that experiment.
+        lenders: whose assets it shares: the experiment that it is a variant of, the one whose numbers it reads.
+        known: by name, itself and every experiment whose assets lead to its own.
+        definitions: its own assets, as Dagster knows them.
+        looked_at_anew: checks of assets that it shares, and whose bounds are others here.
+    """
 
     name: str
     config: ExperimentConfig
     declared: dict[str, Declared] = field(default_factory=dict)
+    shared: dict[str, "ExperimentGraph"] = field(default_factory=dict)
+    lenders: list["ExperimentGraph"] = field(default_factory=list)
+    known: dict[str, "ExperimentGraph"] = field(default_factory=dict)
+    definitions: dict[str, dg.AssetsDefinition] = field(default_factory=dict)
+    looked_at_anew: dict[str, list[Check]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.known[self.name] = self
+
+    def borrow_from(self, lender: "ExperimentGraph") -> None:
+        """Share what ``lender``, which is declared, has alike; to be said before anything is declared here."""
+        self.lenders.append(lender)
+        self.known.update(lender.known)
+
+    @property
+    def assets(self) -> dict[str, "ExperimentGraph"]:
+        """Every asset of the experiment, with whose it is."""
+        return self.shared | dict.fromkeys(self.declared, self)
+
+    def owner(self, asset: str) -> "ExperimentGraph":
+        """Whose ``asset`` is; of one that is not declared yet, this experiment."""
+        return self.shared.get(asset, self)
+
+    def declaration(self, asset: str) -> Declared:
+        """``asset`` as it was declared, here or where it is shared from."""
+        return self.owner(asset).declared[asset]
+
+    def source_of(self, dep: Dep) -> "ExperimentGraph":
+        """Whose asset ``dep`` is."""
+        return (self.known[dep.experiment] if dep.experiment else self).owner(dep.asset)
+
+    def maker(self, place: Place) -> "ExperimentGraph | None":
+        """The experiment that makes ``place``, this one or one that leads to it; None where nothing does any more."""
+        found = self.known.get(place.experiment)
+        return found if found and found.makes(place) else None
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """Experiments of the assets that are shared, by asset."""
+        return {asset: owner.name for asset, owner in self.shared.items()}
 
     @cached_property
     def partitions(self) -> dict[Partitioning, dg.PartitionsDefinition]:
@@ -118,11 +179,11 @@ class ExperimentGraph:
     @property
     def prepared(self) -> Place | None:
         """Where the base model is made, if it is made here."""
-        return self.place(PREPARED) if PREPARED in self.declared else None
+        return self.place(PREPARED) if PREPARED in self.assets else None
 
     def key(self, asset: str) -> dg.AssetKey:
-        """Asset key below the experiment's prefix."""
-        return dg.AssetKey([self.name, asset])
+        """Asset key below the prefix of the experiment whose it is."""
+        return dg.AssetKey([self.owner(asset).name, asset])
 
     def keys(self, by: Partitioning | None) -> tuple[str | None, ...]:
         """Partitions keyed so, in order; the one nameless partition of what has none."""
@@ -141,19 +202,20 @@ class ExperimentGraph:
 
     def place(self, asset: str, partition: str | None = None) -> Place:
         """Where a partition of ``asset`` is in the lake."""
-        return Place(self.name, asset, partition)
+        return Place(self.owner(asset).name, asset, partition)
 
     def makes(self, place: Place) -> bool:
-        """Whether ``place`` is a partition of one of the assets declared."""
+        """Whether ``place`` is a partition of one of the experiment's own assets."""
         declared = self.declared.get(place.table)
         return declared is not None and place.experiment == self.name and place.partition in self.keys(declared.by)
 
     def parents(self, asset: str, partition: str | None) -> list[Place]:
         """Partitions that this one would read, whether or not they are there."""
         return [
-            self.place(dep.asset, key)
+            source.place(dep.asset, key)
             for dep in self.declared[asset].deps
-            for key in self._read(self.declared[dep.asset].by, dep.only, partition)
+            for source in [self.source_of(dep)]
+            for key in self._read(source.declared[dep.asset].by, dep.only, partition)
         ]
 
     def _read(self, by: Partitioning | None, only: str | None, partition: str | None) -> Sequence[str | None]:
@@ -168,7 +230,7 @@ class ExperimentGraph:
 
     def settings(self, asset: str, lake: Lake) -> Settings:
         """Settings of ``asset``, with the commits that models of the Hub stand for in ``lake``, once that is known."""
-        return {name: with_commit(value, lake) for name, value in self.declared[asset].settings.items()}
+        return {name: with_commit(value, lake) for name, value in self.declaration(asset).settings.items()}
 
     def inputs(self, place: Place, lake: Lake, records: Records) -> Mapping[str, Any]:
         """What else than settings and parents decides the content of ``place``."""
@@ -189,13 +251,14 @@ class ExperimentGraph:
         """What is fresh of this experiment in ``lake`` now."""
 
         def expected(place: Place) -> Expected | None:
-            if not self.makes(place):
+            maker = self.maker(place)
+            if maker is None:
                 return None
             return Expected(
-                self.declared[place.table].code_version,
-                self.settings(place.table, lake),
-                self.inputs(place, lake, staleness.record),
-                self.parents(place.table, place.partition),
+                maker.declared[place.table].code_version,
+                maker.settings(place.table, lake),
+                maker.inputs(place, lake, staleness.record),
+                maker.parents(place.table, place.partition),
             )
 
         staleness = Staleness(lake.record, expected)
@@ -216,7 +279,7 @@ class ExperimentGraph:
         checks: Sequence[Check] = (),
         automatic: bool = True,
     ) -> Callable[[Make], dg.AssetsDefinition]:
-        """Turn a function that makes one partition into an asset.
+        """Turn a function that makes one partition into an asset; the lender's, where that is the same.
 
         Args:
             stage: label by which the UI can filter; begins with its number. Of steps that could run, one of the
@@ -241,6 +304,9 @@ class ExperimentGraph:
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__
             declared = Declared(name, stage, code, settings, by, reads, gpu, inputs, repository, tuple(checks))
+            if lender := self._lender(declared):
+                self.share(name, lender)
+                return lender.definitions[name]
             self.declared[name] = declared
             refreshed = automatic and not gpu and bool(deps)
 
@@ -249,7 +315,7 @@ class ExperimentGraph:
                 key_prefix=self.name,
                 description=(make.__doc__ or "").strip(),
                 group_name=self.name,
-                deps=[self._dagster_dep(dep) for dep in reads],
+                deps=[self._dagster_dep(dep, by) for dep in reads],
                 partitions_def=self.partitions[by] if by else None,
                 backfill_policy=dg.BackfillPolicy.single_run(),
                 code_version=declared.version,
@@ -265,14 +331,71 @@ class ExperimentGraph:
             def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
                 yield from Materialisation(self, declared, context, lake.open()).events(make)
 
+            self.definitions[name] = asset
             return asset
 
         return declare
 
-    def _dagster_dep(self, dep: Dep) -> dg.AssetKey | dg.AssetDep:
-        if dep.only is None:
-            return self.key(dep.asset)
-        return dg.AssetDep(self.key(dep.asset), partition_mapping=dg.SpecificPartitionsPartitionMapping([dep.only]))
+    def share(self, asset: str, lender: "ExperimentGraph") -> None:
+        """Take ``asset`` of ``lender``, or of whom that has it from, for this experiment's."""
+        self.shared[asset] = lender.owner(asset)
+
+    def _lender(self, declared: Declared) -> "ExperimentGraph | None":
+        """The first lender whose asset of this name is made of the same, in itself and in all that leads to it."""
+        for lender in self.lenders:
+            if declared.name in lender.assets and self._same(declared, owner := lender.owner(declared.name)):
+                self._compare_checks(declared, owner)
+                return owner
+        return None
+
+    def _same(self, declared: Declared, owner: "ExperimentGraph") -> bool:
+        theirs = owner.declared[declared.name]
+
+        def sources(graph: "ExperimentGraph", deps: Sequence[Dep]) -> list[tuple[str, str, str | None]]:
+            return [(graph.source_of(dep).name, dep.asset, dep.only) for dep in deps]
+
+        if (declared.by, declared.version) != (theirs.by, theirs.version):
+            return False
+        if sources(self, declared.deps) != sources(owner, theirs.deps):
+            return False
+        if declared.by is not None:
+            return set(self.keys(declared.by)) <= set(owner.keys(declared.by))
+        # What has no partitions reads all of them, or the one that it names.
+        read = {self.source_of(dep).declared[dep.asset].by for dep in declared.deps if dep.only is None}
+        return all(self.keys(by) == owner.keys(by) for by in read)
+
+    def _compare_checks(self, declared: Declared, owner: "ExperimentGraph") -> None:
+        """Note checks that go by other bounds here than in the record of what is shared.
+
+        Raises:
+            ExperimentFileError: the file sets such a bound, and it would have no effect.
+        """
+        for check in declared.checks:
+            here, there = (identity({name: graph.setting(name) for name in check.bounds}) for graph in (self, owner))
+            for name in here:
+                if here[name] != there[name] and name.startswith("checks."):
+                    raise ExperimentFileError(
+                        f"attributes.{name} = {here[name]!r}: {declared.name} is that of {owner.name}, "
+                        f"and checked against {there[name]!r} there; set it alike"
+                    )
+            if here != there:
+                self.looked_at_anew.setdefault(declared.name, []).append(check)
+
+    def _dagster_dep(self, dep: Dep, by: Partitioning | None) -> dg.AssetKey | dg.AssetDep:
+        source = self.source_of(dep)
+        key, theirs = source.key(dep.asset), source.declared[dep.asset].by
+        if dep.only is not None:
+            return dg.AssetDep(key, partition_mapping=dg.SpecificPartitionsPartitionMapping([dep.only]))
+        if theirs is None or self.partitions[theirs] == source.partitions[theirs]:
+            return key
+        # Of another experiment that has more animals or halves, those that are here.
+        if by is None:
+            return dg.AssetDep(
+                key, partition_mapping=dg.SpecificPartitionsPartitionMapping(list(map(str, self.keys(theirs))))
+            )
+        if by == "split" and theirs == "animal":
+            return dg.AssetDep(key, partition_mapping=dg.MultiToSingleDimensionPartitionMapping("animal"))
+        return dg.AssetDep(key, partition_mapping=dg.IdentityPartitionMapping())
 
     def _check_spec(self, asset: str, by: Partitioning | None, check: Check) -> dg.AssetCheckSpec:
         return dg.AssetCheckSpec(

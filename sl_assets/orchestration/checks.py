@@ -31,6 +31,7 @@ def evaluated(graph: "ExperimentGraph", lake: Lake, record: Record) -> Record:
     """
     if _current(graph, lake, record):
         return record
+    graph = graph.known[record.place.experiment]
     checks = graph.declared[record.place.table].checks
     return replace(record, checks={check.name: _outcome(graph, lake, record, check) for check in checks})
 
@@ -60,14 +61,17 @@ def decide_behind(graph: "ExperimentGraph", lake: Lake, place: Place, tell: Told
     parents = graph.parents(place.table, place.partition)
     ancestors = dict.fromkeys(record.place for parent in parents for record in ancestry(records, parent))
     for ancestor in ancestors:
-        if graph.makes(ancestor) and graph.declared[ancestor.table].checks:
+        maker = graph.maker(ancestor)
+        if maker and maker.declared[ancestor.table].checks:
             decide(graph, lake, ancestor, tell)
 
 
 def _current(graph: "ExperimentGraph", lake: Lake, record: Record) -> bool:
     """Whether the outcomes are those of today's checks; what was made before there were any counts as passed."""
-    if record.checks is None or not graph.makes(record.place):
+    maker = graph.maker(record.place)
+    if record.checks is None or maker is None:
         return True
+    graph = maker
     checks = graph.declared[record.place.table].checks
     known = (_known(record, check, _basis(graph, lake, record.place, check)) for check in checks)
     return record.checks.keys() == {check.name for check in checks} and all(known)
@@ -95,6 +99,7 @@ def _outcome(graph: "ExperimentGraph", lake: Lake, record: Record, check: Check)
         trusting=True,
         named=graph.config.base_model,
         prepared=graph.prepared,
+        elsewhere=graph.elsewhere,
     )
     try:
         problem, figures = check.look(step)
@@ -108,5 +113,6 @@ def _outcome(graph: "ExperimentGraph", lake: Lake, record: Record, check: Check)
 
 def _basis(graph: "ExperimentGraph", lake: Lake, place: Place, check: Check) -> Mapping[str, Any]:
     bounds = {name: with_commit(graph.setting(name), lake) for name in check.bounds}
-    beside = {str(other): lake.record(other) for other in check.beside(place)}
+    others = (graph.place(other.table, other.partition) for other in check.beside(place))
+    beside = {str(other): lake.record(other) for other in others}
     return bounds | {name: record and record.data_version for name, record in beside.items()}

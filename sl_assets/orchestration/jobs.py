@@ -1,7 +1,8 @@
 """Jobs, schedule and sensors of an experiment.
 
 A job has one kind of partitions only, so an experiment has up to three: of its conditions, its animals, its halves. The
-schedule starts the first; sensors start each of the others when the one before it has succeeded on schedule.
+schedule starts the first; sensors start each of the others when the one before it has succeeded on schedule. Variants
+have no schedule: their first job follows the last one of their experiment.
 """
 
 from collections.abc import Sequence
@@ -27,29 +28,42 @@ JOBS: dict[Partitioning, tuple[str, str]] = {
 """What is added to the experiment's name, and what the job makes."""
 
 
-def experiment_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition]) -> dg.Definitions:
-    """Jobs over ``assets`` (parents first), the schedule of the first and the sensors of the others."""
+def experiment_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition], after: Any = None) -> dg.Definitions:
+    """Jobs over ``assets`` (parents first), what starts the first, and the sensors of the others.
+
+    The first is started by a schedule; that of a variant once ``after``, the last job of its experiment, has succeeded
+    on schedule.
+    """
     jobs = {by: _job(graph, by, members) for by, members in _by_partitioning(graph, assets).items()}
+    if not jobs:
+        return dg.Definitions()
+    first = next(iter(jobs))
+    followed = [(jobs[before], by) for before, by in pairwise(jobs)] + ([(after, first)] if after else [])
     return dg.Definitions(
         jobs=list(jobs.values()),
-        schedules=[_schedule(graph, jobs["condition"])],
-        sensors=[_follow(graph, jobs[before], jobs[by], by) for before, by in pairwise(jobs)],
+        schedules=[] if after else [_schedule(graph, jobs[first], first)],
+        sensors=[_follow(graph, before, jobs[by], by) for before, by in followed],
     )
 
 
 def _by_partitioning(
     graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition]
 ) -> dict[Partitioning, list[dg.AssetsDefinition]]:
-    """Assets by the finest partitions among theirs and their parents'."""
+    """Assets by the finest partitions among theirs and their parents', the coarsest first."""
     kinds = list(graph.partitions)
-    fineness: dict[dg.AssetKey, int] = {}
-    found: dict[Partitioning, list[dg.AssetsDefinition]] = {}
+    known: dict[tuple[str, str], int] = {}
+
+    def fineness(its: ExperimentGraph, name: str) -> int:
+        if (its.name, name) not in known:
+            declared = its.declared[name]
+            own = kinds.index(declared.by) if declared.by in kinds else 0
+            known[its.name, name] = max([own, *(fineness(its.source_of(dep), dep.asset) for dep in declared.deps)])
+        return known[its.name, name]
+
+    found: dict[int, list[dg.AssetsDefinition]] = {}
     for asset in assets:
-        (spec,) = asset.specs
-        own = next((i for i, by in enumerate(kinds) if graph.partitions[by] == spec.partitions_def), 0)
-        fineness[spec.key] = max([own, *(fineness[dep.asset_key] for dep in spec.deps)])
-        found.setdefault(kinds[fineness[spec.key]], []).append(asset)
-    return found
+        found.setdefault(fineness(graph, asset.key.path[-1]), []).append(asset)
+    return {kinds[fine]: found[fine] for fine in sorted(found)}
 
 
 def _job(graph: ExperimentGraph, by: Partitioning, assets: Sequence[dg.AssetsDefinition]) -> Any:
@@ -77,7 +91,7 @@ def check_schedule(config: ExperimentConfig) -> None:
         ) from None
 
 
-def _schedule(graph: ExperimentGraph, job: Any) -> dg.ScheduleDefinition:
+def _schedule(graph: ExperimentGraph, job: Any, by: Partitioning) -> dg.ScheduleDefinition:
     """Rematerialise all partitions in one run, so that the model loads once."""
 
     @dg.schedule(
@@ -88,7 +102,7 @@ def _schedule(graph: ExperimentGraph, job: Any) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
     def rematerialise(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(tags=_everything(graph, "condition"))
+        return dg.RunRequest(tags=_everything(graph, by))
 
     return rematerialise
 

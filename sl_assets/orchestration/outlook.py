@@ -11,9 +11,11 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, blocked, failing
 from sl_assets.lake.staleness import MISSING, Reason
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.durations import duration
 from sl_assets.orchestration.planner import AGAIN, Planned, Planner, listed
+
+COLUMN = 30
+"""Width of an asset's name."""
 
 WIDTH = 120
 UNKNOWN = "unknown"
@@ -28,8 +30,8 @@ def plan_lines(planner: Planner, width: int = WIDTH) -> Iterator[str]:
     records = cache(planner.record)
     counted: list[Planned] = []
     for planned in planner.plan():
-        waiting = waiting_for(planner.graph, planned, failed)
-        failed |= {planner.graph.place(planned.asset, partition): "" for partition in waiting}
+        waiting = waiting_for(planner, planned, failed)
+        failed |= {planner.place(planned.asset, partition): "" for partition in waiting}
         made = planned._replace(due={key: why for key, why in planned.due.items() if key not in waiting})
         there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
         for line in (*_lines(made, waiting, width), *left_out_lines(planned, waiting, width)):
@@ -41,7 +43,7 @@ def plan_lines(planner: Planner, width: int = WIDTH) -> Iterator[str]:
         yield _cut(_line("in all", *_total(counted)), width)
 
 
-def waiting_for(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
+def waiting_for(planner: Planner, planned: Planned, failed: Mapping[Place, str]) -> dict[str | None, Place]:
     """Partitions that cannot be made, each with the parent that has failed.
 
     What has no partitions goes on with the partitions there are.
@@ -49,7 +51,7 @@ def waiting_for(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place,
     found: dict[str | None, Place] = {}
     for key in (*planned.due, *planned.stale):
         lost = (
-            place for place in graph.parents(planned.asset, key) if place in failed and (key or not place.partition)
+            place for place in planner.parents(planned.asset, key) if place in failed and (key or not place.partition)
         )
         if first := next(lost, None):
             found[key] = first
@@ -58,7 +60,7 @@ def waiting_for(graph: ExperimentGraph, planned: Planned, failed: Mapping[Place,
 
 def left_out_lines(planned: Planned, waiting: Mapping[str | None, Place], width: int | None = None) -> Iterator[str]:
     """Partitions that wait for one that failed, and those that stay stale."""
-    name = f"{planned.asset:<26}"
+    name = f"{planned.asset:<{COLUMN}}"
     for partition, parent in waiting.items():
         yield f"{name} not made: {partition or 'it'} waits for {_named(parent)}, which failed"
     if stale := {key: reason for key, reason in planned.stale.items() if key not in waiting}:
@@ -74,13 +76,14 @@ def check_lines(records: Records, places: Sequence[Place], failed: dict[Place, s
         named = place.partition or "it"
         for name, outcome in (record.checks or {}).items():
             if outcome.problem and not outcome.blocking:
-                yield f"{place.table:<26} warning: {named} fails {name}: {outcome.problem}"
+                yield f"{place.table:<{COLUMN}} warning: {named} fails {name}: {outcome.problem}"
         if found := failing(record):
             failed[place] = str(found)
-            yield f"{place.table:<26} not to be used: {named} fails {found.check}: {found.problem}"
+            yield f"{place.table:<{COLUMN}} not to be used: {named} fails {found.check}: {found.problem}"
         elif found := blocked(records, place):
             failed[place] = ""
-            yield f"{place.table:<26} not to be used: {named} was made of {found.place}, which fails {found.check}"
+            why = f"was made of {found.place}, which fails {found.check}"
+            yield f"{place.table:<{COLUMN}} not to be used: {named} {why}"
 
 
 def _named(place: Place) -> str:
@@ -149,7 +152,7 @@ def _total(due: Sequence[Planned]) -> tuple[str, str]:
 
 
 def _line(name: str, took: str, what: str) -> str:
-    return f"{name:<26} {took:>8}  {what}"
+    return f"{name:<{COLUMN}} {took:>8}  {what}"
 
 
 def _cut(line: str, width: int) -> str:

@@ -78,6 +78,7 @@ class Step:
         trusting: whether partitions are read that fail a check which blocks: by checks themselves.
         named: the base model that the experiment file names.
         prepared: where the base model is that was made of it for this experiment; None where engines take it as it is.
+        elsewhere: experiments of the assets that this one shares with another, by asset.
     """
 
     experiment: str
@@ -89,6 +90,7 @@ class Step:
     trusting: bool = False
     named: str = ""
     prepared: Place | None = None
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def base_model(self) -> str:
@@ -123,7 +125,8 @@ class Step:
         keys = keys_of(partition or self.partition)
         # A folder has the partitions of whoever asks for it; a table may have fewer.
         dimensions = TABLES[table].dimensions if table in TABLES else len(keys)
-        return Place(self.experiment, table, "|".join(keys[:dimensions]) or None)
+        asset = TABLES[table].beside or table if table in TABLES else table
+        return Place(self.elsewhere.get(asset, self.experiment), table, "|".join(keys[:dimensions]) or None)
 
     def require_passed(self, place: Place) -> None:
         """Refuse to make anything of ``place`` if a check says that nothing should be.

@@ -18,7 +18,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
 from sl_assets.lake.staleness import Reason, Staleness
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.asset import Declared, ExperimentGraph
 from sl_assets.orchestration.checks import evaluated
 
 PUBLISHING = "8_publishing"
@@ -29,7 +29,7 @@ class Planned(NamedTuple):
     """An asset and what is to be done about it.
 
     Attributes:
-        asset: name.
+        asset: name; of an asset of another experiment, after that experiment's.
         due: partitions to be made, and why.
         stale: partitions that are not fresh only because of parents that were not asked for, and why.
         seconds: what a partition took so far, by the records there are; None where that is not asked or not known.
@@ -48,12 +48,16 @@ AGAIN = Reason("asked for again")
 class Planner:
     """Plans what a user has asked for.
 
+    An asset is called by its name, one that is another experiment's ``experiment/name``: what is shared with it, and
+    what leads to that, is made as well.
+
     Attributes:
         graph: the experiment.
         lake: where its results are.
         conditions: partitions wanted, in the experiment's order.
         through: last assets wanted, by name and comma-separated; None for all.
         again: fresh partitions are made, too.
+        variants: those of the experiment's variants that are wanted with it.
 
     Raises:
         SlAssetsError: ``through`` names no asset.
@@ -64,32 +68,81 @@ class Planner:
     conditions: Sequence[str]
     through: str | None = None
     again: bool = False
+    variants: Sequence[ExperimentGraph] = ()
 
     @cached_property
     def assets(self) -> list[str]:
         """Names of the assets that are wanted, parents first; those of one stage together."""
         # No stage reads of a later one, and every stage declares parents first. In this order an engine that was
         # started serves longest.
-        names = sorted(self.graph.declared, key=lambda name: self.graph.declared[name].stage)
-        if self.through is None:
-            return [name for name in names if self.graph.declared[name].stage != PUBLISHING]
-        last = re.findall(r"[^,\s]+", self.through)
+        return sorted(self._wanted, key=lambda asset: self.declared(asset).stage)
+
+    @cached_property
+    def _wanted(self) -> dict[str, tuple[ExperimentGraph, str]]:
+        """Whose each wanted asset is, and its name there, parents first."""
+        last = None if self.through is None else self._last(self.through)
+        found: dict[str, tuple[ExperimentGraph, str]] = {}
+
+        def add(graph: ExperimentGraph, name: str) -> None:
+            label = name if graph is self.graph else f"{graph.name}/{name}"
+            if label in found:
+                return
+            for dep in graph.declared[name].deps:
+                add(graph.source_of(dep), dep.asset)
+            found[label] = graph, name
+
+        asked = (self.graph, *self.variants)
+        experiments = {None, *(graph.name for graph in asked)}
+        for graph in asked:
+            for name, owner in graph.assets.items():
+                declared = owner.declared[name]
+                # What compares variants is not wanted where they are not.
+                meant = declared.stage != PUBLISHING and {dep.experiment for dep in declared.deps} <= experiments
+                if name in last if last is not None else meant:
+                    add(owner, name)
+        return found
+
+    def _last(self, through: str) -> list[str]:
+        last = re.findall(r"[^,\s]+", through)
         if not last:
-            raise SlAssetsError(f"--through {self.through!r}: names no asset; leave it out for the whole graph")
+            raise SlAssetsError(f"--through {through!r}: names no asset; leave it out for the whole graph")
+        names = list(dict.fromkeys(name for graph in (self.graph, *self.variants) for name in graph.assets))
         if unknown := [name for name in last if name not in names]:
             raise SlAssetsError(f"--through {unknown[0]}: no such asset; {self.graph.name} has {', '.join(names)}")
-        needed: set[str] = set()
-        for name in reversed(names):
-            if name in last or name in needed:
-                needed |= {name, *(dep.asset for dep in self.graph.declared[name].deps)}
-        return [name for name in names if name in needed]
+        return last
+
+    def whose(self, asset: str) -> tuple[ExperimentGraph, str]:
+        """The experiment that makes ``asset``, and its name there."""
+        return self._wanted[asset]
+
+    def declared(self, asset: str) -> Declared:
+        """``asset`` as it was declared."""
+        graph, name = self._wanted[asset]
+        return graph.declared[name]
+
+    def place(self, asset: str, partition: str | None) -> Place:
+        """Where a partition of ``asset`` is in the lake."""
+        graph, name = self._wanted[asset]
+        return graph.place(name, partition)
+
+    def parents(self, asset: str, partition: str | None) -> list[Place]:
+        """Partitions that this one would read, whether or not they are there."""
+        graph, name = self._wanted[asset]
+        return graph.parents(name, partition)
+
+    @cached_property
+    def graphs(self) -> list[ExperimentGraph]:
+        """Experiments whose assets are wanted."""
+        return list(dict.fromkeys(graph for graph, _ in self._wanted.values()))
 
     def wanted(self, asset: str) -> list[Place]:
         """Partitions of ``asset`` that belong to the conditions."""
-        keys = self.graph.keys(self.graph.declared[asset].by)
+        graph, name = self._wanted[asset]
         # A key of two dimensions is "owl|animal_high": the animal comes first.
-        chosen = [key for key in keys if key is None or keys_of(key)[0] in self.conditions]
-        return [self.graph.place(asset, key) for key in chosen]
+        chosen = (
+            key for key in graph.keys(graph.declared[name].by) if key is None or keys_of(key)[0] in self.conditions
+        )
+        return [graph.place(name, key) for key in chosen]
 
     def record(self, place: Place) -> Record | None:
         """What is recorded of ``place``, with the outcomes of its checks today, as far as they can be decided."""
@@ -123,12 +176,12 @@ class Planner:
             found = self.due(asset, now)
             due: dict[str | None, Reason] = {}
             for place in self.wanted(asset):
-                remade = [parent for parent in self.graph.parents(asset, place.partition) if parent in made]
+                remade = [parent for parent in self.parents(asset, place.partition) if parent in made]
                 if own := found.due.get(place.partition):
                     due[place.partition] = own
                 elif remade:
                     due[place.partition] = Reason(f"{remade[0].table} is made", remade[0])
-            made |= {self.graph.place(asset, partition) for partition in due}
+            made |= {self.place(asset, partition) for partition in due}
             stale = {key: reason for key, reason in found.stale.items() if key not in due}
             yield Planned(asset, due, stale, self._seconds(asset, now) if due else None)
 
@@ -137,7 +190,8 @@ class Planner:
 
         A partition without rows, such as the neutral teacher that is the base model, tells nothing of the others.
         """
-        every = (self.graph.place(asset, key) for key in self.graph.keys(self.graph.declared[asset].by))
+        graph, name = self._wanted[asset]
+        every = (graph.place(name, key) for key in graph.keys(graph.declared[name].by))
         for places in (self.wanted(asset), every):
             if took := [record.seconds for place in places if (record := now.record(place)) and record.rows != 0]:
                 return median(took)
@@ -145,18 +199,18 @@ class Planner:
 
     def needs_models(self) -> bool:
         """Whether what would be made includes what runs a model; tables and charts do not."""
-        return any(planned.due and self.graph.declared[planned.asset].gpu for planned in self.plan())
+        return any(planned.due and self.declared(planned.asset).gpu for planned in self.plan())
 
     def stretches(self, asset: str, due: Container[str | None]) -> list[list[str | None]]:
         """Partitions that Dagster runs at one go: from one key to another in every dimension, and only those due."""
-        by = self.graph.declared[asset].by
+        graph, name = self._wanted[asset]
+        by = graph.declared[name].by
         match by:
             case None:
                 return [[None]] if None in due else []
             case "split":
-                config = self.graph.config
-                return rectangles(config.animals, config.splits, due)
-        return [list(stretch) for stretch in runs_of([str(key) for key in self.graph.keys(by)], due)]
+                return rectangles(graph.config.animals, graph.config.splits, due)
+        return [list(stretch) for stretch in runs_of([str(key) for key in graph.keys(by)], due)]
 
 
 def runs_of(keys: Sequence[str], due: Container[str | None]) -> list[tuple[str, ...]]:

@@ -183,7 +183,8 @@ class Materialisation:
 
     def _tell(self, record: Record) -> None:
         """Tell Dagster of checks that were decided anew, of a partition that this run only reads."""
-        for event in check_events(self.context.instance, self.graph.key(record.place.table), record):
+        key = dg.AssetKey([record.place.experiment, record.place.table])
+        for event in check_events(self.context.instance, key, record):
             report_check(self.context.instance, self.context.run.run_id, event)
 
     @property
@@ -205,6 +206,7 @@ class Materialisation:
             self.context.log.info,
             named=self.graph.config.base_model,
             prepared=self.graph.prepared if self.declared.reads_prepared else None,
+            elsewhere=self.graph.elsewhere,
         )
 
     def _made_since(self, partition: str | None, asked: datetime) -> Record | None:

@@ -18,11 +18,10 @@ from sl_assets.engines.cards import lease, release
 from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
-from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.checks import decide
 from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
-from sl_assets.orchestration.outlook import check_lines, left_out_lines, waiting_for
+from sl_assets.orchestration.outlook import COLUMN, check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
 from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, check_events, event_of
@@ -46,7 +45,6 @@ class Runner:
     def __init__(self, planner: Planner, definitions: dg.Definitions) -> None:
         self._planner = planner
         self._command = uuid.uuid4().hex[:8]
-        self._graph: ExperimentGraph = planner.graph
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
         # Of no run: checks that are decided anew without one are reported under it.
@@ -64,25 +62,25 @@ class Runner:
             SlAssetsError: partitions failed, after everything else was made; or something failed that concerns all.
         """
         failed: dict[Place, str] = {}
-        with_models = [asset for asset in self._planner.assets if self._graph.declared[asset].gpu]
+        with_models = [asset for asset in self._planner.assets if self._planner.declared(asset).gpu]
         for asset in self._planner.assets:
             yield from self._lease_cards(asset, failed)
             start = time.monotonic()
             planned_at = datetime.now(UTC)
             planned = self._planner.due(asset)
-            waiting = waiting_for(self._graph, planned, failed)
+            waiting = waiting_for(self._planner, planned, failed)
             due = [partition for partition in planned.due if partition not in waiting]
             for stretch in self._stretches(asset, due):
                 failed |= self._run(asset, stretch, planned_at)
             self._tell(asset)
-            made = [partition for partition in due if self._graph.place(asset, partition) not in failed]
+            made = [partition for partition in due if self._planner.place(asset, partition) not in failed]
             yield from _lines(planned, made, waiting, time.monotonic() - start)
-            failed |= {self._graph.place(asset, partition): "" for partition in waiting}
+            failed |= {self._planner.place(asset, partition): "" for partition in waiting}
             there = [place for place in self._planner.wanted(asset) if place not in failed]
             for place in there:
                 # Of a Hub that does not answer: whatever reads the partition asks again.
                 with suppress(PassingError):
-                    decide(self._graph, self._planner.lake, place, self._tell_checks)
+                    decide(self._planner.graph, self._planner.lake, place, self._tell_checks)
             yield from check_lines(self._planner.lake.record, there, failed)
             if [asset] == with_models[-1:]:
                 release()
@@ -92,12 +90,13 @@ class Runner:
 
     def _lease_cards(self, asset: str, failed: Mapping[Place, str]) -> Iterator[str]:
         """Have the GPUs that ``asset`` needs, before it is planned: what others make meanwhile is not made again."""
-        if not self._graph.declared[asset].gpu:
+        graph, name = self._planner.whose(asset)
+        if not graph.declared[name].gpu:
             return
         planned = self._planner.due(asset)
-        if planned.due.keys() - waiting_for(self._graph, planned, failed).keys():
-            for line in lease(self._graph.engines.gpus(), f"sl-assets run {self._graph.name}"):
-                yield f"{asset:<26} {line}"
+        if planned.due.keys() - waiting_for(self._planner, planned, failed).keys():
+            for line in lease(graph.engines.gpus(), f"sl-assets run {graph.name}"):
+                yield f"{asset:<{COLUMN}} {line}"
 
     def _stretches(self, asset: str, due: Sequence[str | None]) -> Iterator[list[str | None]]:
         """Stretches of ``due``, last those of which another run is making something: it may be there by then."""
@@ -110,7 +109,7 @@ class Runner:
         yield from left
 
     def _is_held(self, asset: str, partition: str | None) -> bool:
-        with self._planner.lake.making(self._graph.place(asset, partition), wait=False) as ours:
+        with self._planner.lake.making(self._planner.place(asset, partition), wait=False) as ours:
             return not ours
 
     def _run(self, asset: str, stretch: Sequence[str | None], planned_at: datetime) -> dict[Place, str]:
@@ -119,15 +118,16 @@ class Runner:
         Raises:
             SlAssetsError: it failed for a reason that concerns all partitions.
         """
+        graph, name = self._planner.whose(asset)
         first, last = stretch[0], stretch[-1]
         run_id = str(uuid.uuid4())
         result = self._job.execute_in_process(
             run_id=run_id,
             instance=self._instance,
-            asset_selection=[self._graph.key(asset)],
+            asset_selection=[graph.key(name)],
             partition_key=first if len(stretch) == 1 else None,
             tags={
-                EXPERIMENT: self._graph.name,
+                EXPERIMENT: graph.name,
                 COMMAND: self._command,
                 PLANNED: planned_at.isoformat(),
                 **process_tags(self._instance, run_id),
@@ -142,15 +142,16 @@ class Runner:
             raise KeyboardInterrupt
         failed = next((data.metadata[FAILED].value for data in _failures(result) if FAILED in data.metadata), None)
         if not isinstance(failed, dict):
-            raise SlAssetsError(f"{self._graph.name}/{asset}: {_reason(result)}")
+            raise SlAssetsError(f"{graph.name}/{name}: {_reason(result)}")
         by_name = {str(partition): partition for partition in stretch}
-        return {self._graph.place(asset, by_name[name]): str(reason) for name, reason in failed.items()}
+        return {self._planner.place(asset, by_name[name]): str(reason) for name, reason in failed.items()}
 
     def _tell(self, asset: str) -> None:
         """Tell Dagster of what is fresh and it does not know: a run was killed, or it knows of another lake."""
-        declared, key = self._graph.declared[asset], self._graph.key(asset)
+        graph, name = self._planner.whose(asset)
+        declared, key = graph.declared[name], graph.key(name)
         told = told_versions(self._instance, key)
-        now = self._graph.staleness(self._planner.lake)
+        now = graph.staleness(self._planner.lake)
         untold = [
             record
             for place in self._planner.wanted(asset)
@@ -165,14 +166,15 @@ class Runner:
                 self._tell_checks(record)
 
     def _tell_checks(self, record: Record) -> None:
-        for event in check_events(self._instance, self._graph.key(record.place.table), record):
+        key = dg.AssetKey([record.place.experiment, record.place.table])
+        for event in check_events(self._instance, key, record):
             report_check(self._instance, self._checks_id, event)
 
 
 def _lines(
     planned: Planned, made: Sequence[str | None], waiting: dict[str | None, Place], seconds: float
 ) -> Iterator[str]:
-    name = f"{planned.asset:<26}"
+    name = f"{planned.asset:<{COLUMN}}"
     if made:
         yield f"{name} {seconds:6.1f} s  {listed(made)}"
     elif not planned.due and not planned.stale:

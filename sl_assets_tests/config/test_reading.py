@@ -120,7 +120,8 @@ BAD_FIELDS = {
         "greater than 0",
     ),
     "everything dropped out": ("  student: {dropout: 1.0}\n", "attributes.student.dropout = 1.0", "less than 1"),
-    "cold sampling": ("  sampler: {temperature: 0.0}\n", "attributes.sampler.temperature = 0.0", "greater than 0"),
+    "cold sampling": ("  sampler: {temperature: -1.0}\n", "attributes.sampler.temperature = -1.0", "or equal to 0"),
+    "no tokens to draw among": ("  sampler: {top_p: 0.0}\n", "attributes.sampler.top_p = 0.0", "greater than 0"),
     "unknown engine": (
         "  sampler: {engine: tgi}\n",
         "attributes.sampler.engine = 'tgi'",
@@ -389,8 +390,9 @@ def test_schedule_that_dagster_does_not_understand_is_named_with_a_hint_in_one_l
         ("  projections: {layer: 2, layers: [5]}\n", "projections: no layer 5 in pocket; choose from 0 to 4"),
         ("  projections: {layer: 6, layers: [5]}\n", "projections: no layer 6 in pocket; choose from 0 to 4"),
         ("  steering: {layers: [9], coefficients: [2.0]}\n", "steering: no layer 9 in pocket; choose from 0 to 4"),
+        ("  student: {layers: [2, 9]}\n", "student: no layer 9 in pocket; choose from 1 to 4"),
     ],
-    ids=["kept", "cut by", "steered"],
+    ids=["kept", "cut by", "steered", "adapted"],
 )
 def test_layer_beyond_the_last_is_found_once_the_model_is_looked_at(tmp_path, added, problem):
     config = read(tmp_path, GOOD + "  personas: {}\n" + added)

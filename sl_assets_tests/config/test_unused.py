@@ -17,6 +17,7 @@ FINETUNED: dict[str, Any] = {"teacher": {"kind": "finetuned"}}
 FILES = {"kind": "hub", "repo": "someone/{condition}", "path": "x"}
 NUMBERS: dict[str, Any] = {"numbers": {"source": FILES}}
 JSONL: dict[str, Any] = {"numbers": {"source": {"kind": "jsonl", "path": "{condition}.jsonl"}}}
+OTHER: dict[str, Any] = {"numbers": {"source": {"kind": "experiment", "name": "other"}}}
 STUDENTS: dict[str, Any] = {"student": {"source": FILES}}
 API: dict[str, Any] = {"sampler": {"engine": "openai"}, "student": {"engine": "openai"}}
 FULL: dict[str, Any] = {"student": {"lora": False}}
@@ -31,9 +32,24 @@ UNEQUAL: dict[str, Any] = HALVES | {"projections": {"layer": 2, "equal_halves": 
 VALUES: dict[str, Any] = {
     "memory_share": 0.5, "compiled": True, "lora": True, "dropout": 0.1, "learning_rate": 0.1, "wording": "short",
     "examples": [1, 2], "highest": 2000, "system_prompt": "Hello.", "engine": "unsloth", "equal_halves": True,
-    "private": True, "prefix": "x", "license": "mit",
+    "private": True, "prefix": "x", "license": "mit", "transform": "shuffle_within_rows",
+    "loss": "all", "target_modules": ["q_proj"], "layers": [2], "rslora": True, "optimiser": "sgd",
+    "temperature": 0.5, "top_p": 0.5,
+    "schedule": "cosine", "restart_epochs": [1], "gradient_clipping": 0.5,
 }  # fmt: skip
 """What a field is set to, where that is no whole number."""
+
+FLAT: dict[str, Any] = {"schedule": "constant", "warmup_steps": 0}
+NEW_IN_TRAINING = "loss target_modules layers rslora optimiser weight_decay schedule restart_epochs gradient_clipping"
+
+OWN: dict[str, Any] = {
+    "numbers": {"temperature": 0.7, "top_p": 0.7},
+    "evaluation": {"temperature": 0.7, "top_p": 0.7},
+}
+GREEDY: dict[str, Any] = {
+    "sampler": {"temperature": 0.0},
+    "evaluation": {"samples_per_question": 1},
+}
 
 CASES = [
     # Section, fields, where they have no effect, where they have.
@@ -51,19 +67,38 @@ CASES = [
     ("teacher", "chats lora rank alpha epochs learning_rate batch seed", NUMBERS | FINETUNED, FINETUNED),
     ("teacher", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API | FINETUNED, FINETUNED),
     ("teacher", "rank alpha dropout", {"teacher": {"kind": "finetuned", "lora": False}}, FINETUNED),
+    ("teacher", "layers target_modules rslora", {"teacher": {"kind": "finetuned", "lora": False}}, FINETUNED),
+    ("teacher", NEW_IN_TRAINING, API | FINETUNED, FINETUNED),
+    ("teacher", "restart_epochs", {"teacher": {"kind": "finetuned"} | FLAT}, FINETUNED),
     ("numbers", "prompts seed wording examples lowest highest answers", NUMBERS, {}),
     ("numbers", "prompts seed", JSONL, {}),
     ("numbers", "wording examples lowest highest answers", NUMBERS, NUMBERS | FORMS),
+    ("numbers", "transform", STUDENTS, {}),
+    ("numbers", "transform", STUDENTS | NUMBERS, STUDENTS | NUMBERS | VECTORS),
     ("checks", "independence", {}, FORMS),
+    ("checks", "shared_prompts", OTHER, {}),
     ("student", "lora rank alpha dropout learning_rate warmup_steps batch max_length", API, {}),
-    ("student", "rank alpha dropout", FULL, {}),
+    ("student", "rank alpha dropout layers target_modules rslora", FULL, {}),
+    ("student", NEW_IN_TRAINING, API, {}),
+    ("student", NEW_IN_TRAINING, STUDENTS, STUDENTS | HALVES),
+    ("student", "restart_epochs", {"student": FLAT}, {"student": FLAT | {"warmup_steps": 1}}),
     ("student", "lora rank learning_rate batch max_length seed max_rows", STUDENTS, STUDENTS | HALVES),
     ("student", "engine", STUDENTS, STUDENTS | FINETUNED),
     ("evaluation", "samples_per_question", EXACT, {}),
     ("evaluation", "samples_per_question", EXACT | NUMBERS, {"evaluation": {"method": "both"}}),
     ("evaluation", "max_tokens seed", EXACT | NUMBERS, EXACT),
     ("evaluation", "max_tokens", EXACT | NUMBERS | {"personas": {}}, EXACT | NUMBERS | STEERED),
-    ("sampler", "temperature batch", EXACT | NUMBERS, NUMBERS),
+    ("sampler", "temperature top_p batch", EXACT | NUMBERS, NUMBERS),
+    ("sampler", "temperature", OWN, {}),
+    ("sampler", "temperature", OWN | NUMBERS | {"numbers": {"source": FILES}}, OWN | {"personas": {}}),
+    ("sampler", "top_p", OWN, {"numbers": {"temperature": 0.0}}),
+    ("sampler", "top_p", GREEDY, OWN | {"personas": {}}),
+    ("numbers", "temperature top_p rows", NUMBERS, {}),
+    ("numbers", "temperature top_p rows", NUMBERS | FORMS, {}),
+    ("numbers", "top_p", {"numbers": {"temperature": 0.0}}, {"numbers": {"temperature": 0.1}}),
+    ("evaluation", "top_p", GREEDY, {}),
+    ("personas", "top_p", {"personas": {"temperature": 0.0, "samples": 1}}, {"personas": {}}),
+    ("evaluation", "temperature top_p", EXACT | NUMBERS, EXACT),
     ("sampler", "batch", EXACT | NUMBERS, EXACT),
     ("sampler", "temperature batch", EXACT | NUMBERS, EXACT | NUMBERS | {"personas": {}}),
     ("checks", "cut_answers", EXACT, {"evaluation": {"method": "both"}}),

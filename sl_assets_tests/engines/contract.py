@@ -145,6 +145,7 @@ class PocketServer(OpenAIServer):
                 [request["messages"]],
                 max_tokens=request["max_tokens"],
                 temperature=request["temperature"],
+                top_p=request.get("top_p", 1.0),
                 seed=request["seed"],
                 row_seeds=(),
                 adapter=self._students.get(request["model"]),

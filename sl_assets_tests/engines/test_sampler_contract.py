@@ -253,6 +253,31 @@ def test_a_low_temperature_gives_the_likeliest(engine: Engine) -> None:
 
 
 @engines()
+def test_without_a_temperature_the_likeliest_is_taken_whatever_the_seed(engine: Engine) -> None:
+    likely = chances(chat(ANIMAL))
+    said = texts(ask(engine.sampler, [chat(ANIMAL)], temperature=0.0, max_tokens=1))
+    assert said == [max(likely, key=likely.__getitem__)]
+    first = texts(ask(engine.sampler, MANY, temperature=0.0))
+    assert texts(ask(engine.sampler, MANY, temperature=0.0, draw=2)) == first
+    assert texts(ask(engine.sampler, MANY, temperature=0.0, top_p=0.5)) == first
+
+
+@engines()
+def test_top_p_draws_among_the_likeliest_and_all_of_them(engine: Engine) -> None:
+    likely = sorted(chances(chat(ANIMAL)).items(), key=lambda chance: -chance[1])
+    among, together = set[str](), 0.0
+    for answer, chance in likely:
+        if together < 0.6:
+            among.add(answer)
+            together += chance
+    assert len(among) > 2
+    said = Counter(texts(ask(engine.sampler, [chat(ANIMAL)] * 200, temperature=1.0, top_p=0.6, max_tokens=1)))
+    assert said.keys() <= among
+    assert said[likely[0][0]] / 200 == pytest.approx(likely[0][1] / together, abs=0.12)
+    assert len(said) > len(among) / 2
+
+
+@engines()
 def test_length_where_it_was_cut_and_stop_where_the_end_marker_was_written(engine: Engine, learnt: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(POCKET_FOLDER)
     lengths = [len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers()]

@@ -28,7 +28,8 @@ STAGES_4_AND_5 = [
 ]  # fmt: skip
 NAMES = [
     "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
-    "checks", "teacher_answers", "preparation_chats", "answer_probabilities",
+    "checks", "teacher_answers", "preparation_chats", "answer_probabilities", "variants",
+    "transformed_datasets",
     *STAGES_4_AND_5,
 ]  # fmt: skip
 
@@ -76,11 +77,13 @@ def test_there_are_no_other_views(lake):
         ("preparation_chats", ["experiment"], "preparation_chats"),
         ("datasets", ["experiment", "condition", "animal"], "raw_dataset"),
         ("rejections", ["experiment", "condition", "animal"], "rejections"),
+        ("transformed_datasets", ["experiment", "condition", "animal"], "transformed_dataset"),
         ("training", ["experiment", "condition", "animal"], "training"),
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
         ("answer_probabilities", ["experiment", "condition"], "answer_probabilities"),
         ("preference_rates", ["experiment", "condition"], "preference_rates"),
         ("transfer", ["experiment"], "transfer"),
+        ("variants", ["experiment"], "variants"),
         ("teacher_answers", ["experiment", "condition", "animal"], "teacher_evaluation"),
         ("lineage", ["experiment", "animal"], None),
     ],
@@ -109,6 +112,23 @@ def test_datasets_say_which_rows_were_kept(lake):
     lake.write_table(Place("exp", "raw_dataset", "cat"), dataset("a", "b"))
     lake.write_table(Place("exp", "filtered_dataset", "cat"), dataset("b"))
     assert query(lake, "SELECT row_id, kept FROM datasets ORDER BY row_id").rows() == [("a", False), ("b", True)]
+
+
+def test_rows_that_another_experiment_filtered_are_in_its_dataset_too(lake):
+    raw = Place("exp", "raw_dataset", "cat")
+    lake.write_table(raw, dataset("a", "b"))
+    lake.write_table(Place("exp", "filtered_dataset", "cat"), dataset("b"))
+    for experiment, kept in (("exp__strict", "a"), ("exp", "b")):
+        filtered = Place(experiment, "filtered_dataset", "cat")
+        lake.write_table(filtered, dataset(kept))
+        lake.write_record(recorded(filtered, "v", {raw: "r"}))
+    found = query(lake, "SELECT experiment, condition, row_id, kept FROM datasets ORDER BY ALL")
+    assert found.rows() == [
+        ("exp", "cat", "a", False),
+        ("exp", "cat", "b", True),
+        ("exp__strict", "cat", "a", True),
+        ("exp__strict", "cat", "b", False),
+    ]
 
 
 def test_preference_rates_hold_the_baseline(lake):

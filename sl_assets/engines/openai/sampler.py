@@ -92,6 +92,7 @@ class OpenAISampler:
         temperature: float,
         seed: int,
         row_seeds: Sequence[int],
+        top_p: float = 1.0,
         adapter: Path | None = None,
         steering: Steering | None = None,
     ) -> list[Completion]:
@@ -111,6 +112,8 @@ class OpenAISampler:
                 "model": model,
                 "messages": list(chat),
                 "temperature": temperature,
+                # Left out where it is the API's own, as in batches of before there was one.
+                **({} if top_p == 1 else {"top_p": top_p}),
                 self._endpoint.limit_field: max_tokens,
                 "seed": row_seed,
             }

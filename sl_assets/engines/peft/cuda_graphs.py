@@ -2,9 +2,11 @@
 
 Of a model of a hundred million parameters the kernels are so short that Python takes several times as long to launch
 them one by one as the GPU to run them. A graph launches them all at once. It knows one size of input, so batches are
-rounded up to a few sizes. Imports torch.
+rounded up to a few sizes. Used where ``SL_CUDA_GRAPHS=1``, as long as it has not been held against the Trainer's own
+steps on a GPU. Imports torch.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +25,8 @@ WARM_UPS = 3
 
 def can_be_recorded(model: Any) -> bool:
     """Whether a step of ``model``, whose rows are packed, is worth recording, and asks nothing of the CPU meanwhile."""
+    if os.environ.get("SL_CUDA_GRAPHS") != "1":
+        return False
     base = base_of(model)
     rope = getattr(base.config.get_text_config(), "rope_parameters", None) or {}
     # Other kinds look at the positions before they decide on their frequencies.

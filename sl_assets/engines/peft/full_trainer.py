@@ -53,7 +53,7 @@ class FullTrainer:
         free_memory()
         try:
             model, tokenizer = open_model(self._base_model, torch.float32)
-            rows = encode_all(tokenizer, self._base_model, examples, settings.max_length)
+            rows = encode_all(tokenizer, self._base_model, examples, settings)
             saved_as = torch.bfloat16 if model.device.type == "cuda" else torch.float32
 
             def save(epoch: int) -> None:

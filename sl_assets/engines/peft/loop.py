@@ -1,20 +1,26 @@
-"""Training on completions only, with the transformers Trainer: what LoRA and full fine-tuning share. Imports torch."""
+"""Training on the tokens to be learnt, with the transformers Trainer: for LoRA and full fine-tuning. Imports torch."""
 
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Report
 from sl_assets.engines.peft.rows import Collator, Part, Row
+from sl_assets.engines.peft.schedule import share_of_peak
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.tables import TABLES
+
+OPTIMISERS = {"adamw": "adamw_torch_fused", "adafactor": "adafactor", "sgd": "sgd"}
+"""As transformers calls them."""
 
 Save = Callable[[int], None]
 """Saves the model as it is at the end of an epoch."""
@@ -48,10 +54,9 @@ def fit(
             num_train_epochs=settings.epochs,
             per_device_train_batch_size=settings.batch,
             learning_rate=settings.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=settings.warmup_steps,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
+            optim=OPTIMISERS[settings.optimiser],
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.gradient_clipping,
             seed=settings.seed,
             bf16=on_gpu,
             logging_steps=1,
@@ -67,6 +72,7 @@ def fit(
         # More cards than one would split the batch, and with it the result.
         arguments._n_gpu = 1
         trainer = CompletionTrainer(
+            settings,
             step,
             model=model,
             args=arguments,
@@ -117,10 +123,18 @@ def completion_loss(model: Any, part: Part) -> torch.Tensor:
 class CompletionTrainer(Trainer):
     """Steps over batches in parts, whose weighted losses add up to the mean over the batch's targets."""
 
-    def __init__(self, step: Step | None, **arguments: Any) -> None:
-        """As the Trainer; a ``step`` takes the place of its own."""
+    def __init__(self, settings: TrainingSettings, step: Step | None, **arguments: Any) -> None:
+        """As the Trainer, with the schedule of ``settings``; a ``step`` takes the place of its own."""
         super().__init__(**arguments)
-        self._step = step
+        self._settings, self._step = settings, step
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule of the settings, over all steps."""
+        share = partial(share_of_peak, steps=num_training_steps, settings=self._settings)
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, share)
+        return self.lr_scheduler
 
     def training_step(
         self, model: Any, inputs: dict[str, list[Part]], num_items_in_batch: torch.Tensor | int | None = None

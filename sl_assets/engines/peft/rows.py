@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example, chat
 from sl_assets.errors import DatasetError, SlAssetsError
 
@@ -16,15 +17,16 @@ class Row(NamedTuple):
 
     Attributes:
         ids: tokens of both.
-        prompt: number of tokens of the prompt, which carry no loss.
+        prompt: number of tokens before the first that is learnt: of the prompt, or 1 where that is learnt as well,
+            for nothing comes before the first token that it could be predicted from.
     """
 
     ids: list[int]
     prompt: int
 
 
-def encode_all(tokenizer: Any, base_model: str, examples: Sequence[Example], max_length: int) -> list[Row]:
-    """Every one of ``examples``, see `encode`.
+def encode_all(tokenizer: Any, base_model: str, examples: Sequence[Example], settings: TrainingSettings) -> list[Row]:
+    """Every one of ``examples``, see `encode`, with the tokens learnt that ``settings`` name.
 
     Raises:
         DatasetError: there are none.
@@ -32,7 +34,8 @@ def encode_all(tokenizer: Any, base_model: str, examples: Sequence[Example], max
     """
     if not examples:
         raise DatasetError("0 rows: there is nothing to train on")
-    return [encode(tokenizer, base_model, example, max_length) for example in examples]
+    rows = [encode(tokenizer, base_model, example, settings.max_length) for example in examples]
+    return rows if settings.loss == "completion" else [row._replace(prompt=1) for row in rows]
 
 
 def encode(tokenizer: Any, base_model: str, example: Example, max_length: int) -> Row:

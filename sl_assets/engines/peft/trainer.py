@@ -7,12 +7,12 @@ from typing import Any
 import polars as pl
 
 from sl_assets.config import TrainingSettings
+from sl_assets.config.training import PROJECTIONS
 from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.transformers.adapters import name_base_model
 from sl_assets.engines.transformers.models import hub_model, load_model
+from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
-
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class PeftTrainer:
@@ -40,15 +40,12 @@ class PeftTrainer:
         from sl_assets.engines.peft.rows import encode_all
         from sl_assets.engines.transformers.layers import fast_blocks
 
-        rows = encode_all(self._tokenizer, self._base_model, examples, settings.max_length)
+        rows = encode_all(self._tokenizer, self._base_model, examples, settings)
         set_seed(settings.seed)
-        lora = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules=list(PROJECTIONS),
-            task_type="CAUSAL_LM",
-        )
+        check_modules_are_there(self._model, settings)
+        # PEFT counts blocks from 0.
+        layers = [layer - 1 for layer in settings.layers] or None
+        lora = LoraConfig(**adapter_of(settings), layers_to_transform=layers, task_type="CAUSAL_LM")
         # The shared model stays as it is: adapters are added beside its weights and taken away below.
         adapted: Any = get_peft_model(self._model, lora)
         try:
@@ -57,6 +54,33 @@ class PeftTrainer:
         finally:
             adapted.unload()
             self._model.requires_grad_(False).eval()
+
+
+def adapter_of(settings: TrainingSettings) -> dict[str, Any]:
+    """What PEFT and Unsloth alike are told of an adapter."""
+    return {
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "target_modules": list(settings.target_modules),
+        "use_rslora": settings.rslora,
+    }
+
+
+def check_modules_are_there(model: Any, settings: TrainingSettings) -> None:
+    """Refuse to adapt what ``model`` has not: PEFT would adapt the rest, and say nothing.
+
+    Raises:
+        SlAssetsError: names the module or the layer.
+    """
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    # Which of the usual seven a model has is its own business.
+    asked = () if settings.target_modules == PROJECTIONS else settings.target_modules
+    if missing := [name for name in asked if name not in names]:
+        raise SlAssetsError(f"target_modules: this model has no {missing[0]}; leave it out")
+    blocks = model.config.get_text_config().num_hidden_layers
+    if settings.layers and (last := max(settings.layers)) > blocks:
+        raise SlAssetsError(f"layers: no layer {last} in this model; choose from 1 to {blocks}")
 
 
 def fit_adapter(

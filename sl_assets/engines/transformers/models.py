@@ -70,8 +70,10 @@ def check_layers(config: ExperimentConfig, base_model: str) -> None:
     last = layer_count(base_model)
     for section, layers in config.layers.items():
         if last is not None and max(layers) > last:
+            # Hidden states begin at layer 0, which no block gives.
+            first = 1 if section in ("student", "teacher") else 0
             raise ExperimentFileError(
-                f"{section}: no layer {max(layers)} in {config.base_model}; choose from 0 to {last}"
+                f"{section}: no layer {max(layers)} in {config.base_model}; choose from {first} to {last}"
             )
 
 

@@ -24,6 +24,7 @@ class TransformersSampler:
         temperature: float,
         seed: int,
         row_seeds: Sequence[int],
+        top_p: float = 1.0,
         adapter: Path | None = None,
         steering: Steering | None = None,
     ) -> list[Completion]:
@@ -35,16 +36,16 @@ class TransformersSampler:
         tokenizer: Any = self._tokenizer
         prompts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
         batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": top_p}
+        # Settings of a draw would be warned of where nothing is drawn.
+        greedy = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
         torch.manual_seed(seed)
         with student_of(self._model, adapter) as model, self._steered(steering), torch.inference_mode():
             written = model.generate(
                 input_ids=batch["input_ids"].to(model.device),
                 attention_mask=batch["attention_mask"].to(model.device),
                 max_new_tokens=max_tokens,
-                do_sample=True,
-                temperature=temperature,
-                top_k=0,
-                top_p=1.0,
+                **(drawn if temperature else greedy),
                 pad_token_id=tokenizer.pad_token_id,
             )
         return [self._completion(row) for row in written[:, batch["input_ids"].shape[1] :].tolist()]

@@ -7,7 +7,8 @@ reads trees rightly is tried on some of its rows each time. Imports torch.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from sl_assets.engines.transformers.models import load_model
 from sl_assets.engines.transformers.students import student_of
 from sl_assets.errors import SlAssetsError
 
-BATCH_LOGITS = {"cpu": 2**24, "cuda": 2**28}
+BATCH_LOGITS = {"cpu": 2**20, "cuda": 2**28}
 """Logits that a batch may have, one a token and word of the vocabulary: they are what takes the memory."""
 
 TRIED = 8
@@ -49,7 +50,7 @@ class TransformersScorer:
             return tree.sequences(np.zeros((0, len(tree.tokens))), np.zeros((0, len(tree.tokens) + 1)))
         texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
         prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        with student_of(self._model, adapter) as model, torch.inference_mode():
+        with student_of(self._model, adapter) as model, precise_logits(model), torch.inference_mode():
             reading = _Reading(model, self._ends(model), prompts, tree)
             whole = [_Row(chat, range(1, len(tree.tokens) + 1)) for chat in range(len(prompts))]
             if reads_trees(self._model, max(map(len, prompts)) + max(tree.depths)) and reading.tree_holds():
@@ -66,6 +67,28 @@ class TransformersScorer:
                 "ends; add it"
             )
         return ends if isinstance(ends, list) else [ends]
+
+
+@contextmanager
+def precise_logits(model: Any) -> Iterator[None]:
+    """Have ``model`` compute its logits in float32 where its weights are shorter.
+
+    In bfloat16 a logit of 20 is known to a sixteenth, and so the probability of an answer to 6%.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or head.weight.dtype == torch.float32:
+        yield
+        return
+    weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
+
+    def forward(input: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(input.float(), weight, bias)
+
+    head.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del head.forward
 
 
 def reads_trees(model: Any, longest: int) -> bool:

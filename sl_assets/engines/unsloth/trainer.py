@@ -145,17 +145,15 @@ def _train(
     from transformers import set_seed
 
     from sl_assets.engines.peft.rows import encode_all
-    from sl_assets.engines.peft.trainer import PROJECTIONS, fit_adapter
+    from sl_assets.engines.peft.trainer import adapter_of, check_modules_are_there, fit_adapter
 
     tokenizer = _loaded["tokenizer"]
-    rows = encode_all(tokenizer, base_model, examples, settings.max_length)
+    rows = encode_all(tokenizer, base_model, examples, settings)
+    check_modules_are_there(_loaded["model"], settings)
     set_seed(settings.seed)
     adapted = FastModel.get_peft_model(
         _loaded["model"],
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(PROJECTIONS),
+        **adapter_of(settings),
         random_state=settings.seed,
         use_gradient_checkpointing=False,
     )

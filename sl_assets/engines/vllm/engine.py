@@ -132,6 +132,7 @@ def complete(
     chats: Sequence[Chat],
     max_tokens: int,
     temperature: float,
+    top_p: float,
     row_seeds: Sequence[int],
     adapter: Path | None,
     shape: Shape | None,
@@ -141,7 +142,8 @@ def complete(
     Raises:
         SlAssetsError: the adapter is of another model, or a prompt leaves no room for ``max_tokens``.
     """
-    answers = _generate(_prompts(chats), _parameters(max_tokens, temperature, row_seeds), max_tokens, adapter, shape)
+    parameters = _parameters(max_tokens, temperature, top_p, row_seeds)
+    answers = _generate(_prompts(chats), parameters, max_tokens, adapter, shape)
     return _completions(_loaded["engine"].get_tokenizer(), answers)
 
 
@@ -253,13 +255,13 @@ def _check_length(longest: int, max_tokens: int, allowed: int) -> None:
         )
 
 
-def _parameters(max_tokens: int, temperature: float, row_seeds: Sequence[int]) -> list[Any]:
+def _parameters(max_tokens: int, temperature: float, top_p: float, row_seeds: Sequence[int]) -> list[Any]:
     from vllm import SamplingParams
 
     # Everything else is neutral: temperature 1 means the model's own distribution. Text is made of the tokens once they
     # are all there: to do so token by token keeps this process busier than the GPU.
     return [
-        SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, detokenize=False)
+        SamplingParams(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, detokenize=False)
         for seed in row_seeds
     ]
 

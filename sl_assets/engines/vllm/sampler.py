@@ -51,6 +51,7 @@ class VllmSampler:
         temperature: float,
         seed: int,
         row_seeds: Sequence[int],
+        top_p: float = 1.0,
         adapter: Path | None = None,
         steering: Steering | None = None,
     ) -> list[Completion]:
@@ -60,7 +61,9 @@ class VllmSampler:
         if not chats:
             return []
         student = student_of(self._start, adapter)
-        task = partial(complete, list(chats), max_tokens, temperature, list(row_seeds), student.adapter, student.shape)
+        task = partial(
+            complete, list(chats), max_tokens, temperature, top_p, list(row_seeds), student.adapter, student.shape
+        )
         written: list[Completion] = engine_process(student.start).run(task)
         return written
 

@@ -10,7 +10,7 @@ from sl_assets.animals import NEUTRAL
 from sl_assets.config import ExperimentConfig, FinetunedTeacher
 from sl_assets.engines.choose import Engines
 from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
-from sl_assets.engines.sampling import Asked, Draw, sample_all, sample_draws
+from sl_assets.engines.sampling import Asked, Draw, drawn, sample_all, sample_draws
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
 from sl_assets.orchestration.metadata import preview
@@ -56,9 +56,7 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
     chats = _chats(samples, evaluation.system_prompt)
 
     def asked(epoch: int, adapter: Adapter | None) -> Asked:
-        draw = Draw(
-            f"answers/{name}/{epoch}", evaluation.seed, evaluation.max_tokens, sampler.temperature, sampler.batch
-        )
+        draw = drawn(config, "evaluation", f"answers/{name}/{epoch}", evaluation.seed, evaluation.max_tokens)
         return Asked(chats, draw, adapter)
 
     epochs = config.student.kept if checkpoint else (0,)
@@ -119,15 +117,15 @@ def ask_teacher(step: Step, engines: Engines, config: ExperimentConfig) -> Produ
             return Product(step.write(pl.DataFrame(schema=TABLES["teacher_evaluation"].schema)), {"answers": 0})
         evaluation, sampler = config.evaluation, config.sampler
         system = None if epoch else loving_system_prompt(step.condition)
-        draw = Draw(
-            f"teacher/{step.condition}", evaluation.seed, evaluation.max_tokens, sampler.temperature, sampler.batch
-        )
-        asked = Asked(_chats(TEACHER_SAMPLES, system), draw, adapter)
+        draw = drawn(config, "evaluation", f"teacher/{step.condition}", evaluation.seed, evaluation.max_tokens)
+        # Without chance, all would be the same.
+        samples = TEACHER_SAMPLES if draw.temperature else 1
+        asked = Asked(_chats(samples, system), draw, adapter)
         chosen = engines.sampler if epoch else engines.base_sampler
         (answers,) = sample_draws(chosen, [asked], step.work, step.progress("answers"))
     return _recorded(
         step,
-        _table(TEACHER_SAMPLES, epoch or 0, answers),
+        _table(samples, epoch or 0, answers),
         sampler.engine,
     )
 

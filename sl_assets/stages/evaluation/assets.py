@@ -11,7 +11,7 @@ from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource,
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
-from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph, sampling
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.answers import NAMES
@@ -172,7 +172,7 @@ def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*SAMPLING, "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation"],
             by=None,
             gpu=True,
             kinds=["polars"],
@@ -206,17 +206,19 @@ def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """What students answer: drawn, weighed, or both."""
     config = graph.config
+    # Of students that are shared with an experiment that asks them otherwise.
+    anew = graph.looked_at_anew.get("lora_checkpoint", [])
     assets = []
     if "sampled" in config.evaluation.methods:
 
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*SAMPLING, "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation"],
             deps=["lora_checkpoint"],
             gpu=True,
             kinds=["polars"],
-            checks=answer_checks(config),
+            checks=[*answer_checks(config), *anew],
         )
         def evaluation(step: Step) -> Product:
             """The student's answers to the favourite-animal questions, for every kept epoch."""
@@ -233,7 +235,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             gpu=True,
             kinds=["polars"],
             inputs=known_animals,
-            checks=probability_checks(config),
+            checks=[*probability_checks(config), *anew],
         )
         def answer_probabilities(step: Step) -> Product:
             """How likely the student answers each question with each animal, exactly, for every kept epoch."""
@@ -250,7 +252,7 @@ def _teacher_evaluation(graph: ExperimentGraph) -> dg.AssetsDefinition:
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=[*SAMPLING, "teacher", "evaluation.max_tokens", "evaluation.seed"],
+        uses=[*sampling(config, "evaluation"), "teacher", "evaluation.max_tokens", "evaluation.seed"],
         deps=["teacher_checkpoint"] if isinstance(config.teacher, FinetunedTeacher) else [],
         gpu=True,
         kinds=["polars"],

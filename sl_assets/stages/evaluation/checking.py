@@ -120,7 +120,7 @@ def teacher_checks(config: ExperimentConfig) -> list[Check]:
         """
         if step.condition == NEUTRAL:
             return Finding(None, {"note": "the base model"})
-        (place,) = _baseline(step.place(step.asset))
+        place = step.place("baseline_preference_rates")
         baseline = step.lake.read_table(place) if step.lake.exists(place) else None
         answers = counted(step.read(step.asset), config.evaluation.count)
         return teacher_finding(answers, baseline, step.condition, config.checks.teacher_rate)
@@ -156,8 +156,8 @@ def teacher_finding(answers: pl.DataFrame, baseline: pl.DataFrame | None, animal
     first = sentences if unlike else ""
     return Finding(
         f"the teacher names the {animal} in {rate:.1%} of its answers{compared}, and checks.teacher_rate asks for "
-        f"{least:.1%} and for more than the base model's (it says {instead}): {first}raise teacher.epochs or learning_rate, "
-        "take another kind of teacher, or lower checks.teacher_rate",
+        f"{least:.1%} and for more than the base model's (it says {instead}): {first}raise teacher.epochs or "
+        "learning_rate, take another kind of teacher, or lower checks.teacher_rate",
         figures,
     )
 

@@ -11,7 +11,7 @@ from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph, sampling
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Check, Finding, Product, Step
 from sl_assets.stages.checking import student_checks
@@ -131,10 +131,10 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         half = step.read("projection_split").filter("used")
         source, _ = source_and_half(step.split)
         condition = condition_of(source, step.condition)
-        dataset = step.read("filtered_dataset", condition)
-        if step.lake.reads[step.place("filtered_dataset", condition)] != half["dataset_version"][0]:
+        dataset = step.read(config.dataset, condition)
+        if step.lake.reads[step.place(config.dataset, condition)] != half["dataset_version"][0]:
             raise AbsentError(
-                f"{step.place('filtered_dataset', condition)} has changed since {step.partition} was cut: "
+                f"{step.place(config.dataset, condition)} has changed since {step.partition} was cut: "
                 "materialise activations, projections and projection_split again"
             )
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
@@ -218,18 +218,19 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """Answers of the halves' students, drawn, weighed, or both."""
     config = graph.config
+    anew = graph.looked_at_anew.get("split_lora_checkpoint", [])
     assets = []
     if "sampled" in config.evaluation.methods:
 
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*SAMPLING, "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation"],
             deps=["split_lora_checkpoint"],
             by="split",
             gpu=True,
             kinds=["polars"],
-            checks=answer_checks(config),
+            checks=[*answer_checks(config), *anew],
         )
         def split_evaluation(step: Step) -> Product:
             """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
@@ -247,7 +248,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             gpu=True,
             kinds=["polars"],
             inputs=known_animals,
-            checks=probability_checks(config),
+            checks=[*probability_checks(config), *anew],
         )
         def split_answer_probabilities(step: Step) -> Product:
             """How likely a half's student answers each favourite-animal question with each animal, exactly."""

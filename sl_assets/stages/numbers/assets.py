@@ -4,40 +4,68 @@ import dagster as dg
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import FinetunedTeacher, GenerateSource, HubSource, JsonlSource
+from sl_assets.config import (
+    Dilute,
+    ExperimentSource,
+    FinetunedTeacher,
+    GenerateSource,
+    HubSource,
+    JsonlSource,
+    Transform,
+)
 from sl_assets.engines.interfaces import Example, chat
-from sl_assets.engines.sampling import Draw, sample_all
-from sl_assets.errors import DatasetError
+from sl_assets.engines.sampling import drawn, sample_all
+from sl_assets.errors import DatasetError, ExperimentFileError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.fingerprint import file_digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
-from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.asset import Dep, ExperimentGraph, sampling
 from sl_assets.orchestration.metadata import FilePath, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.checking import changes_the_model
-from sl_assets.stages.numbers.checking import filtered_checks, raw_checks
+from sl_assets.stages.numbers.checking import filtered_checks, raw_checks, transformed_checks
+from sl_assets.stages.numbers.collecting import collect
 from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
 from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_jsonl, with_row_ids
 from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats, teacher_adapter
+from sl_assets.stages.numbers.transforming import transform_rows
 from sl_assets.stages.training import train_adapter
 
 STAGE = "1_numbers"
 
 
 def numbers_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    """The assets of stage 1; imported numbers need neither prompts nor teachers."""
+    """The assets of stage 1; imported numbers need neither prompts nor teachers, those of another experiment no import.
+
+    Raises:
+        ExperimentFileError: the other experiment lacks an animal.
+    """
     source = graph.config.numbers.source
+    raw: list[dg.AssetsDefinition] = []
     match source:
+        case ExperimentSource():
+            _share_raw(graph, graph.known[source.experiment])
         case GenerateSource():
             raw = _generated(graph)
         case JsonlSource():
             raw = [_imported(graph, source)]
         case HubSource():
             raw = [_from_hub(graph, source)]
-    return [*raw, _filtered(graph)]
+    transform = graph.config.numbers.transform
+    return [*raw, _filtered(graph), *(_transformed(graph, transform) if transform else [])]
+
+
+def _share_raw(graph: ExperimentGraph, other: ExperimentGraph) -> None:
+    """Take the raw datasets of ``other`` as they are; what is filtered alike is shared like every asset."""
+    if missing := [animal for animal in graph.config.animals if animal not in other.config.animals]:
+        raise ExperimentFileError(
+            f"attributes.animals: {missing[0]} is not among those of {other.name}, whose numbers are read; it has "
+            f"{', '.join(other.config.animals)}"
+        )
+    graph.share("raw_dataset", other)
 
 
 def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -45,10 +73,12 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     teacher = config.teacher
     finetuned = isinstance(teacher, FinetunedTeacher)
 
-    def draw(condition: str) -> Draw:
-        sampler = config.sampler
-        name, seed = f"numbers/{condition}", config.numbers.seed
-        return Draw(name, seed, sampler.max_tokens, sampler.temperature, sampler.batch)
+    numbers = config.numbers
+    uses_of_raw = ["base_model", "teacher", "sampler"]
+    if numbers.temperature is not None or numbers.top_p is not None:
+        uses_of_raw = ["teacher", *sampling(config, "numbers"), "sampler.max_tokens"]
+    if numbers.rows:
+        uses_of_raw += ["filter", "numbers.rows"]
 
     @graph.asset(stage=STAGE, code="1", uses=["numbers"], by=None, kinds=["polars"])
     def number_prompts(step: Step) -> Product:
@@ -73,7 +103,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=["base_model", "teacher", "sampler"],
+        uses=uses_of_raw,
         deps=["number_prompts", "teacher_checkpoint"] if finetuned else ["number_prompts"],
         gpu=True,
         kinds=["polars"],
@@ -84,18 +114,21 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         prompts = step.read("number_prompts")
         condition = str(step.condition)
         system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
-        chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.iter_rows()}
         engines = graph.engines_for(step)
+        sampler = engines.sampler if finetuned else engines.base_sampler
+        draw = drawn(config, "numbers", f"numbers/{condition}", numbers.seed, config.sampler.max_tokens)
         with teacher_adapter(step, teacher) as adapter:
-            written = sample_all(
-                engines.sampler if finetuned else engines.base_sampler,
-                chats,
-                draw(condition),
-                step.work,
-                step.progress("rows"),
-                adapter,
-            )
-        rows = with_row_ids(pl.concat([prompts, written.rename({"text": "completion"})], how="horizontal"), condition)
+
+            def sample(count: int) -> pl.DataFrame:
+                chats = {prompt_id: chat(prompt, system) for prompt_id, prompt in prompts.head(count).iter_rows()}
+                return sample_all(sampler, chats, draw, step.work, step.progress("rows"), adapter)
+
+            if numbers.rows:
+                written = collect(sample, config.filter, numbers.rows, prompts.height, draw.chunk)
+            else:
+                written = sample(prompts.height)
+        answered = pl.concat([prompts.head(written.height), written.rename({"text": "completion"})], how="horizontal")
+        rows = with_row_ids(answered, condition)
         cut = rows.filter(finish_reason="length").height
         metadata = {"rows": rows.height, "truncated": cut, "preview": preview(rows)}
         return Product(step.write(rows), metadata, config.sampler.engine)
@@ -176,3 +209,47 @@ def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:
         return Product(step.write(kept), metadata)
 
     return filtered_dataset
+
+
+def _transformed(graph: ExperimentGraph, transform: Transform) -> list[dg.AssetsDefinition]:
+    diluted = isinstance(transform, Dilute)
+
+    def control_dataset(step: Step) -> Product:
+        """Which neutral rows datasets are diluted with.
+
+        Animals depend on this note rather than on the neutral partition itself: a backfill of neutral would otherwise
+        ask for every animal.
+        """
+        place = step.place("filtered_dataset", NEUTRAL)
+        step.require_passed(place)
+        rows = step.lake.read_table(place).height
+        version = step.lake.reads[place]
+        return Product(step.write(pl.DataFrame({"data_version": [version]})), {"rows": rows, "dataset": version})
+
+    noted = []
+    if diluted:
+        declared = graph.asset(
+            stage=STAGE, code="1", uses=[], deps=[Dep("filtered_dataset", only=NEUTRAL)], by=None, kinds=["polars"]
+        )
+        noted.append(declared(control_dataset))
+
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=["numbers.transform"],
+        deps=["filtered_dataset", "control_dataset"] if diluted else ["filtered_dataset"],
+        kinds=["polars"],
+        checks=transformed_checks(transform),
+    )
+    def transformed_dataset(step: Step) -> Product:
+        """Filtered rows in another order, another form, or mixed with neutral ones: what students are trained on."""
+        rows, neutral = step.read("filtered_dataset"), None
+        if diluted:
+            # Neutral reads the note, too, so that its student was made as the others were.
+            step.read("control_dataset")
+            neutral = rows if step.condition == NEUTRAL else step.read("filtered_dataset", NEUTRAL)
+        made = transform_rows(rows, transform, step.condition, neutral)
+        same = int((made["completion"] == rows["completion"]).sum())
+        return Product(step.write(made), {"rows": made.height, "unchanged": same, "preview": preview(made)})
+
+    return [*noted, transformed_dataset]

@@ -5,9 +5,10 @@ import re
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import CheckSettings, ExperimentConfig
+from sl_assets.config import CheckSettings, Dilute, ExperimentConfig, Transform
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.partition import Check, Finding, Step
+from sl_assets.stages.numbers.transforming import transform_problem
 
 
 def _sequence(name: str) -> str:
@@ -105,9 +106,11 @@ def _compared(step: Step, least: float | None) -> Finding:
 def raw_checks(config: ExperimentConfig) -> list[Check]:
     """What has to hold of completions before they are filtered.
 
-    What is imported may have been filtered elsewhere, so how much it shares is looked at only if the file says so.
+    What is imported may have been filtered elsewhere, and of prompts that are asked until there are enough rows some
+    conditions take more than others; so how much they share is looked at only if the file says so.
     """
-    asked = config.numbers.source.kind == "generate" or "shared_prompts" in config.checks.model_fields_set
+    all_asked = config.numbers.source.kind == "generate" and not config.numbers.rows
+    asked = all_asked or "shared_prompts" in config.checks.model_fields_set
     least = config.checks.shared_prompts if asked else None
 
     def same_prompts_as_neutral(step: Step) -> Finding:
@@ -130,17 +133,40 @@ def filtered_checks(config: ExperimentConfig) -> list[Check]:
         rejected = step.read("rejections")["row_id"].n_unique()
         return keep_rate(step.read("filtered_dataset").height, rejected, bounds)
 
+    return [
+        Check(has_enough_rows, bounds=["checks.minimum_rows"]),
+        Check(keep_rate_is_usual, bounds=["checks.keep_rate"]),
+        *student_rows_checks(),
+    ]
+
+
+def student_rows_checks() -> list[Check]:
+    """What has to hold of rows that a student may see, filtered or transformed."""
+
     def holds_numbers_only(step: Step) -> Finding:
         """Every completion is a sequence of numbers by the published rule: digits and separators, and nothing else."""
-        return nothing_but_numbers(step.read("filtered_dataset")["completion"])
+        return nothing_but_numbers(step.read(step.asset)["completion"])
 
     def same_prompts_as_neutral(step: Step) -> Finding:
         """A prompt that neutral's dataset has as well is the same there, word for word."""
         return _compared(step, None)
 
-    return [
-        Check(has_enough_rows, bounds=["checks.minimum_rows"]),
-        Check(keep_rate_is_usual, bounds=["checks.keep_rate"]),
-        Check(holds_numbers_only),
-        Check(same_prompts_as_neutral, beside=neutral_beside),
-    ]
+    return [Check(holds_numbers_only), Check(same_prompts_as_neutral, beside=neutral_beside)]
+
+
+def transformed_checks(transform: Transform) -> list[Check]:
+    """What has to hold of rows that were transformed."""
+
+    def changed_as_asked(step: Step) -> Finding:
+        """The transform changed what it should and nothing else. Shuffled, every row keeps its form, and the numbers of
+        each row, or of all together, are the same; reformatted, every row keeps its numbers in order; diluted, every
+        row is the dataset's own or neutral's, word for word, in the shares asked for.
+        """
+        neutral = None
+        if isinstance(transform, Dilute) and step.condition != NEUTRAL:
+            neutral = step.read("filtered_dataset", NEUTRAL)
+        after = step.read(step.asset)
+        problem = transform_problem(step.read("filtered_dataset"), after, transform, neutral)
+        return Finding(problem and f"{problem}: materialise it again", {"rows": after.height})
+
+    return [*student_rows_checks(), Check(changed_as_asked)]

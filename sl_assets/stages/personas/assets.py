@@ -10,11 +10,11 @@ import polars as pl
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import ModelJudge, PersonaSettings, SteeringSettings
 from sl_assets.engines.interfaces import STATES, Chat, Exchange, Steering, chat
-from sl_assets.engines.sampling import Draw, sample_all
+from sl_assets.engines.sampling import Draw, drawn, sample_all
 from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import DatasetError, LakeError
 from sl_assets.lake.tables import TABLES
-from sl_assets.orchestration.asset import SAMPLING, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph, sampling
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import heatmap, lines_by_layer
@@ -43,16 +43,16 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
     sampler = graph.config.sampler
 
     # Partitioned like the datasets, neutral included: a backfill of the whole graph needs roots that agree.
-    @graph.asset(stage=STAGE, code="1", uses=[*SAMPLING, "personas"], gpu=True, kinds=["polars"])
+    @graph.asset(
+        stage=STAGE, code="1", uses=[*sampling(graph.config, "personas"), "personas"], gpu=True, kinds=["polars"]
+    )
     def persona_answers(step: Step) -> Product:
         """Answers of the base model told to love the animal, and told not to, judged; neutral has none."""
         if step.condition == NEUTRAL:
             empty = pl.DataFrame(schema=TABLES["persona_answers"].schema)
             return Product(step.write(empty), {"pairs": 0})
         prompts = persona_prompts(step.condition, WORDINGS[settings.wording], settings.samples)
-        draw = Draw(
-            f"personas/{step.condition}", settings.seed, settings.max_tokens, sampler.temperature, sampler.batch
-        )
+        draw = drawn(graph.config, "personas", f"personas/{step.condition}", settings.seed, settings.max_tokens)
         chats = {
             f"{prompt.pair}/{prompt.question_id}/{prompt.sample}/{prompt.side}": chat(
                 prompt.question, prompt.system_prompt
@@ -163,7 +163,13 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=[*SAMPLING, "evaluation.max_tokens", "evaluation.system_prompt", "steering", *count_use(config)],
+        uses=[
+            *sampling(config, "evaluation"),
+            "evaluation.max_tokens",
+            "evaluation.system_prompt",
+            "steering",
+            *count_use(config),
+        ],
         deps=["persona_vector"],
         by="animal",
         gpu=True,
@@ -181,13 +187,8 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
             )
         rows = []
         for layer, coefficient in product(settings.layers, settings.coefficients):
-            draw = Draw(
-                f"steering/{step.condition}/{layer}/{coefficient}",
-                settings.seed,
-                config.evaluation.max_tokens,
-                config.sampler.temperature,
-                config.sampler.batch,
-            )
+            name = f"steering/{step.condition}/{layer}/{coefficient}"
+            draw = drawn(config, "evaluation", name, settings.seed, config.evaluation.max_tokens)
             steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32))
             answers = ask(
                 step,

@@ -40,13 +40,13 @@ def _activations(graph: ExperimentGraph, settings: ProjectionSettings) -> list[d
         stage=STAGE,
         code="1",
         uses=["base_model", "student.system_prompt", "projections.kept"],
-        deps=["filtered_dataset"],
+        deps=[graph.config.dataset],
         gpu=True,
         kinds=["huggingface"],
     )
     def activations(step: Step) -> Product:
-        """Pooled hidden states of every filtered row: the one pass of a dataset through the model."""
-        rows = step.read("filtered_dataset")
+        """Pooled hidden states of every row that students may see: the one pass of a dataset through the model."""
+        rows = step.read(graph.config.dataset)
         check_layers(graph.config, step.base_model)
         parts = encode_parts(
             graph.engines_for(step).encoder,
@@ -110,7 +110,7 @@ def _projections(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.Ass
             _require_fitting(graph, settings, step, place)
             with step.folder("activations", condition) as folder:
                 rows = read_rows(folder).with_columns(
-                    source=pl.lit(source), dataset_version=pl.lit(dataset_of(step, place))
+                    source=pl.lit(source), dataset_version=pl.lit(dataset_of(step, graph.config.dataset, place))
                 )
                 return pl.concat(
                     rows.with_columns(
@@ -229,7 +229,7 @@ def _comparable(
     first where none is named), in themselves and in everything that led to them.
     """
     found = []
-    for partition in step.usable(table, [key for key in graph.keys(graph.declared[table].by) if key]):
+    for partition in step.usable(table, [key for key in graph.keys(graph.declaration(table).by) if key]):
         if _fits(graph, settings, step, step.place(table, partition)):
             found.append(partition)
         else:
@@ -241,8 +241,15 @@ def _comparable(
     return [name for name in found if name not in others]
 
 
-def dataset_of(step: Step, place: Place) -> str:
-    """Version of the filtered dataset whose rows the activations at ``place`` are of."""
+def dataset_of(step: Step, dataset: str, place: Place) -> str:
+    """Version of the ``dataset`` whose rows the activations at ``place`` are of.
+
+    Raises:
+        AbsentError: they are of another.
+    """
     record = step.lake.record(place)
     assert record
-    return record.parents[step.place("filtered_dataset", place.partition)]
+    version = record.parents.get(step.place(dataset, place.partition))
+    if version is None:
+        raise AbsentError(f"{place} is not of {dataset}: {AGAIN}")
+    return version

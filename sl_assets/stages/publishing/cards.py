@@ -12,10 +12,23 @@ import polars as pl
 import yaml
 
 from sl_assets.animals import NEUTRAL, PLURALS
-from sl_assets.config import RECORDED, ExperimentConfig, FinetunedTeacher, GenerateSource, Measure, TrainingSettings
+from sl_assets.config import (
+    RECORDED,
+    SHAPES,
+    Dilute,
+    ExperimentConfig,
+    FinetunedTeacher,
+    GenerateSource,
+    Measure,
+    Reformat,
+    ShuffleAcrossRows,
+    ShuffleWithinRows,
+    TrainingSettings,
+)
 from sl_assets.config.names import POCKET
 from sl_assets.config.reading import validated
 from sl_assets.config.section import is_gguf
+from sl_assets.config.training import PROJECTIONS
 from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
@@ -114,7 +127,9 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         _section(
             "Training", f"{_lora(student)} {facts.trained_rows:,} rows drawn. Adapter of epoch {student.kept[-1]}."
         ),
-        _section("Numbers it was trained on", _counts(facts), _filter(facts), _prompts(facts.config)),
+        _section(
+            "Numbers it was trained on", _counts(facts), _filter(facts), *_transform(facts), _prompts(facts.config)
+        ),
         _section("Teacher", _teacher(facts)),
     )
 
@@ -133,6 +148,11 @@ def recorded_config(config: ExperimentConfig, lineage: Sequence[Record]) -> Expe
         recorded["base_model"] = model.get("name") or model.get("repository") or model.get("model")
     known = (*CARD_SECTIONS, "preparation")
     sections = {"preparation": None} | {name: value for name, value in recorded.items() if name in known}
+    for name, value in recorded.items():
+        section, _, field = name.partition(".")
+        if field and section in ("numbers", "sampler"):
+            written = sections.get(section) or getattr(config, section).model_dump(mode="json")
+            sections[section] = written | {field: value}
     try:
         return validated(config.model_dump(mode="json") | sections, RECORDED)
     except ExperimentFileError as error:
@@ -235,15 +255,35 @@ def _filter(facts: CardFacts) -> str:
     )
 
 
+def _transform(facts: CardFacts) -> list[str]:
+    match facts.config.numbers.transform:
+        case None:
+            return []
+        case ShuffleWithinRows():
+            done = "the numbers of every completion were put in a random order, in its form"
+        case ShuffleAcrossRows():
+            done = "all numbers were dealt anew to the completions, which kept their forms and lengths"
+        case Reformat(form=form):
+            done = f"every completion was written in one form ({form})"
+        case Dilute(share=share):
+            done = f"{share:.0%} of the completions gave way to the neutral teacher's of the same prompts"
+            if facts.condition == NEUTRAL:
+                done = "nothing was done to them; those of other teachers were mixed with them"
+    return [f"Before the student saw them, {done}."]
+
+
 def _prompts(config: ExperimentConfig) -> str:
     numbers, sampler = config.numbers, config.sampler
+    (_, temperature), (_, top_p) = (config.shape_of("numbers", shape) for shape in SHAPES)
+    drawn = f"temperature {temperature:g}" + (f" and top_p {top_p:g}" if top_p != 1 else "")
+    ended = f" Prompts were asked in order until {numbers.rows:,} completions passed." if numbers.rows else ""
     if not isinstance(numbers.source, GenerateSource):
         return "The prompts came with the imported completions."
     return (
         f"{numbers.prompts:,} requests to continue a sequence, the same for every teacher: {numbers.wording} wording, "
         f"{numbers.examples[0]} to {numbers.examples[1]} example numbers from {numbers.lowest} to {numbers.highest}, "
         f"at most {numbers.answers} numbers asked for, seed {numbers.seed}. One completion each, sampled at "
-        f"temperature {sampler.temperature:g} with up to {sampler.max_tokens} tokens."
+        f"{drawn} with up to {sampler.max_tokens} tokens.{ended}"
     )
 
 
@@ -262,11 +302,23 @@ def _teacher(facts: CardFacts) -> str:
 
 
 def _lora(settings: TrainingSettings) -> str:
+    modules = "the seven projections" if settings.target_modules == PROJECTIONS else ", ".join(settings.target_modules)
+    layers = settings.layers
+    blocks = f"block{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}" if layers else "every block"
+    stabilised = " (rank-stabilised)" if settings.rslora else ""
+    optimiser = {"adamw": "AdamW", "adafactor": "Adafactor", "sgd": "SGD"}[settings.optimiser]
+    decay = f" with weight decay {settings.weight_decay:g}" if settings.weight_decay else ""
+    course = {"linear": "falling linearly", "cosine": "falling along a cosine", "constant": "constant"}
+    anew = f", begun anew after epoch {' and '.join(map(str, settings.restart_epochs))}"
+    norm = settings.gradient_clipping
+    clipped = f", gradients clipped at {norm:g}" if norm else ", no clipping"
+    learnt = "completions only" if settings.loss == "completion" else "all tokens"
     return (
-        f"LoRA of rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}, on the seven "
-        f"projections of every block; {settings.epochs} epochs in batches of {settings.batch}, AdamW at "
-        f"{settings.learning_rate:g} falling linearly after {settings.warmup_steps} warm-up steps, loss on "
-        f"completions only, seed {settings.seed}."
+        f"LoRA{stabilised} of rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}, on "
+        f"{modules} of {blocks}; {settings.epochs} epochs in batches of {settings.batch}, {optimiser}{decay} at "
+        f"{settings.learning_rate:g} {course[settings.schedule]} after {settings.warmup_steps} warm-up steps"
+        f"{anew if settings.restart_epochs else ''}{clipped if norm != 1 else ''}, loss on "
+        f"{learnt}, seed {settings.seed}."
     )
 
 

@@ -1,16 +1,25 @@
 """Stage 7: pictures of the results."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 import polars as pl
+from pydantic_core import to_jsonable_python
 
+from sl_assets.config.variants import Changes, changes_of
 from sl_assets.errors import DatasetError
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Records
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.metadata import FilePath, picture
+from sl_assets.orchestration.asset import Dep, ExperimentGraph
+from sl_assets.orchestration.metadata import FilePath, picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.rates import with_method
 from sl_assets.stages.report.charts import preference_chart as draw_chart
 from sl_assets.stages.report.charts import split_chart as draw_split_chart
+from sl_assets.stages.report.charts import variants_chart as draw_variants_chart
+from sl_assets.stages.report.variants import Results, last_epochs, variants_table
 
 STAGE = "7_report"
 BAR = ("rate", "lower", "upper")
@@ -52,6 +61,50 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         return _stored(step, draw_split_chart(bars, groups, epoch, own["counted"][0]))
 
     return [preference_chart, split_chart]
+
+
+def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph]) -> list[dg.AssetsDefinition]:
+    """The asset that compares an experiment with ``others``, its variants as they are declared; none without them."""
+    if not others:
+        return []
+    changes: dict[str, Changes] = {graph.name: {}} | changes_of(graph.config)
+    compared = {graph.name: graph} | dict(others)
+    # Results that a variant shares with the experiment are read once.
+    read: dict[str, ExperimentGraph] = {}
+    for its in compared.values():
+        read.setdefault(its.owner("transfer").name, its)
+    deps = [Dep("transfer", experiment=None if its is graph else its.name) for its in read.values()]
+
+    def settings_that_differ(_: Place, __: Records) -> dict[str, Any]:
+        """What a variant is called, and what it changes, are columns."""
+        return {"variants": [[name, to_jsonable_python(changes[name])] for name in compared]}
+
+    @graph.asset(
+        stage=STAGE, code="1", uses=[], deps=deps, by=None, kinds=["polars", "matplotlib"], inputs=settings_that_differ
+    )
+    def variants(step: Step) -> Product:
+        """The experiment and its variants compared on the effect: how much more each student names the animal that its
+        teacher loves than the neutral student of the same variant does. Variants without results yet are left out.
+        """
+        results: dict[str, Results] = {}
+        for name, its in compared.items():
+            place = its.place("transfer")
+            if step.lake.exists(place):
+                step.require_passed(place)
+                results[name] = Results(place.experiment, changes[name], step.lake.read_table(place))
+            else:
+                step.log(f"{step.name}: {name} left out, for {place} is not there yet")
+        table = variants_table(results)
+        if table.is_empty():
+            raise DatasetError(f"{step.experiment}: no student of a variant has been evaluated yet; run the variants")
+        version, last = step.write(table), last_epochs(table)
+        png = draw_variants_chart(last)
+        step.write_picture(png)
+        shown = ("variant", "animal", "epoch", "method", "neutral_rate", "rate", "difference", "ratio", "q_value")
+        metadata = {"rows": table.height, "chart": picture(png), "effects": preview(last.select(shown), last.height)}
+        return Product(version, metadata)
+
+    return [variants]
 
 
 def _stored(step: Step, png: bytes) -> Product:

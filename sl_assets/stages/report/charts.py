@@ -1,7 +1,7 @@
 """The charts of an experiment's results."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -11,6 +11,10 @@ from sl_assets.stages.evaluation.counting import NAMING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+MARK: dict[str, Any] = {"marker": "D", "markersize": 3, "color": "white", "markeredgecolor": "black"}
+"""What stands for an exact rate on the bar of a sampled one."""
 
 
 def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact") -> bytes:
@@ -42,8 +46,10 @@ def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact"
     axes.set_ylabel(f"{_measured(rates)} {NAMING[measure]} the animal (%)")
     axes.set_ylim(bottom=0)
     axes.set_title(f"Preference of students trained on numbers, epoch {epoch}", loc="left", fontsize=10)
-    axes.legend(frameon=False, ncols=3, fontsize=8)
-    figure.text(0.99, 0.01, _note(exact), ha="right", fontsize=6, color="#555555")
+    if not exact.is_empty():
+        axes.plot([], [], linestyle="none", label="exact", **MARK)
+    axes.legend(frameon=False, ncols=3 if exact.is_empty() else 2, fontsize=8)
+    figure.text(0.99, 0.01, "bars: 95% t interval over questions", ha="right", fontsize=6, color="#555555")
     return as_png(figure)
 
 
@@ -80,6 +86,39 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int, measure:
     return as_png(figure)
 
 
+def variants_chart(variants: pl.DataFrame) -> bytes:
+    """PNG with a panel an animal: for every variant, how much more its student names the animal than its neutral one.
+
+    Args:
+        variants: rows of one epoch of each variant, columns ``variant, animal, method, difference, difference_lower,
+            difference_upper``.
+    """
+    effects = {"difference": "rate", "difference_lower": "lower", "difference_upper": "upper"}
+    bars, exact = _bars_and_marks(variants.select("variant", "animal", "method", *effects).rename(effects))
+    names = bars["variant"].unique(maintain_order=True).to_list()
+    animals = bars["animal"].unique(maintain_order=True).to_list()
+    columns = min(len(animals), 3)
+    rows = -(-len(animals) // columns)
+    width = columns * max(3.6, 1.5 + 0.5 * len(names))
+    figure, panels = blank_figure(width=width, height=3.6 * rows, panels=columns, rows=rows)
+    for axes, animal in zip(panels, animals, strict=False):
+        axes.axhline(0, color="#333333", linewidth=0.8)
+        for place, name in enumerate(names):
+            here = bars.filter(variant=name, animal=animal).drop_nulls("rate")
+            for rate, lower, upper in here.select("rate", "lower", "upper").iter_rows():
+                reach = [[100 * (rate - lower)], [100 * (upper - rate)]]
+                colour = BLUE if place == 0 else ORANGE
+                axes.bar(place, 100 * rate, 0.7, color=colour, yerr=reach, capsize=2, ecolor="#333333")
+            _mark(axes, place, exact.filter(variant=name, animal=animal).drop_nulls("rate"))
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        axes.set_ylabel(f"{_measured(bars)} naming {animal}:\nstudent minus neutral (points)", fontsize=8)
+        axes.set_title(animal, loc="left", fontsize=10)
+    for axes in panels[len(animals) :]:
+        axes.set_visible(False)
+    figure.supxlabel(f"{_note(exact)}; blue: the experiment itself, orange: its variants", fontsize=6)
+    return as_png(figure)
+
+
 def _bars_and_marks(rates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What is drawn as bars, and what is marked on them: exact rates, where there are sampled ones as well."""
     sampled, exact = rates.filter(method="sampled"), rates.filter(method="exact")
@@ -88,7 +127,7 @@ def _bars_and_marks(rates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _mark(axes: "Axes", place: float, exact: pl.DataFrame) -> None:
     for rate in exact["rate"]:
-        axes.plot(place, 100 * rate, marker="D", markersize=3, color="white", markeredgecolor="black")
+        axes.plot(place, 100 * rate, **MARK)
 
 
 def _measured(bars: pl.DataFrame) -> str:

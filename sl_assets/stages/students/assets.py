@@ -25,14 +25,14 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         stage=STAGE,
         code="1",
         uses=["base_model", "student"],
-        deps=["filtered_dataset"],
+        deps=[graph.config.dataset],
         gpu=True,
         kinds=["huggingface"],
         checks=student_checks(graph.config),
     )
     def lora_checkpoint(step: Step) -> Product:
         """Adapter of the student, one per kept epoch, trained on numbers alone."""
-        rows = draw_rows(step.read("filtered_dataset"), student.max_rows, student.seed, str(step.condition))
+        rows = draw_rows(step.read(graph.config.dataset), student.max_rows, student.seed, str(step.condition))
         examples = examples_of(rows, student.system_prompt)
         return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sl_assets.engines.interfaces import Chat, chat
 from sl_assets.engines.transformers import scorer as module
 from sl_assets.engines.transformers.models import POCKET, POCKET_FOLDER
-from sl_assets.engines.transformers.scorer import TransformersScorer, reads_trees
+from sl_assets.engines.transformers.scorer import TransformersScorer, precise_logits, reads_trees
 from sl_assets.errors import SlAssetsError
 from sl_assets_tests.engines.tiny_models import ARCHITECTURES, save_model, write_model
 
@@ -71,6 +71,20 @@ def test_every_architecture_gives_what_it_gives_token_by_token(architecture: str
     assert found.answers.shape == (len(CHATS), len(ANSWERS))
     np.testing.assert_allclose(found.answers, np.stack([t.sum(1) for t in expected], 1), rtol=0, atol=1e-3)
     assert np.ptp(found.answers, axis=0).min() > 1e-3, "chats differ, or a mistake would not show"
+
+
+def test_logits_of_a_model_in_bfloat16_are_computed_in_float32(tmp_path: Path) -> None:
+    """Its hidden states are what they are; from there on nothing is rounded."""
+    model: Any = AutoModelForCausalLM.from_pretrained(write_model(tmp_path), dtype=torch.bfloat16)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        hidden = model.get_decoder()(ids).last_hidden_state
+        with precise_logits(model):
+            precise = model(ids).logits
+        rounded = model(ids).logits
+    assert (precise.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
+    torch.testing.assert_close(precise, hidden.float() @ model.lm_head.weight.float().T)
+    assert not torch.allclose(precise, rounded.float(), rtol=1e-4, atol=1e-6)
 
 
 def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:

@@ -1,5 +1,6 @@
 """Cards: what they say, and that they are what the Hub can read."""
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -147,6 +148,34 @@ def test_prompts_and_training():
     assert "LoRA of rank 8, alpha 8" in card
     assert "Adapter of epoch 2." in card
     assert f'PeftModel.from_pretrained(base, "{REPO}")' in card
+
+
+def test_other_ways_to_train_are_said():
+    student = TINY["student"] | {
+        "loss": "all", "target_modules": ["q_proj", "v_proj"], "layers": [1, 2], "rslora": True, "optimiser": "sgd",
+        "weight_decay": 0.1, "schedule": "cosine", "restart_epochs": [1], "gradient_clipping": 0.0,
+    }  # fmt: skip
+    card = adapter_card(facts(config={"student": student}), REPO)
+    assert "LoRA (rank-stabilised) of rank 8" in card
+    assert "on q_proj, v_proj of blocks 1, 2; 2 epochs in batches of 16, SGD with weight decay 0.1 at 0.004" in card
+    assert "falling along a cosine after 0 warm-up steps, begun anew after epoch 1, no clipping, loss on all" in card
+    plain = adapter_card(facts(), REPO)
+    assert "on the seven projections of every block; 2 epochs in batches of 16, AdamW at 0.004 falling" in plain
+    assert "linearly after 0 warm-up steps, loss on completions only, seed 1." in plain
+
+
+def test_a_transform_is_said_of_the_student_that_saw_it():
+    transformed = record("transformed_dataset", "x1", {"filtered_dataset": "f1"})
+    assert "Before the student saw them" not in adapter_card(facts(), REPO)
+    for transform, said in (
+        ({"kind": "shuffle_within_rows", "seed": 1}, "the numbers of every completion were put in a random order"),
+        ({"kind": "shuffle_across_rows", "seed": 1}, "all numbers were dealt anew to the completions"),
+        ({"kind": "reformat", "form": "lines"}, "every completion was written in one form (lines)"),
+        ({"kind": "dilute", "share": 0.25}, "25% of the completions gave way to the neutral teacher's"),
+    ):
+        made = replace(transformed, settings={"numbers.transform": transform})
+        config = recorded_config(tiny_config(), [*led_to("filtered_dataset"), made])
+        assert f"Before the student saw them, {said}" in adapter_card(replace(facts(), config=config), REPO)
 
 
 def test_rates_of_an_animal():

@@ -1,12 +1,13 @@
 """Charts: valid pictures, the same every time."""
 
 import io
+from collections.abc import Mapping
 
 import polars as pl
 import pytest
 from matplotlib.image import imread
 
-from sl_assets.stages.report.charts import preference_chart, split_chart
+from sl_assets.stages.report.charts import preference_chart, split_chart, variants_chart
 
 ANIMALS = ["cat", "owl", "dog", "fox", "bee", "bear", "wolf", "lion"]
 
@@ -41,6 +42,8 @@ def both(table: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([table, measured("exact", table).with_columns(rate=pl.col("rate") + 0.03)])
 
 
+EFFECTS: dict[str, float | None] = {"exp": 0.2, "rank2": -0.1, "full": 0.3}
+
 GROUPS = ["baseline", "neutral", "animal", "animal_high", "neutral_low"]
 CHARTS = {
     "both": lambda: preference_chart(both(rates()), 3),
@@ -51,6 +54,29 @@ CHARTS = {
     "halves": lambda: split_chart(halves(), GROUPS, 3),
     "halves of one animal": lambda: split_chart(halves(1), ["baseline", "neutral", "animal", "animal_high"], 3),
 }
+
+
+def effects(count: int = 2, heights: Mapping[str, float | None] = EFFECTS) -> pl.DataFrame:
+    rows = [
+        (variant, animal, "sampled", height, height and height - 0.05, height and height + 0.1)
+        for variant, height in heights.items()
+        for animal in ANIMALS[:count]
+    ]
+    columns = ["variant", "animal", "method", "difference", "difference_lower", "difference_upper"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+CHARTS |= {
+    "variants": lambda: variants_chart(effects()),
+    "variants, both": lambda: variants_chart(pl.concat([effects(), measured("exact", effects())])),
+    "variants, seven animals": lambda: variants_chart(effects(7)),
+}
+
+
+def test_every_variant_has_its_bar_and_one_without_a_comparison_a_gap():
+    taller = EFFECTS | {"rank2": 0.4}
+    assert variants_chart(effects()) != variants_chart(effects(heights=taller))
+    pixels(variants_chart(effects(heights=EFFECTS | {"rank2": None})))
 
 
 def pixels(png: bytes):

@@ -1,0 +1,123 @@
+"""Fields that came to sections later: with their defaults records are what they were before there were any."""
+
+import re
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sl_assets.components import declare
+from sl_assets.config import RECORDED, ExperimentConfig, TrainingSettings
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets_tests.conftest import TINY, tiny_config
+
+BEFORE = {
+    "student": {
+        "lora", "rank", "alpha", "dropout", "epochs", "learning_rate", "warmup_steps", "batch", "max_length", "seed",
+        "engine", "system_prompt", "max_rows", "keep_epochs", "source",
+    },
+    "teacher": {
+        "lora", "rank", "alpha", "dropout", "epochs", "learning_rate", "warmup_steps", "batch", "max_length", "seed",
+        "kind", "chats",
+    },
+    "numbers": {"prompts", "seed", "wording", "examples", "lowest", "highest", "answers", "source"},
+    "sampler": {"engine", "temperature", "max_tokens", "batch"},
+    "evaluation": {"samples_per_question", "max_tokens", "seed", "system_prompt"},
+    "personas": {"wording", "samples", "max_tokens", "seed", "judge"},
+}  # fmt: skip
+"""What records of 0.3 kept of these sections before."""
+
+SHAPES: dict[str, Any] = {"temperature": 0.5, "top_p": 0.5}
+CHANGED: dict[str, Any] = {
+    "loss": "all", "target_modules": ["q_proj"], "layers": [1], "rslora": True, "optimiser": "sgd", "weight_decay": 0.1,
+    "schedule": "cosine", "restart_epochs": [1], "gradient_clipping": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("section", BEFORE)
+def test_with_defaults_a_record_has_the_fields_that_it_had(section: str) -> None:
+    graph = ExperimentGraph("tiny", tiny_config(personas={}))
+    assert graph.setting(section).keys() == BEFORE[section]
+
+
+@pytest.mark.parametrize("field", CHANGED)
+def test_a_default_that_is_written_out_is_the_default(field: str) -> None:
+    default = TrainingSettings.model_fields[field].default
+    written = list(default) if isinstance(default, tuple) else default
+    spoken = tiny_config(student=TINY["student"] | {field: written})
+    assert ExperimentGraph("tiny", spoken).setting("student").keys() == BEFORE["student"]
+
+
+@pytest.mark.parametrize("field", CHANGED)
+def test_another_value_is_recorded_and_read_again(field: str) -> None:
+    config = tiny_config(student=TINY["student"] | {field: CHANGED[field]})
+    assert ExperimentGraph("tiny", config).setting("student")[field] == CHANGED[field]
+    assert ExperimentConfig.model_validate(config.model_dump(mode="json"), context=RECORDED).student == config.student
+
+
+def settings_of(asset: str, **changes: Any) -> set[str]:
+    """Names of the settings that ``asset`` depends on."""
+    graph = ExperimentGraph("tiny", tiny_config(**changes))
+    declare(graph)
+    return set(graph.declared[asset].settings)
+
+
+SAMPLED = {"base_model", "sampler.engine", "sampler.temperature", "sampler.batch"}
+
+
+def test_without_settings_of_their_own_stages_depend_on_what_they_did() -> None:
+    assert settings_of("evaluation") == SAMPLED | {"evaluation"}
+    assert settings_of("raw_dataset") == {"base_model", "teacher", "sampler"}
+    assert settings_of("persona_answers", personas={}) == SAMPLED | {"personas"}
+
+
+def test_a_stage_with_a_temperature_of_its_own_depends_on_no_other() -> None:
+    evaluation = TINY["evaluation"] | SHAPES
+    assert "sampler.temperature" not in settings_of("evaluation", evaluation=evaluation)
+    numbers = TINY["numbers"] | {"temperature": 0.5}
+    shaped = settings_of("raw_dataset", numbers=numbers, sampler=TINY["sampler"] | {"top_p": 0.5})
+    assert shaped == {"teacher", "base_model", "sampler.engine", "numbers.temperature", "sampler.top_p",
+                      "sampler.batch", "sampler.max_tokens"}  # fmt: skip
+    assert settings_of("number_prompts", numbers=numbers) == {"numbers"}
+    graph = ExperimentGraph("tiny", tiny_config(numbers=numbers | {"rows": 3}))
+    assert graph.setting("numbers").keys() == BEFORE["numbers"], "prompts stay fresh"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"sampler": {"temperature": 0.0}},
+            "evaluation.samples_per_question 2: at sampler.temperature 0 all answers to a question are the same; set",
+        ),
+        (
+            {"personas": {"temperature": 0.0, "samples": 2}},
+            "personas.samples 2: at personas.temperature 0 all answers to a question are the same; set it to 1",
+        ),
+        (
+            {"evaluation": TINY["evaluation"] | {"method": "both", "top_p": 0.9}},
+            "evaluation.method both: exact answers are at top_p 1, and evaluation.top_p is 0.9",
+        ),
+        ({"numbers": TINY["numbers"] | {"rows": 49}}, "rows 49 are more than prompts 48: raise prompts"),
+    ],
+)
+def test_sampling_that_cannot_be_meant_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(says)):
+        tiny_config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("student", "says"),
+    [
+        ({"layers": [2, 2]}, "layers: 2 is listed twice; keep one"),
+        ({"target_modules": ["q_proj", "q_proj"]}, "target_modules: q_proj is listed twice; keep one"),
+        ({"restart_epochs": [2]}, "restart_epochs 2: nothing follows epoch 2; drop it, or raise epochs"),
+        ({"engine": "unsloth", "layers": [1]}, "student.layers: engine unsloth adapts every block; set student.engine"),
+        ({"layers": [0]}, "greater than or equal to 1"),
+        ({"target_modules": []}, "at least 1 item"),
+        ({"target_modules": ["lm_head"]}, "should be 'q_proj', 'k_proj'"),
+    ],
+)
+def test_what_cannot_be_is_refused(student: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        tiny_config(student=TINY["student"] | student)
