@@ -1,10 +1,11 @@
 """Stage 3: questions."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from sl_assets.config.section import Count, Section, Temperature, TopP, added
+from sl_assets.config.names import QUESTIONS_THERE_ARE
+from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added
 
 Method = Literal["sampled", "exact"]
 """How a rate is measured: from answers that are drawn, or from the model's own probability of each."""
@@ -19,7 +20,7 @@ class EvaluationSettings(Section):
         exclude=True,
         description="sampled draws answers, exact computes the probability of each that names an animal, both do both",
     )
-    samples_per_question: Count = Field(100, description="answers to each of the fifty questions")
+    samples_per_question: Count = Field(100, description="answers to each question")
     max_tokens: Count = Field(6, description="tokens an answer may have")
     seed: int = Field(7, ge=0, description="seed of the answers")
     system_prompt: str | None = Field(
@@ -29,6 +30,19 @@ class EvaluationSettings(Section):
 
     temperature: Temperature | None = added(None, description="in place of sampler.temperature")
     top_p: TopP | None = added(None, description="in place of sampler.top_p")
+
+    questions: Annotated[tuple[Annotated[int, Field(ge=0, lt=QUESTIONS_THERE_ARE)], ...], AsTuple] = added(
+        (), description="ids of the questions that are asked, at least two, from 0; empty asks all"
+    )
+
+    @field_validator("questions")
+    @classmethod
+    def _several(cls, questions: tuple[int, ...]) -> tuple[int, ...]:
+        if twice := [question for i, question in enumerate(questions) if question in questions[:i]]:
+            raise ValueError(f"{twice[0]} is listed twice; keep one")
+        if len(questions) == 1:
+            raise ValueError("one question has no interval; add another, or leave the field out for all")
+        return tuple(sorted(questions))
 
     @property
     def methods(self) -> tuple[Method, ...]:

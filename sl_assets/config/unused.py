@@ -213,6 +213,12 @@ UNUSED = (
     ),
     Unused("checks", ("cut_answers",), _draws_none, "exact answers are not cut"),
     Unused(
+        "personas",
+        ("threshold",),
+        lambda config: bool(config.personas) and config.personas.judge.kind == "rule",  # type: ignore[union-attr]
+        "the rule scores 0 or 100",
+    ),
+    Unused(
         "projections",
         ("equal_halves",),
         lambda config: not config.splits,

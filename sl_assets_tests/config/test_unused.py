@@ -100,6 +100,7 @@ CASES = [
     ("sampler", "batch", EXACT | NUMBERS, EXACT),
     ("sampler", "temperature batch", EXACT | NUMBERS, EXACT | NUMBERS | {"personas": {}}),
     ("checks", "cut_answers", EXACT, {"evaluation": {"method": "both"}}),
+    ("personas", "threshold", {"personas": {}}, {"personas": {"judge": {"kind": "model", "base_model": "any/model"}}}),
     ("projections", "equal_halves seed", VECTORS, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
     ("openai", "", {}, API),

@@ -22,6 +22,7 @@ from sl_assets.stages.evaluation.assets import (
     WEIGHING,
     answers_read,
     known_animals,
+    questions_use,
     rates_metadata,
     rates_use,
 )
@@ -231,7 +232,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=WEIGHING,
+            uses=[*WEIGHING, *questions_use(config)],
             deps=["split_lora_checkpoint"],
             by="split",
             gpu=True,

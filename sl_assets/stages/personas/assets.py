@@ -19,6 +19,7 @@ from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import heatmap, lines_by_layer
 from sl_assets.stages.evaluation.asking import ask
+from sl_assets.stages.evaluation.assets import questions_use
 from sl_assets.stages.evaluation.rates import preference_rates
 from sl_assets.stages.personas.judging import Answered, Judge, judge_by_model, judge_by_rule, judged
 from sl_assets.stages.personas.prompts import LOVING, WORDINGS, PersonaPrompt, persona_prompts
@@ -61,7 +62,7 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
         asked = pl.DataFrame(prompts, schema=PersonaPrompt._fields, orient="row")
         answers = pl.concat([asked, written.rename({"text": "answer"})], how="horizontal")
         answered = [Answered(*row) for row in answers.select(Answered._fields).iter_rows()]
-        answers = judged(answers, _judge(graph, settings, step)(step.condition, answered))
+        answers = judged(answers, _judge(graph, settings, step)(step.condition, answered), settings.threshold)
         pairs, kept = len(prompts) // 2, answers["kept"].sum() // 2
         reasons = answers.filter(side=LOVING)["reason"].drop_nulls().value_counts(sort=True)
         if kept < settings.minimum_pairs:
@@ -161,7 +162,13 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=[*sampling(config, "evaluation"), "evaluation.max_tokens", "evaluation.system_prompt", "steering"],
+        uses=[
+            *sampling(config, "evaluation"),
+            "evaluation.max_tokens",
+            "evaluation.system_prompt",
+            "steering",
+            *questions_use(config),
+        ],
         deps=["persona_vector"],
         by="animal",
         gpu=True,
@@ -180,13 +187,13 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
         for layer, coefficient in product(settings.layers, settings.coefficients):
             name = f"steering/{step.condition}/{layer}/{coefficient}"
             draw = drawn(config, "evaluation", name, settings.seed, config.evaluation.max_tokens)
-            steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32))
+            steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32), settings.positions)
             answers = ask(
                 step,
                 graph.engines_for(step).base_sampler,
                 draw,
                 settings.samples_per_question,
-                config.evaluation.system_prompt,
+                config.evaluation,
                 steering,
             )
             rates = preference_rates(answers, [step.condition]).row(0, named=True)
