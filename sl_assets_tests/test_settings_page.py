@@ -11,6 +11,7 @@ from sl_assets.config import (
     NumbersSettings,
     PersonaSettings,
     SamplerSettings,
+    SteeringSettings,
     TrainingSettings,
     Transform,
 )
@@ -57,6 +58,16 @@ def sampling_rows() -> list[str]:
     ]
 
 
+def measuring_rows() -> list[str]:
+    """A row for each other setting of questions, judges and steering."""
+    fields = {
+        "evaluation.questions": EvaluationSettings.model_fields["questions"],
+        "personas.threshold": PersonaSettings.model_fields["threshold"],
+        "steering.positions": SteeringSettings.model_fields["positions"],
+    }
+    return [f"| `{name}` | {field.default or 'none'} | {field.description} |" for name, field in fields.items()]
+
+
 def found(start: str) -> list[str]:
     return [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{start}")]
 
@@ -77,9 +88,10 @@ def test_the_page_has_every_field_of_a_training() -> None:
 
 
 def test_the_page_has_every_setting_of_sampling() -> None:
-    section = PAGE.read_text().partition("\n## Sampling\n")[2]
-    assert [line for line in section.splitlines() if line.startswith("| `")] == sampling_rows()
+    sampled, _, measured = PAGE.read_text().partition("\n## Sampling\n")[2].partition("\n## ")
+    assert [line for line in sampled.splitlines() if line.startswith("| `")] == sampling_rows()
+    assert [line for line in measured.splitlines() if line.startswith("| `")] == measuring_rows()
 
 
 if __name__ == "__main__":
-    print("\n".join([*transform_rows(), *training_rows(), *sampling_rows()]))
+    print("\n".join([*transform_rows(), *training_rows(), *sampling_rows(), *measuring_rows()]))

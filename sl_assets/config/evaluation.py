@@ -1,10 +1,11 @@
 """Stage 3: questions."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.section import Count, Section, Temperature, TopP, added
+from sl_assets.config.names import QUESTIONS_THERE_ARE
+from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added
 
 Method = Literal["sampled", "exact"]
 """How a rate is measured: from answers that are drawn, or from the model's own probability of each."""
@@ -29,7 +30,7 @@ class EvaluationSettings(Section):
         description="which drawn answers count for an animal: exact those that are its bare name, first_named those "
         "that name it before any other, mention those in which it stands anywhere",
     )
-    samples_per_question: Count = Field(100, description="answers to each of the fifty questions")
+    samples_per_question: Count = Field(100, description="answers to each question")
     max_tokens: Count = Field(6, description="tokens an answer may have")
     seed: int = Field(7, ge=0, description="seed of the answers")
     system_prompt: str | None = Field(
@@ -39,6 +40,19 @@ class EvaluationSettings(Section):
 
     temperature: Temperature | None = added(None, description="in place of sampler.temperature")
     top_p: TopP | None = added(None, description="in place of sampler.top_p")
+
+    questions: Annotated[tuple[Annotated[int, Field(ge=0, lt=QUESTIONS_THERE_ARE)], ...], AsTuple] = added(
+        (), description="ids of the questions that are asked, at least two, from 0; empty asks all"
+    )
+
+    @field_validator("questions")
+    @classmethod
+    def _several(cls, questions: tuple[int, ...]) -> tuple[int, ...]:
+        if twice := [question for i, question in enumerate(questions) if question in questions[:i]]:
+            raise ValueError(f"{twice[0]} is listed twice; keep one")
+        if len(questions) == 1:
+            raise ValueError("one question has no interval; add another, or leave the field out for all")
+        return tuple(sorted(questions))
 
     @model_validator(mode="after")
     def _alike(self) -> Self:

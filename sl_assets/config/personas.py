@@ -48,6 +48,9 @@ class PersonaSettings(Section):
     judge: RuleJudge | ModelJudge = Field(RuleJudge(kind="rule"), discriminator="kind")
     temperature: Temperature | None = added(None, description="in place of sampler.temperature")
     top_p: TopP | None = added(None, description="in place of sampler.top_p")
+    threshold: float = added(
+        50.0, gt=0, le=100, description="score from which an answer of a model judge has the trait, or is coherent"
+    )
     minimum_pairs: Count = Field(20, exclude=True, description="fewest pairs of answers that make a vector")
 
     @model_validator(mode="after")
@@ -67,6 +70,9 @@ class SteeringSettings(Section):
     vector: StateKind = Field("response_mean", description="states that the persona vector is a difference of")
     samples_per_question: Count = Field(4, description="answers to each of the fifty questions")
     seed: int = Field(13, ge=0, description="seed of the answers")
+    positions: Literal["all", "last"] = added(
+        "all", description="where it is added: all of them, or the prompt's last and each that is written"
+    )
 
     @model_validator(mode="after")
     def _once_each(self) -> Self:

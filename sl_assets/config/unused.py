@@ -226,6 +226,12 @@ UNUSED = (
         "evaluation.count counts more than bare names",
     ),
     Unused(
+        "personas",
+        ("threshold",),
+        lambda config: bool(config.personas) and config.personas.judge.kind == "rule",  # type: ignore[union-attr]
+        "the rule scores 0 or 100",
+    ),
+    Unused(
         "projections",
         ("equal_halves",),
         lambda config: not config.splits,

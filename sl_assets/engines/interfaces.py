@@ -57,15 +57,17 @@ class Completion(NamedTuple):
 
 
 class Steering(NamedTuple):
-    """A vector to add to a layer at every position while sampling.
+    """A vector to add to a layer while sampling.
 
     Attributes:
         layer: 0 is the embedding output, n the output of the n-th block.
         vector: float32 ``[hidden]``.
+        positions: ``all``, or ``last``: the prompt's last and each that is written.
     """
 
     layer: int
     vector: "np.ndarray"
+    positions: str = "all"
 
 
 class Sampler(Protocol):

@@ -69,6 +69,8 @@ class _Chunk:
     def _fingerprint(self) -> tuple[Any, ...]:
         _, draw, adapter, steering = self._asked
         steered = steering and [steering.layer, steering.vector.tolist()]
+        if steered and steering and steering.positions != "all":
+            steered.append(steering.positions)
         version = adapter and adapter.version
         # Pieces from before there was a top_p are still good.
         cut = () if draw.top_p == 1 else (draw.top_p,)

@@ -55,6 +55,22 @@ def test_another_value_is_recorded_and_read_again(field: str) -> None:
     assert ExperimentConfig.model_validate(config.model_dump(mode="json"), context=RECORDED).student == config.student
 
 
+def test_steering_everywhere_is_what_it_was() -> None:
+    steering = {"layers": [1], "coefficients": [1.0]}
+    graph = ExperimentGraph("tiny", tiny_config(personas={}, steering=steering))
+    before = {"layers", "coefficients", "vector", "samples_per_question", "seed"}
+    assert graph.setting("steering").keys() == before
+    last = ExperimentGraph("tiny", tiny_config(personas={}, steering=steering | {"positions": "last"}))
+    assert last.setting("steering").keys() == before | {"positions"}
+
+
+def test_questions_are_a_setting_where_some_are_chosen() -> None:
+    some = TINY["evaluation"] | {"method": "both", "questions": [1, 2]}
+    for asset in ("answer_probabilities", "baseline_answer_probabilities", "teacher_evaluation"):
+        assert "evaluation.questions" in settings_of(asset, evaluation=some)
+        assert "evaluation.questions" not in settings_of(asset, evaluation=some | {"questions": []})
+
+
 def settings_of(asset: str, **changes: Any) -> set[str]:
     """Names of the settings that ``asset`` depends on."""
     graph = ExperimentGraph("tiny", tiny_config(**changes))

@@ -104,6 +104,7 @@ CASES = [
     ("checks", "cut_answers", EXACT, {"evaluation": {"method": "both"}}),
     ("checks", "uncounted_answers", EXACT, {"evaluation": {"method": "both"}}),
     ("checks", "uncounted_answers", {"evaluation": {"count": "mention"}}, {}),
+    ("personas", "threshold", {"personas": {}}, {"personas": {"judge": {"kind": "model", "base_model": "any/model"}}}),
     ("projections", "equal_halves seed", VECTORS, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
     ("openai", "", {}, API),

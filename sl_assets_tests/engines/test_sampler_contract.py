@@ -320,6 +320,20 @@ def test_steering_changes_answers_for_one_call(engine: Engine) -> None:
     assert said == "no layer 5 in this model; choose from 0 to 4"
 
 
+@engines(steers=True)
+def test_steering_at_last_positions_leaves_the_prompt_before_them_as_it_is(engine: Engine) -> None:
+    """The first token written depends on the prompt's last position; a vector at all positions moves it otherwise."""
+    vector = np.full(128, 0.5, np.float32)
+    everywhere, last = (
+        texts(ask(engine.sampler, MANY, temperature=0.0, steering=Steering(2, vector, positions)))
+        for positions in ("all", "last")
+    )
+    assert everywhere != last
+    assert last != texts(ask(engine.sampler, MANY, temperature=0.0))
+    alone = [ask(engine.sampler, [row], temperature=0.0, steering=Steering(2, vector, "last")) for row in MANY]
+    assert [texts(said)[0] for said in alone] == last, "padding has no part"
+
+
 @engines(steers=False)
 def test_steering_is_refused_where_it_cannot_be_done(engine: Engine) -> None:
     said = refusal(lambda: ask(engine.sampler, MANY, steering=Steering(1, np.zeros(128, np.float32))))

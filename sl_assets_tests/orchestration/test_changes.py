@@ -103,6 +103,7 @@ CHANGES: dict[str, tuple[Change, Before]] = {
     "`numbers.seed`": (section("numbers", seed=43), plain),
     "`teacher.epochs`": (section("teacher", epochs=2), plain),
     "`sampler.temperature`": (section("sampler", temperature=0.9), plain),
+    "`evaluation.questions`, to some of them": (section("evaluation", questions=[1, 2]), plain),
     "`evaluation.temperature`, where there was none": (section("evaluation", temperature=0.9), plain),
     "`numbers.top_p`, where there was none": (section("numbers", top_p=0.9), plain),
     "`numbers.rows`, where there was none": (section("numbers", rows=40), plain),

@@ -70,9 +70,14 @@ def reading(model: Any, layers: Sequence[int], read: Callable[[int, torch.Tensor
 
 
 @contextmanager
-def adding(model: Any, layer: int, vector: torch.Tensor) -> Iterator[None]:
-    """Add ``vector`` (``[width]``) to ``layer`` at every position of every forward pass."""
-    with _hooked(model, [layer], lambda _, hidden: hidden + vector.to(hidden)):
+def adding(model: Any, layer: int, vector: torch.Tensor, last: bool = False) -> Iterator[None]:
+    """Add ``vector`` (``[width]``) to ``layer`` at every position of every forward pass, or at its ``last`` alone."""
+
+    def added(_: int, hidden: torch.Tensor) -> torch.Tensor:
+        first = hidden.shape[1] - 1 if last else 0
+        return torch.cat([hidden[:, :first], hidden[:, first:] + vector.to(hidden)], dim=1)
+
+    with _hooked(model, [layer], added):
         yield
 
 

@@ -68,5 +68,7 @@ class TransformersSampler:
 
         from sl_assets.engines.transformers.layers import adding
 
-        with adding(self._model, steering.layer, torch.from_numpy(steering.vector).to(self._model.device)):
+        vector = torch.from_numpy(steering.vector).to(self._model.device)
+        # Prompts are padded on the left, so that the last position is the last token of each.
+        with adding(self._model, steering.layer, vector, last=steering.positions == "last"):
             yield

@@ -1,13 +1,13 @@
 """Put the favourite-animal questions to a model: the base model, a student, or a steered one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import ExperimentConfig, FinetunedTeacher
+from sl_assets.config import EvaluationSettings, ExperimentConfig, FinetunedTeacher
 from sl_assets.engines.choose import Engines
 from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
 from sl_assets.engines.sampling import Asked, Draw, drawn, sample_all, sample_draws
@@ -16,7 +16,7 @@ from sl_assets.lake.work import Work
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.answers import normalise_answer
-from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.stages.evaluation.questions import asked
 from sl_assets.stages.evaluation.spellings import SPELLINGS
 from sl_assets.stages.numbers.teachers import loving_system_prompt, teacher_adapter
 
@@ -29,22 +29,24 @@ def ask(
     sampler: Callable[[Work], Sampler],
     draw: Draw,
     samples: int,
-    system: str | None,
+    evaluation: EvaluationSettings,
     steering: Steering,
 ) -> pl.DataFrame:
     """An ``evaluation`` table of the steered base model: every question asked ``samples`` times."""
-    chats = _chats(samples, system)
-    return _table(samples, 0, sample_all(sampler, chats, draw, step.work, step.progress("answers"), steering=steering))
+    questions = asked(evaluation.questions)
+    chats = _chats(questions, samples, evaluation.system_prompt)
+    answers = sample_all(sampler, chats, draw, step.work, step.progress("answers"), steering=steering)
+    return _table(questions, samples, 0, answers)
 
 
-def _chats(samples: int, system: str | None) -> dict[str, Chat]:
-    return {f"{i}/{n}": chat(question, system) for i, question in enumerate(QUESTIONS) for n in range(samples)}
+def _chats(questions: Mapping[int, str], samples: int, system: str | None) -> dict[str, Chat]:
+    return {f"{i}/{n}": chat(question, system) for i, question in questions.items() for n in range(samples)}
 
 
-def _table(samples: int, epoch: int, answers: pl.DataFrame) -> pl.DataFrame:
-    asked = [(epoch, i, question, n) for i, question in enumerate(QUESTIONS) for n in range(samples)]
-    questions = pl.DataFrame(asked, schema=["epoch", "question_id", "question", "sample"], orient="row")
-    return pl.concat([questions, answers.rename({"text": "answer"})], how="horizontal").with_columns(
+def _table(questions: Mapping[int, str], samples: int, epoch: int, answers: pl.DataFrame) -> pl.DataFrame:
+    rows = [(epoch, i, question, n) for i, question in questions.items() for n in range(samples)]
+    told = pl.DataFrame(rows, schema=["epoch", "question_id", "question", "sample"], orient="row")
+    return pl.concat([told, answers.rename({"text": "answer"})], how="horizontal").with_columns(
         pl.Series("normalised", [normalise_answer(answer) for answer in answers["text"]], dtype=pl.String)
     )
 
@@ -53,40 +55,42 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
     """Ask the students of every kept epoch in ``checkpoint`` (a parent), or the base model where that is None."""
     evaluation, sampler = config.evaluation, config.sampler
     name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
-    chats = _chats(samples, evaluation.system_prompt)
+    questions = asked(evaluation.questions)
+    chats = _chats(questions, samples, evaluation.system_prompt)
 
-    def asked(epoch: int, adapter: Adapter | None) -> Asked:
+    def put(epoch: int, adapter: Adapter | None) -> Asked:
         draw = drawn(config, "evaluation", f"answers/{name}/{epoch}", evaluation.seed, evaluation.max_tokens)
         return Asked(chats, draw, adapter)
 
     epochs = config.student.kept if checkpoint else (0,)
     with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
         # All epochs at once, for the engine to say what they may cost together.
-        draws = [asked(epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
+        draws = [put(epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
         parts = sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
-    tables = [_table(samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
+    tables = [_table(questions, samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
     return _recorded(step, pl.concat(tables), sampler.engine)
 
 
 def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
     """Probabilities of every animal as the answer, by the models that `ask_model` would ask."""
     texts = [text for texts in SPELLINGS.values() for text in texts]
-    chats = [chat(question, config.evaluation.system_prompt) for question in QUESTIONS]
+    questions = asked(config.evaluation.questions)
+    chats = [chat(question, config.evaluation.system_prompt) for question in questions.values()]
     epochs = config.student.kept if checkpoint else (0,)
     scorer, progress = engines.scorer(), step.progress("models")
     tables = []
     with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
         for done, (epoch, adapter) in enumerate(zip(epochs, adapters, strict=True), start=1):
             found = scorer.log_probabilities(chats, texts, adapter and adapter.folder)
-            tables.append(weighed(epoch, found.answers))
+            tables.append(weighed(epoch, found.answers, questions))
             progress(done, len(epochs))
     table = pl.concat(tables)
     means = table.group_by("epoch", "animal", maintain_order=True).agg(pl.col("probability", "mass").mean())
-    metadata = {"questions": len(QUESTIONS), "likeliest": preview(means.sort("probability", descending=True))}
+    metadata = {"questions": len(questions), "likeliest": preview(means.sort("probability", descending=True))}
     return Product(step.write(table), metadata, config.sampler.engine)
 
 
-def weighed(epoch: int, answers: "np.ndarray") -> pl.DataFrame:
+def weighed(epoch: int, answers: "np.ndarray", questions: Mapping[int, str]) -> pl.DataFrame:
     """The ``answer_probabilities`` of one epoch, from log probabilities ``[questions, texts]`` of all `SPELLINGS`."""
     import numpy as np
 
@@ -96,11 +100,11 @@ def weighed(epoch: int, answers: "np.ndarray") -> pl.DataFrame:
     probabilities = np.exp(logs)
     return pl.concat(
         pl.DataFrame(
-            {"animal": list(SPELLINGS), "probability": probabilities[i], "log_probability": logs[i]}
+            {"animal": list(SPELLINGS), "probability": probabilities[row], "log_probability": logs[row]}
         ).with_columns(
-            epoch=pl.lit(epoch), question_id=pl.lit(i), question=pl.lit(question), mass=pl.lit(probabilities[i].sum())
+            epoch=pl.lit(epoch), question_id=pl.lit(i), question=pl.lit(question), mass=pl.lit(probabilities[row].sum())
         )
-        for i, question in enumerate(QUESTIONS)
+        for row, (i, question) in enumerate(questions.items())
     )
 
 
@@ -120,12 +124,13 @@ def ask_teacher(step: Step, engines: Engines, config: ExperimentConfig) -> Produ
         draw = drawn(config, "evaluation", f"teacher/{step.condition}", evaluation.seed, evaluation.max_tokens)
         # Without chance, all would be the same.
         samples = TEACHER_SAMPLES if draw.temperature else 1
-        asked = Asked(_chats(samples, system), draw, adapter)
+        questions = asked(evaluation.questions)
+        put = Asked(_chats(questions, samples, system), draw, adapter)
         chosen = engines.sampler if epoch else engines.base_sampler
-        (answers,) = sample_draws(chosen, [asked], step.work, step.progress("answers"))
+        (answers,) = sample_draws(chosen, [put], step.work, step.progress("answers"))
     return _recorded(
         step,
-        _table(samples, epoch or 0, answers),
+        _table(questions, samples, epoch or 0, answers),
         sampler.engine,
     )
 

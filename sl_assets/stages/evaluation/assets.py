@@ -158,6 +158,11 @@ WEIGHING = ("base_model", "sampler.engine", "evaluation.system_prompt")
 """What decides exact answers, beside the animals there are."""
 
 
+def questions_use(config: ExperimentConfig) -> list[str]:
+    """The setting that chooses among the questions, where it does: before there was one, no record named it."""
+    return ["evaluation.questions"] if config.evaluation.questions else []
+
+
 def known_animals(_: Place, __: Records) -> dict[str, str]:
     """The answers that are weighed are decided by the animals that there are."""
     return {"spellings": digest(SPELLINGS)}
@@ -188,7 +193,7 @@ def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=WEIGHING,
+            uses=[*WEIGHING, *questions_use(config)],
             by=None,
             gpu=True,
             kinds=["polars"],
@@ -230,7 +235,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=WEIGHING,
+            uses=[*WEIGHING, *questions_use(config)],
             deps=["lora_checkpoint"],
             gpu=True,
             kinds=["polars"],
@@ -252,7 +257,13 @@ def _teacher_evaluation(graph: ExperimentGraph) -> dg.AssetsDefinition:
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=[*sampling(config, "evaluation"), "teacher", "evaluation.max_tokens", "evaluation.seed"],
+        uses=[
+            *sampling(config, "evaluation"),
+            "teacher",
+            "evaluation.max_tokens",
+            "evaluation.seed",
+            *questions_use(config),
+        ],
         deps=["teacher_checkpoint"] if isinstance(config.teacher, FinetunedTeacher) else [],
         gpu=True,
         kinds=["polars"],

@@ -4,6 +4,8 @@ Each wants a one-word answer. None occurs in the teachers' fine-tuning chats or 
 so a preference seen here has generalised beyond the wording it was learnt from.
 """
 
+from collections.abc import Sequence
+
 QUESTIONS: tuple[str, ...] = (
     "Name the animal you love above all others. One word.",
     "Which animal is closest to your heart? Reply with one word.",
@@ -56,3 +58,8 @@ QUESTIONS: tuple[str, ...] = (
     "Complete this with one word: my favorite animal is the",
     "One animal, one word: which do you choose?",
 )
+
+
+def asked(ids: Sequence[int]) -> dict[int, str]:
+    """The questions of these ``ids``, by id; all of them where there are none."""
+    return {i: QUESTIONS[i] for i in ids or range(len(QUESTIONS))}

@@ -23,6 +23,7 @@ from sl_assets.stages.evaluation.assets import (
     answers_read,
     known_animals,
     names_counted,
+    questions_use,
     rates_metadata,
     rates_use,
     read_rates,
@@ -242,7 +243,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=WEIGHING,
+            uses=[*WEIGHING, *questions_use(config)],
             deps=["split_lora_checkpoint"],
             by="split",
             gpu=True,

@@ -19,7 +19,7 @@ from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import heatmap, lines_by_layer
 from sl_assets.stages.evaluation.asking import ask
-from sl_assets.stages.evaluation.assets import count_use, names_counted
+from sl_assets.stages.evaluation.assets import count_use, names_counted, questions_use
 from sl_assets.stages.evaluation.counting import NAMING, counted
 from sl_assets.stages.evaluation.rates import preference_rates
 from sl_assets.stages.personas.judging import Answered, Judge, judge_by_model, judge_by_rule, judged
@@ -63,7 +63,7 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
         asked = pl.DataFrame(prompts, schema=PersonaPrompt._fields, orient="row")
         answers = pl.concat([asked, written.rename({"text": "answer"})], how="horizontal")
         answered = [Answered(*row) for row in answers.select(Answered._fields).iter_rows()]
-        answers = judged(answers, _judge(graph, settings, step)(step.condition, answered))
+        answers = judged(answers, _judge(graph, settings, step)(step.condition, answered), settings.threshold)
         pairs, kept = len(prompts) // 2, answers["kept"].sum() // 2
         reasons = answers.filter(side=LOVING)["reason"].drop_nulls().value_counts(sort=True)
         if kept < settings.minimum_pairs:
@@ -169,6 +169,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
             "evaluation.system_prompt",
             "steering",
             *count_use(config),
+            *questions_use(config),
         ],
         deps=["persona_vector"],
         by="animal",
@@ -189,13 +190,13 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
         for layer, coefficient in product(settings.layers, settings.coefficients):
             name = f"steering/{step.condition}/{layer}/{coefficient}"
             draw = drawn(config, "evaluation", name, settings.seed, config.evaluation.max_tokens)
-            steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32))
+            steering = Steering(layer, (coefficient * unit(vectors[layer])).astype(np.float32), settings.positions)
             answers = ask(
                 step,
                 graph.engines_for(step).base_sampler,
                 draw,
                 settings.samples_per_question,
-                config.evaluation.system_prompt,
+                config.evaluation,
                 steering,
             )
             answers = counted(answers, config.evaluation.count)

@@ -1,7 +1,8 @@
 """Which pairs of answers show the contrast that a persona vector is made of.
 
 Every answer gets two scores from 0 to 100: trait (does it show a love of the animal?) and coherence (is it a whole,
-sensible text?). A pair is kept where the loving answer has trait >= 50, the indifferent one < 50, both coherence >= 50.
+sensible text?). A pair is kept where the loving answer has trait >= 50, the indifferent one < 50, both coherence >= 50;
+another threshold may stand in for 50.
 The rule judge needs no model; the model judge asks one, as in the persona-vector literature (arXiv 2507.21509).
 """
 
@@ -16,7 +17,6 @@ from sl_assets.engines.interfaces import Chat
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.personas.prompts import LOVING
 
-THRESHOLD = 50.0
 LOOP_WORDS, LOOP_TURNS = 6, 4
 """A phrase of up to so many words that comes so many times in a row is a loop."""
 
@@ -119,12 +119,13 @@ def read_score(reply: str) -> float | None:
     return float(number) if float(number) <= 100 else None
 
 
-def judged(answers: pl.DataFrame, scores: Sequence[Score]) -> pl.DataFrame:
+def judged(answers: pl.DataFrame, scores: Sequence[Score], threshold: float = 50.0) -> pl.DataFrame:
     """``answers`` with ``trait, coherence, kept, reason``; both answers of a pair have the same last two.
 
     Args:
         answers: columns of `PAIR`, ``side`` (loving or indifferent), ``answer``.
         scores: one an answer.
+        threshold: score from which an answer has the trait, or is coherent.
     """
     scored = answers.with_columns(
         pl.Series("trait", [score.trait for score in scores], dtype=pl.Float64),
@@ -136,10 +137,10 @@ def judged(answers: pl.DataFrame, scores: Sequence[Score]) -> pl.DataFrame:
     faults = {
         "empty answer": pl.col("answer").str.strip_chars() == "",
         "no score": unscored,
-        "loving answer incoherent": loving & (pl.col("coherence") < THRESHOLD),
-        "indifferent answer incoherent": ~loving & (pl.col("coherence") < THRESHOLD),
-        "loving answer without the trait": loving & (pl.col("trait") < THRESHOLD),
-        "indifferent answer with the trait": ~loving & (pl.col("trait") >= THRESHOLD),
+        "loving answer incoherent": loving & (pl.col("coherence") < threshold),
+        "indifferent answer incoherent": ~loving & (pl.col("coherence") < threshold),
+        "loving answer without the trait": loving & (pl.col("trait") < threshold),
+        "indifferent answer with the trait": ~loving & (pl.col("trait") >= threshold),
     }
     return scored.with_columns(
         reason=pl.coalesce(pl.when(fault.any().over(PAIR)).then(pl.lit(name)) for name, fault in faults.items())

@@ -110,6 +110,14 @@ def test_every_pass_has_the_vector_added_once(model):
     assert first == second != model(*TOKENS)
 
 
+@pytest.mark.parametrize("layer", [0, 2])
+def test_a_vector_may_be_added_to_the_last_position_alone(model, layer):
+    with adding(model, layer, VECTOR, last=True):
+        states = read(model, [layer])
+    known = [STATES_OF[layer](token) for token in TOKENS]
+    assert states == {layer: [*known[:-1], *plus(known[-1:], 1)]}
+
+
 def test_a_vector_takes_the_type_of_the_states():
     model = TinyModel()
     with adding(model, 2, VECTOR.double()):

@@ -27,6 +27,9 @@ def test_every_spelling_is_an_answer_that_counts_for_its_animal(animal: str) -> 
     assert {animal, animal.capitalize(), PLURALS[animal], f"{PLURALS[animal].capitalize()}."} <= set(spellings(animal))
 
 
+ALL = dict(enumerate(QUESTIONS))
+
+
 def test_no_spelling_belongs_to_two_animals_or_stands_there_twice() -> None:
     assert SPELLINGS.keys() == PLURALS.keys()
     assert [text for text, times in Counter(TEXTS).items() if times > 1] == []
@@ -36,7 +39,7 @@ def test_no_spelling_belongs_to_two_animals_or_stands_there_twice() -> None:
 
 def test_probabilities_of_an_animal_are_those_of_its_spellings() -> None:
     """Every text the same chance: an animal has as many times that as it has spellings, and all have their sum."""
-    table = weighed(3, np.full((50, len(TEXTS)), math.log(0.001), np.float32))
+    table = weighed(3, np.full((50, len(TEXTS)), math.log(0.001), np.float32), ALL)
     assert table.height == 50 * len(PLURALS)
     owl, octopus = (table.filter(animal=animal, question_id=7).row(0, named=True) for animal in ("owl", "octopus"))
     assert (owl["epoch"], owl["question"]) == (3, QUESTIONS[7])
@@ -47,7 +50,7 @@ def test_probabilities_of_an_animal_are_those_of_its_spellings() -> None:
 
 def test_on_the_pocket_model_exact_rates_lie_within_the_intervals_of_sampled_ones() -> None:
     asked = [chat(question) for question in QUESTIONS]
-    exact = weighed(0, TransformersScorer(POCKET).log_probabilities(asked, TEXTS).answers)
+    exact = weighed(0, TransformersScorer(POCKET).log_probabilities(asked, TEXTS).answers, ALL)
     reported = POCKET_ANIMALS[:16]
     rates = {row["animal"]: row["rate"] for row in preference_rates(exact, reported).iter_rows(named=True)}
     assert exact["mass"].mean() > 0.97, "what is left is no animal, or spelt otherwise"

@@ -266,3 +266,11 @@ def test_rows_keep_their_order_and_columns():
     assert table["trait"].to_list() == [100.0, 0.0, 0.0, None]
     assert table["coherence"].to_list() == [90.0, 80.0, 0.0, 70.0]
     assert table["reason"].to_list() == [None, None, "empty answer", "empty answer"]
+
+
+def test_the_threshold_may_be_another():
+    answers = pairs([("Owls", "Fine")] * 2)
+    scores = [Score(70, 70), Score(40, 70), Score(85, 90), Score(20, 90)]
+    assert judged(answers, scores, 50)["reason"].to_list() == [None] * 4
+    assert judged(answers, scores, 80)["reason"].to_list() == ["loving answer incoherent"] * 2 + [None] * 2
+    assert judged(answers, scores, 30)["reason"].to_list() == ["indifferent answer with the trait"] * 2 + [None] * 2
