@@ -32,7 +32,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "pockt"], "no experiment 'pockt'; there are gpt41_nano, olmo3_7b, pocket, qwen25_7b"),
+        (["run", "pockt"], "no experiment 'pockt'; there are gpt41_nano, olmo3_7b, pocket, pocket_ranks"),
         (["run", "pocket", "--animals", "owll"], "--animals owll: not an animal of pocket"),
         (["run", "pocket", "--through", "chart"], "--through chart: no such asset; pocket has"),
         (["run", "pocket", "--animals", ""], "--animals '': names none; leave it out for all of pocket's"),

@@ -383,9 +383,12 @@ class ExperimentGraph:
 
     def _dagster_dep(self, dep: Dep, by: Partitioning | None) -> dg.AssetKey | dg.AssetDep:
         source = self.source_of(dep)
-        key, theirs = source.key(dep.asset), source.declared[dep.asset].by
+        key = source.key(dep.asset)
         if dep.only is not None:
             return dg.AssetDep(key, partition_mapping=dg.SpecificPartitionsPartitionMapping([dep.only]))
+        if source is self:
+            return key
+        theirs = source.declared[dep.asset].by
         if theirs is None or self.partitions[theirs] == source.partitions[theirs]:
             return key
         # Of another experiment that has more animals or halves, those that are here.
