@@ -26,10 +26,12 @@ GRAPH = {
     "filtered_dataset": {"raw_dataset"},
     "lora_checkpoint": {"filtered_dataset"},
     "baseline_evaluation": set(),
+    "baseline_answer_probabilities": set(),
     "evaluation": {"lora_checkpoint"},
-    "baseline_preference_rates": {"baseline_evaluation"},
-    "preference_rates": {"evaluation"},
-    "transfer": {"evaluation", "baseline_preference_rates"},
+    "answer_probabilities": {"lora_checkpoint"},
+    "baseline_preference_rates": {"baseline_evaluation", "baseline_answer_probabilities"},
+    "preference_rates": {"evaluation", "answer_probabilities"},
+    "transfer": {"evaluation", "answer_probabilities", "baseline_preference_rates"},
     "preference_chart": {"transfer"},
     "teacher_evaluation": {"teacher_checkpoint"},
     "persona_answers": set(),
@@ -41,13 +43,15 @@ GRAPH = {
     "projection_split": {"projections"},
     "split_lora_checkpoint": {"projection_split"},
     "split_evaluation": {"split_lora_checkpoint"},
-    "split_preference_rates": {"split_evaluation"},
-    "split_comparison": {"split_evaluation"},
+    "split_answer_probabilities": {"split_lora_checkpoint"},
+    "split_preference_rates": {"split_evaluation", "split_answer_probabilities"},
+    "split_comparison": {"split_evaluation", "split_answer_probabilities"},
     "split_chart": {"transfer", "split_preference_rates"},
 }
 GPU = {
     "teacher_checkpoint", "raw_dataset", "lora_checkpoint", "baseline_evaluation", "evaluation", "teacher_evaluation",
     "persona_answers", "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
+    "baseline_answer_probabilities", "answer_probabilities", "split_answer_probabilities",
 }  # fmt: skip
 
 
@@ -130,7 +134,9 @@ def test_every_job_has_partitions_of_one_kind() -> None:
     jobs = {name: job for name, job in every.items() if name.startswith("pocket_") and "_ranks" not in name}
     members = {name: {key.path[-1] for key in job.asset_layer.executable_asset_keys} for name, job in jobs.items()}
     assert members["pocket_personas_job"] == {"persona_vector", "projections", "cross_projections"}
-    assert members["pocket_splits_job"] == {*SPLIT_ASSETS, "split_comparison", "split_chart"}
+    assert members["pocket_splits_job"] == {
+        *SPLIT_ASSETS, "split_answer_probabilities", "split_comparison", "split_chart",
+    }  # fmt: skip
     assert set.union(*members.values()) == set(GRAPH)
     assert sum(map(len, members.values())) == len(GRAPH)
 

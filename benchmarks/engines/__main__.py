@@ -9,7 +9,7 @@ not installed, is left out aloud.
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,7 +31,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.asking import weighed
-from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.stages.evaluation.questions import asked
 from sl_assets.stages.evaluation.spellings import SPELLINGS
 from sl_assets.stages.students.rows import draw_rows, examples_of
 
@@ -53,7 +53,12 @@ class Subject:
     @property
     def chats(self) -> list[Chat]:
         """The evaluation's questions, once each."""
-        return [chat(question, self.config.evaluation.system_prompt) for question in QUESTIONS]
+        return [chat(question, self.config.evaluation.system_prompt) for question in self.questions.values()]
+
+    @property
+    def questions(self) -> Mapping[int, str]:
+        """The evaluation's questions, by id."""
+        return asked(self.config.evaluation.questions)
 
 
 def main() -> None:
@@ -83,7 +88,7 @@ def subject(experiment: str, condition: str) -> Iterator[Subject]:
 
 def rates_of(scorer: Scorer, of: Subject, adapter: Path | None) -> pl.DataFrame:
     """Exact rate of every animal: ``animal, rate``."""
-    table = weighed(0, scorer.log_probabilities(of.chats, TEXTS, adapter).answers)
+    table = weighed(0, scorer.log_probabilities(of.chats, TEXTS, adapter).answers, of.questions)
     return table.group_by("animal", maintain_order=True).agg(rate=pl.col("probability").mean())
 
 

@@ -313,7 +313,7 @@ def test_a_variant_is_made_for_real_of_what_is_there(
     assert missing == {f"tiny__rank2/{name}" for name in STUDENTS} | {"variants"}, said.stderr
     done = run(environment, "run", "tiny.rank2", "--through", "lora_checkpoint")
     assert done.returncode == 0, done.stderr
-    assert "tiny/raw_dataset           fresh" in done.stdout
+    assert "tiny/raw_dataset               fresh" in done.stdout
     done = run(environment, "run", "tiny")
     assert done.returncode == 0, done.stderr
     lake = Lake(str(tmp_path / "lake"))
