@@ -20,17 +20,22 @@ FIRST_ROWS = 100
 def check() -> None:
     """Check every experiment file, and the files that it names."""
     from sl_assets.definitions import surroundings
+    from sl_assets.engines.transformers.gguf import not_installed
     from sl_assets.experiments import find_experiments
 
     found = find_experiments().checked(surroundings())
     problems = [line for problem in found.problems.values() for line in problem.lines]
     for name, experiment in found.loaded.items():
         config = experiment.config
-        if wrong := file_problems(config):
+        # A file is none the worse for what is not installed beside it.
+        wrong = [problem for problem in file_problems(config) if problem != not_installed(config.base_model)]
+        if wrong:
             problems += [f"{experiment.file}: {problem}" for problem in wrong]
         else:
             line = f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers"
             click.echo(line + shared_assets(experiment.graph))
+            if missing := not_installed(config.base_model):
+                click.echo(f"{name} cannot run here: {missing}")
     for problem in problems:
         click.echo(f"sl-assets: {problem}", err=True)
     if problems:
