@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sl_assets.cli.explaining import explained
 from sl_assets.config import JsonlSource
 from sl_assets.config.names import POCKET
 
@@ -17,11 +18,23 @@ FIRST_ROWS = 100
 
 
 @click.command()
-def check() -> None:
-    """Check every experiment file, and the files that it names."""
+@click.option("--explain", is_flag=True, help="Print all settings instead, or one, with their defaults.")
+@click.argument("names", nargs=-1, metavar="[EXPERIMENT] [SETTING]")
+def check(explain: bool, names: tuple[str, ...]) -> None:
+    """Check every experiment file, and the files that it names.
+
+    With --explain, print what can be set: of EXPERIMENT, if one is named, its values and what they decide; of one
+    SETTING, as student.rank, what is known of it.
+    """
     from sl_assets.definitions import surroundings
     from sl_assets.experiments import find_experiments
 
+    if explain:
+        for line in explained(names, find_experiments()):
+            click.echo(line)
+        return
+    if names:
+        raise click.UsageError(f"{names[0]}: check looks at every experiment; add --explain, or leave it out")
     found = find_experiments().checked(surroundings())
     problems = [line for problem in found.problems.values() for line in problem.lines]
     for name, experiment in found.loaded.items():

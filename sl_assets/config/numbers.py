@@ -65,17 +65,19 @@ class ExperimentSource(Section):
 class NumbersSettings(Section):
     """The prompts and where their completions come from."""
 
-    prompts: Count = Field(30_000, description="number of prompts")
+    prompts: Count = Field(30_000, description="prompts that every teacher answers")
     seed: int = Field(42, ge=0, description="seed of the prompts and of the teachers' sampling")
-    wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
+    wording: Literal["full", "short"] = Field(
+        "full", description="phrases that prompts are made of; short ones fit the pocket model"
+    )
     examples: Annotated[tuple[Count, Count], AsTuple] = Field(
-        (3, 9), description="fewest and most example numbers in a prompt"
+        (3, 9), description="fewest and most example numbers in a prompt, both ends included"
     )
     lowest: int = Field(100, ge=0, description="smallest example number")
-    highest: int = Field(1000, ge=0, description="largest example number")
-    answers: Count = Field(10, description="most numbers asked for")
+    highest: int = Field(1000, ge=0, description="largest example number, itself included")
+    answers: Count = Field(10, description="most numbers that a prompt asks for")
     source: GenerateSource | JsonlSource | HubSource | ExperimentSource = Field(
-        GenerateSource(kind="generate"), discriminator="kind"
+        GenerateSource(kind="generate"), discriminator="kind", description="where completions come from"
     )
     # Prompts stay fresh when these change.
     temperature: Temperature | None = Field(None, exclude=True, description="in place of sampler.temperature")
