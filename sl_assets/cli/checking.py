@@ -94,7 +94,7 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
 
 def _row_problems(config: "ExperimentConfig") -> list[str]:
     from sl_assets.errors import DatasetError
-    from sl_assets.stages.numbers.sources import read_jsonl
+    from sl_assets.stages.numbers.sources import read_rows, system_prompts
 
     source = config.numbers.source
     if not isinstance(source, JsonlSource):
@@ -105,7 +105,8 @@ def _row_problems(config: "ExperimentConfig") -> list[str]:
             problems.append(f"{file}: no such file; numbers.source.path needs one a condition, neutral included")
             continue
         try:
-            read_jsonl(file, first=FIRST_ROWS)
+            system_prompts(read_rows(file, source.fields, FIRST_ROWS), config.student.system_prompt)
         except DatasetError as error:
-            problems.append(str(error))
+            # Of what belongs to no row the message does not know the file.
+            problems.append(str(error) if str(file) in str(error) else f"{file}: {error}")
     return problems

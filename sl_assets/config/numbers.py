@@ -5,10 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.hub import HubSource
+from sl_assets.config.hub import HubSource, RowFields
 from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.project import absolute
-from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP
+from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added
 from sl_assets.config.training import TrainingSettings
 from sl_assets.config.transforms import OptionalTransform
 
@@ -33,10 +33,11 @@ class GenerateSource(Section):
 
 
 class JsonlSource(Section):
-    """Numbers written elsewhere: one JSON object a line, ``prompt`` and ``completion``, or chat ``messages``."""
+    """Numbers written elsewhere: JSON lines, a JSON list or Parquet, of pairs or of chats; compressed or not."""
 
     kind: Literal["jsonl"]
     path: str = Field(description="file of each condition; {condition} stands for its name")
+    fields: RowFields | None = added(None, description="what a row's fields are called; left out, by their usual names")
 
     @field_validator("path")
     @classmethod
