@@ -140,9 +140,9 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             )
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
         rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
+        examples = examples_of(rows, student.system_prompt)
         if student.engine != "openai":
             require_told(rows, step.base_model)
-        examples = examples_of(rows, student.system_prompt)
         return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
 
     # Declared before what reads them, for a run keeps to this order.

@@ -33,9 +33,9 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def lora_checkpoint(step: Step) -> Product:
         """Adapter of the student, one per kept epoch, trained on numbers alone."""
         rows = draw_rows(step.read(graph.config.dataset), student.max_rows, student.seed, str(step.condition))
+        examples = examples_of(rows, student.system_prompt)
         if student.engine != "openai":
             require_told(rows, step.base_model)
-        examples = examples_of(rows, student.system_prompt)
         return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
 
     return [lora_checkpoint]

@@ -30,7 +30,6 @@ def test_a_system_turn_reaches_tables_checks_sql_and_students(bench: Bench, tmp_
     record = lake.record(Place("tiny", "raw_dataset", "owl"))
     assert record
     told = record.checks["asked_as_told"]
-    assert not told.passed
     assert "1 of 3 rows came with a system turn, as 'Be brief.'" in str(told.problem)
     student = TINY["student"] | {"system_prompt": "Hello."}
     failed = bench.run("lora_checkpoint", first="owl", numbers=numbers, student=student)
