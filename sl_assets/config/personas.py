@@ -28,7 +28,12 @@ class ModelJudge(Section):
     """A chat model scores how much an answer loves the animal, and how coherent it is."""
 
     kind: Literal["model"]
-    base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
+    base_model: BaseModelName = Field(
+        description="`pocket`, a folder, owner/name@revision on the Hugging Face Hub, or a name that an API knows"
+    )
+    engine: Literal["transformers", "vllm", "openai"] = added(
+        "transformers", description="engine that asks it, with the settings of sampler (vllm) or openai"
+    )
 
     @field_validator("base_model")
     @classmethod
