@@ -76,7 +76,8 @@ class Group(NamedTuple):
 def groups() -> list[Group]:
     """Every section in the order of the file, after the fields that stand in none."""
     schema = ExperimentConfig.model_json_schema()
-    return list(_groups(schema, schema["$defs"], "", None))
+    # Two kinds of a section may hold the same section.
+    return list(dict.fromkeys(_groups(schema, schema["$defs"], "", None)))
 
 
 def _groups(schema: Schema, sections: Schema, place: str, kind: str | None) -> Iterator[Group]:

@@ -23,6 +23,12 @@ def test_every_setting_says_what_it_means() -> None:
     assert [group.title for group in groups() if not group.about] == []
 
 
+def test_a_section_stands_there_once() -> None:
+    titles = [group.title for group in groups()]
+    assert len(set(titles)) == len(titles)
+    assert "numbers.source.fields" in titles
+
+
 def test_every_field_of_a_section_is_there() -> None:
     by_model = {group.model: group for group in groups()}
     for model in (ExperimentConfig, NumbersSettings, StudentSettings):
