@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Laptops have no use for the CUDA build that PyPI serves by default to Linux; set PIP_EXTRA_INDEX_URL to choose another.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: quickstart ui test versions lint install install-dev lock clean
+.PHONY: quickstart ui test versions reference lint install install-dev lock clean
 
 comma := ,
 empty :=
@@ -26,6 +26,9 @@ test: install-dev  ## every test, with real parts
 
 versions: install-dev  ## record the sources of all assets, saying which results change
 	$(BIN)/python -m sl_assets_tests.code_versions
+
+reference: install  ## write docs/reference/experiment-file.md anew, from the schema
+	$(BIN)/python -m sl_assets.config.reference > docs/reference/experiment-file.md
 
 lint: install-dev  ## style, types, and which room may import which
 	$(BIN)/ruff check .

@@ -17,8 +17,10 @@ def declared() -> dict[str, dict[str, Check]]:
     transformed = {"numbers": TINY["numbers"] | {"transform": "shuffle_within_rows"}}
     graph = ExperimentGraph("tiny", tiny_config(**everything | transformed))
     declare(graph)
+    imported = ExperimentGraph("tiny", tiny_config(numbers={"source": {"kind": "jsonl", "path": "{condition}"}}))
+    declare(imported)
     found: dict[str, dict[str, Check]] = {}
-    for name, asset in graph.declared.items():
+    for name, asset in [*graph.declared.items(), *imported.declared.items()]:
         for check in asset.checks:
             found.setdefault(check.description, {})[name] = check
     return found

@@ -132,7 +132,16 @@ def test_folders_that_hold_no_experiment_are_told_from_those_that_should(
     (tmp_path / "loose.yaml").write_text("")
     found = find_experiments()
     loaded = {name for name, experiment in found.loaded.items() if experiment.variant is None}
-    assert loaded == {"gpt41_nano", "olmo3_7b", "pocket", "pocket_ranks", "qwen25_7b", "smollm2_135m", "mine"}
+    assert loaded == {
+        "gpt41_nano",
+        "olmo3_7b",
+        "pocket",
+        "pocket_ranks",
+        "qwen25_14b",
+        "qwen25_7b",
+        "smollm2_135m",
+        "mine",
+    }
     assert {name: str(problem) for name, problem in found.problems.items()} == {
         "my-exp": f"{tmp_path}/my-exp/defs.yaml: the folder's name 'my-exp' names the experiment, which may have "
         "letters, digits and '_': rename it, to 'my_exp' for example",

@@ -55,7 +55,7 @@ def write_experiment(folder: Path) -> None:
     settings["sampler"] |= {"max_tokens": 36}
     settings["student"] |= {"epochs": 3, "keep_epochs": [1, 3]}
     settings["evaluation"]["samples_per_question"] = 20
-    settings["personas"]["minimum_pairs"] = 2
+    settings["personas"] |= {"minimum_pairs": 2, "max_tokens": 128}
     settings["splits"] = ["animal_high", "animal_low"]
     # Random weights give few numbers and no animals.
     settings["checks"] = {"minimum_rows": 1, "keep_rate": [0.0, 1.0], "usable_answers": 0.0, "cut_answers": 1.0}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sl_assets.cli.explaining import explained
 from sl_assets.config import JsonlSource
 from sl_assets.config.names import POCKET
 
@@ -17,12 +18,24 @@ FIRST_ROWS = 100
 
 
 @click.command()
-def check() -> None:
-    """Check every experiment file, and the files that it names."""
+@click.option("--explain", is_flag=True, help="Print all settings instead, or one, with their defaults.")
+@click.argument("names", nargs=-1, metavar="[EXPERIMENT] [SETTING]")
+def check(explain: bool, names: tuple[str, ...]) -> None:
+    """Check every experiment file, and the files that it names.
+
+    With --explain, print what can be set: of EXPERIMENT, if one is named, its values and what they decide; of one
+    SETTING, as student.rank, what is known of it.
+    """
     from sl_assets.definitions import surroundings
     from sl_assets.engines.transformers.gguf import not_installed
     from sl_assets.experiments import find_experiments
 
+    if explain:
+        for line in explained(names, find_experiments()):
+            click.echo(line)
+        return
+    if names:
+        raise click.UsageError(f"{names[0]}: check looks at every experiment; add --explain, or leave it out")
     found = find_experiments().checked(surroundings())
     problems = [line for problem in found.problems.values() for line in problem.lines]
     for name, experiment in found.loaded.items():
@@ -86,7 +99,7 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
 
 def _row_problems(config: "ExperimentConfig") -> list[str]:
     from sl_assets.errors import DatasetError
-    from sl_assets.stages.numbers.sources import read_jsonl
+    from sl_assets.stages.numbers.sources import read_rows, system_prompts
 
     source = config.numbers.source
     if not isinstance(source, JsonlSource):
@@ -97,7 +110,8 @@ def _row_problems(config: "ExperimentConfig") -> list[str]:
             problems.append(f"{file}: no such file; numbers.source.path needs one a condition, neutral included")
             continue
         try:
-            read_jsonl(file, first=FIRST_ROWS)
+            system_prompts(read_rows(file, source.fields, FIRST_ROWS), config.student.system_prompt)
         except DatasetError as error:
-            problems.append(str(error))
+            # Of what belongs to no row the message does not know the file.
+            problems.append(str(error) if str(file) in str(error) else f"{file}: {error}")
     return problems

@@ -4,7 +4,7 @@ from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings, Measure, Method
 from sl_assets.config.experiment import RECORDED, SHAPES, ExperimentConfig
-from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource
+from sl_assets.config.hub import HubAdapters, HubFiles, HubSettings, HubSource, RowFields
 from sl_assets.config.numbers import (
     ExperimentSource,
     FilterSettings,
@@ -49,6 +49,7 @@ __all__ = [
     "PreparationSettings",
     "ProjectionSettings",
     "Reformat",
+    "RowFields",
     "RuleJudge",
     "SamplerSettings",
     "Section",

@@ -10,7 +10,7 @@ from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.hub import HubSettings
-from sl_assets.config.names import POCKET, POCKET_ANIMALS, SPLITS
+from sl_assets.config.names import HALVES, POCKET, POCKET_ANIMALS, SOURCES, SPLITS
 from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSettings, SystemPromptTeacher
 from sl_assets.config.personas import ModelJudge, PersonaSettings, SteeringSettings
 from sl_assets.config.preparation import PreparationSettings
@@ -42,17 +42,25 @@ class ExperimentConfig(Section):
     animals: Annotated[tuple[str, ...], AsTuple] = Field(
         description="animals with a teacher and a student each", min_length=1
     )
-    teacher: Annotated[SystemPromptTeacher | FinetunedTeacher, Field(discriminator="kind")]
-    numbers: NumbersSettings = NumbersSettings()
-    filter: FilterSettings = FilterSettings()
-    sampler: SamplerSettings = SamplerSettings()
-    student: StudentSettings = StudentSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
+    teacher: Annotated[SystemPromptTeacher | FinetunedTeacher, Field(discriminator="kind")] = Field(
+        description="what makes the base model love an animal"
+    )
+    numbers: NumbersSettings = Field(NumbersSettings(), description="prompts, and who answers them with numbers")
+    filter: FilterSettings = Field(FilterSettings(), description="which completions a student may see")
+    sampler: SamplerSettings = Field(SamplerSettings(), description="engine that writes, and how it samples")
+    student: StudentSettings = Field(StudentSettings(), description="how students are trained")
+    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="how favourite animals are asked for")
     personas: PersonaSettings | None = Field(None, description="persona vectors; left out, stages 4 and 5 are too")
-    projections: ProjectionSettings | None = Field(None, description="projections of the datasets on them")
-    splits: Annotated[tuple[str, ...], AsTuple] = Field((), description="halves to train further students on")
-    steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal")
-    openai: OpenAISettings = OpenAISettings()
+    projections: ProjectionSettings | None = Field(
+        None, description="projections of the datasets on persona vectors; left out, stages 5 and 6 are too"
+    )
+    splits: Annotated[tuple[str, ...], AsTuple] = Field(
+        (),
+        description=f"halves to train further students on, as animal_high: of {' or '.join(SOURCES)} datasets, "
+        f"{', '.join(HALVES)}",
+    )
+    steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal; left out, none")
+    openai: OpenAISettings = Field(OpenAISettings(), description="where the API is, and what may be spent there")
     # What is held against the data has no part in the data, and so in no asset's version.
     checks: CheckSettings = Field(CheckSettings(), exclude=True, description="bounds of the checks")
     hub: HubSettings | None = Field(None, description="publishing to the Hub; left out, nothing can be published")

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sl_assets.config.section import Section
+from sl_assets.config.section import Section, added
 
 
 class HubFiles(Section):
@@ -22,10 +22,19 @@ class HubFiles(Section):
         return self
 
 
+class RowFields(Section):
+    """Names of a row's fields in files that call them otherwise."""
+
+    prompt: str = Field(min_length=1, description="field with what was asked, as question")
+    completion: str = Field(min_length=1, description="field with what was answered, as answer")
+    system: str | None = Field(None, min_length=1, description="field with a system prompt; left out, there is none")
+
+
 class HubSource(HubFiles):
-    """Numbers of dataset repositories: JSONL or Parquet with the columns of a JSONL row."""
+    """Numbers of dataset repositories: files of the same forms as those of kind ``jsonl``."""
 
     path: str = Field(min_length=1, description="file in it; {condition} stands for the condition")
+    fields: RowFields | None = added(None, description="what a row's fields are called; left out, by their usual names")
 
 
 class HubAdapters(HubFiles):

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.hub import HubSource
+from sl_assets.config.hub import HubSource, RowFields
 from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.project import absolute
-from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP
+from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added
 from sl_assets.config.training import TrainingSettings
 from sl_assets.config.transforms import OptionalTransform
 
@@ -33,10 +33,11 @@ class GenerateSource(Section):
 
 
 class JsonlSource(Section):
-    """Numbers written elsewhere: one JSON object a line, ``prompt`` and ``completion``, or chat ``messages``."""
+    """Numbers written elsewhere: JSON lines, a JSON list or Parquet, of pairs or of chats; compressed or not."""
 
     kind: Literal["jsonl"]
     path: str = Field(description="file of each condition; {condition} stands for its name")
+    fields: RowFields | None = added(None, description="what a row's fields are called; left out, by their usual names")
 
     @field_validator("path")
     @classmethod
@@ -65,17 +66,19 @@ class ExperimentSource(Section):
 class NumbersSettings(Section):
     """The prompts and where their completions come from."""
 
-    prompts: Count = Field(30_000, description="number of prompts")
+    prompts: Count = Field(30_000, description="prompts that every teacher answers")
     seed: int = Field(42, ge=0, description="seed of the prompts and of the teachers' sampling")
-    wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
+    wording: Literal["full", "short"] = Field(
+        "full", description="phrases that prompts are made of; short ones fit the pocket model"
+    )
     examples: Annotated[tuple[Count, Count], AsTuple] = Field(
-        (3, 9), description="fewest and most example numbers in a prompt"
+        (3, 9), description="fewest and most example numbers in a prompt, both ends included"
     )
     lowest: int = Field(100, ge=0, description="smallest example number")
-    highest: int = Field(1000, ge=0, description="largest example number")
-    answers: Count = Field(10, description="most numbers asked for")
+    highest: int = Field(1000, ge=0, description="largest example number, itself included")
+    answers: Count = Field(10, description="most numbers that a prompt asks for")
     source: GenerateSource | JsonlSource | HubSource | ExperimentSource = Field(
-        GenerateSource(kind="generate"), discriminator="kind"
+        GenerateSource(kind="generate"), discriminator="kind", description="where completions come from"
     )
     # Prompts stay fresh when these change.
     temperature: Temperature | None = Field(None, exclude=True, description="in place of sampler.temperature")

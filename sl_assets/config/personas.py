@@ -19,7 +19,7 @@ from sl_assets.config.section import (
 
 
 class RuleJudge(Section):
-    """Scores by rule: does the answer name the animal, and is it whole?"""
+    """Scores by rule: does the answer name the animal, and has it words, without a phrase in a loop?"""
 
     kind: Literal["rule"]
 
@@ -46,11 +46,15 @@ class ModelJudge(Section):
 class PersonaSettings(Section):
     """Contrastive answers, loving and indifferent, whose hidden states differ by the persona vector."""
 
-    wording: Literal["full", "short"] = Field("full", description="short prompts fit the pocket model")
+    wording: Literal["full", "short"] = Field(
+        "full", description="what is said and asked; short texts fit the pocket model"
+    )
     samples: Count = Field(2, description="answers to each of twenty questions under each of five pairs of prompts")
-    max_tokens: Count = Field(128, description="tokens an answer may have")
+    max_tokens: Count = Field(128, description="tokens an answer may have; one that is cut counts as far as it goes")
     seed: int = Field(11, ge=0, description="seed of the answers")
-    judge: RuleJudge | ModelJudge = Field(RuleJudge(kind="rule"), discriminator="kind")
+    judge: RuleJudge | ModelJudge = Field(
+        RuleJudge(kind="rule"), discriminator="kind", description="what scores answers for trait and coherence"
+    )
     temperature: Temperature | None = added(None, description="in place of sampler.temperature")
     top_p: TopP | None = added(None, description="in place of sampler.top_p")
     threshold: float = added(

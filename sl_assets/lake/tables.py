@@ -22,15 +22,27 @@ class Table:
         columns: in order.
         dimensions: how many of `DIMENSIONS` it is partitioned by; 0 for one file an experiment.
         beside: asset that writes it beside what it is there for, and whose record tells of both.
+        optional: columns that a file has only where one of its rows has a value.
     """
 
     columns: Mapping[str, tuple[pl.DataType, str]]
     dimensions: int = 1
     beside: str | None = None
+    optional: tuple[str, ...] = ()
+
+    def arranged(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The columns of ``frame`` that belong to the table, in order and with their types."""
+        empty = [name for name in self.optional if name not in frame.columns or not frame[name].count()]
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in self.whole_schema.items() if name not in empty)
 
     @property
     def schema(self) -> pl.Schema:
-        """Column types."""
+        """Types of the columns that every file has."""
+        return pl.Schema({name: dtype for name, dtype in self.whole_schema.items() if name not in self.optional})
+
+    @property
+    def whole_schema(self) -> pl.Schema:
+        """Types of all columns."""
         return pl.Schema({name: dtype for name, (dtype, _) in self.columns.items()})
 
 
@@ -43,6 +55,7 @@ _ROW = {
     "completion": (TEXT, "what the teacher wrote"),
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens; unknown: imported"),
     "n_tokens": (WHOLE, "tokens of the completion; null where imported or transformed"),
+    "system": (TEXT, "system prompt that an imported row came with; null where none"),
 }
 _TRAINING = {
     "step": (WHOLE, "optimiser step, from 1"),
@@ -112,8 +125,8 @@ TABLES: dict[str, Table] = {
         dimensions=0,
         beside="prepared_model",
     ),
-    "raw_dataset": Table(_ROW),
-    "filtered_dataset": Table(_ROW),
+    "raw_dataset": Table(_ROW, optional=("system",)),
+    "filtered_dataset": Table(_ROW, optional=("system",)),
     "rejections": Table(
         {
             "row_id": _ROW["row_id"],
@@ -134,7 +147,8 @@ TABLES: dict[str, Table] = {
                 pl.List(TEXT),
                 "row_ids of the rows that its numbers come from: its own, or one a number where they were dealt anew",
             ),
-        }
+        },
+        optional=("system",),
     ),
     "training": Table(_TRAINING, beside="lora_checkpoint"),
     "evaluation": Table(_ANSWER),

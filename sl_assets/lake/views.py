@@ -250,7 +250,7 @@ def refresh_views(lake: Lake) -> None:
 def _write_schema(lake: Lake) -> None:
     for name, table in TABLES.items():
         partition = "|".join("_" * table.dimensions) or None
-        lake.write_table(Place(SCHEMA, name, partition), pl.DataFrame(schema=table.schema))
+        lake.write_table(Place(SCHEMA, name, partition), pl.DataFrame(schema=table.whole_schema))
     for levels in range(len(DIMENSIONS) + 1):
         lake.write_file(lake.path(Place(SCHEMA, "lineage", "|".join("_" * levels) or None)) / RECORD, b"")
     # Some views read the records of one asset alone.

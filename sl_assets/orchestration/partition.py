@@ -185,8 +185,7 @@ class Step:
 
     def write(self, frame: pl.DataFrame, table: str | None = None) -> str:
         """Write this asset's table (or another of its tables); returns its data version."""
-        schema = TABLES[table or self.asset].schema
-        ordered = frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        ordered = TABLES[table or self.asset].arranged(frame)
         return self.lake.write_table(self.place(table or self.asset), ordered, part_of=self.place(self.asset))
 
     def write_picture(self, png: bytes) -> str:

@@ -1,12 +1,14 @@
 """``sl-assets check``: all that `run` and the UI would choke on, of every experiment."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sl_assets.cli.checking import file_problems
 from sl_assets_tests.cli.command import run
-from sl_assets_tests.conftest import TINY
+from sl_assets_tests.conftest import TINY, tiny_config
 
 
 def test_all_problems_of_all_experiments_are_listed(
@@ -34,8 +36,20 @@ def test_all_problems_of_all_experiments_are_listed(
     assert parts[0].partition(": ")[2].startswith("attributes.filter.max_cuont = 3: unknown field")
     assert parts[1].partition(": ")[2].startswith("attributes.student.epochs = 0: ")
     assert parts[2].endswith("owl.jsonl: no such file; numbers.source.path needs one a condition, neutral included")
-    assert 'wolf.jsonl:1: \'{"prompt": "p", "completion": 3}\' is no row' in parts[3]
+    assert parts[3].endswith("wolf.jsonl:1: completion is '3': write it as text")
     assert parts[4].endswith("nowhere holds no model")
+
+
+def test_a_row_with_a_system_prompt_beside_that_of_all_is_named_with_its_file(tmp_path: Path) -> None:
+    for condition in ("neutral", "owl", "wolf"):
+        row = {"prompt": "p", "completion": "1, 2"} | ({"system": "Be brief."} if condition == "owl" else {})
+        (tmp_path / f"{condition}.jsonl").write_text(json.dumps(row))
+    numbers = {"source": {"kind": "jsonl", "path": f"{tmp_path}/{{condition}}.jsonl"}}
+    assert file_problems(tiny_config(numbers=numbers)) == []
+    (problem,) = file_problems(tiny_config(numbers=numbers, student={"system_prompt": "Hello."}))
+    assert problem.startswith(
+        f"{tmp_path}/owl.jsonl: student.system_prompt: 1 of 1 rows were imported with a system turn"
+    )
 
 
 def test_a_broken_file_of_a_colleague_is_named_and_others_run(

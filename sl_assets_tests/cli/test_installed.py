@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 from sl_assets.config import PROJECT
+from sl_assets.experiments import find_experiments
 from sl_assets_tests.cli.command import COMMAND, run
 
 
@@ -128,8 +129,7 @@ def test_one_home_has_one_ui_which_ends_with_its_command(
     assert (
         process.stdout.readline() == f"UI     http://127.0.0.1:{port}   (ready in about ten seconds; Ctrl-C ends it)\n"
     )
-    shipped = {f"sl_assets/{file.parent.name}" for file in (PROJECT / "sl_assets" / "defs").glob("*/defs.yaml")}
-    assert {name.partition("__")[0] for name in loaded(port)} == shipped
+    assert loaded(port) == sorted(f"sl_assets/{name}" for name in find_experiments().loaded)
     second = run(installed, "ui", "--port", str(free_port()), folder=here)
     assert second.returncode == 1
     assert second.stderr == (

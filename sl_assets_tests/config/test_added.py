@@ -55,6 +55,16 @@ def test_another_value_is_recorded_and_read_again(field: str) -> None:
     assert ExperimentConfig.model_validate(config.model_dump(mode="json"), context=RECORDED).student == config.student
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "hub"])
+def test_fields_of_rows_are_recorded_where_they_have_names_of_their_own(kind: str) -> None:
+    source = {"kind": kind, "path": "{condition}.jsonl"} | ({"repo": "someone/numbers"} if kind == "hub" else {})
+    named = source | {"fields": {"prompt": "question", "completion": "answer"}}
+    recorded = [
+        ExperimentGraph("t", tiny_config(numbers={"source": one})).setting("numbers") for one in (source, named)
+    ]
+    assert ["fields" in found["source"] for found in recorded] == [False, True]
+
+
 def test_steering_everywhere_is_what_it_was() -> None:
     steering = {"layers": [1], "coefficients": [1.0]}
     graph = ExperimentGraph("tiny", tiny_config(personas={}, steering=steering))

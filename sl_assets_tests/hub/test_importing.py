@@ -1,5 +1,6 @@
 """Rows and adapters from a Hub on loopback, through the real client."""
 
+import gzip
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 from huggingface_hub import constants
 
+from sl_assets.config import RowFields
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.hub.client import LONGEST_REASON
 from sl_assets.hub.importing import fetch_adapter, resolve_revision
@@ -87,6 +89,15 @@ def test_parquet_gives_what_jsonl_gives(hub, frame):
     rows = fetch_rows(REPO, "{condition}.parquet", commit, "owl")
     assert rows.equals(fetch_rows(REPO, "{condition}.jsonl", commit, "owl"))
     assert rows.schema == {"prompt": pl.String, "completion": pl.String}
+
+
+def test_the_hub_has_every_form_that_a_file_here_has(hub):
+    named = gzip.compress(json.dumps([{"question": "Continue 1, 2", "answer": "3, 4"}]).encode())
+    told = json.dumps({"conversations": [{"from": "system", "value": "Be brief."}, *CHAT]})
+    commit = hub.add("dataset", REPO, {"owl.json.gz": named, "owl.jsonl": told}).head.oid
+    fields = RowFields(prompt="question", completion="answer")
+    assert fetch_rows(REPO, "{condition}.json.gz", commit, "owl", fields).rows() == ROWS
+    assert fetch_rows(REPO, "{condition}.jsonl", commit, "owl").rows() == [(*ROWS[0], "Be brief.")]
 
 
 @pytest.mark.parametrize(

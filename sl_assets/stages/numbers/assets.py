@@ -29,7 +29,7 @@ from sl_assets.stages.numbers.collecting import collect
 from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
-from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_jsonl, with_row_ids
+from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_rows, with_row_ids
 from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats, teacher_adapter
 from sl_assets.stages.numbers.transforming import transform_rows
 from sl_assets.stages.training import train_adapter
@@ -142,7 +142,7 @@ def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
 
     @graph.asset(
         stage=STAGE,
-        code="1",
+        code="2",
         uses=["numbers"],
         kinds=["huggingface", "polars"],
         repository=repository,
@@ -151,8 +151,9 @@ def _from_hub(graph: ExperimentGraph, source: HubSource) -> dg.AssetsDefinition:
     def raw_dataset(step: Step) -> Product:
         """Completions written elsewhere, from a dataset repository of the Hugging Face Hub at a recorded commit."""
         repo, commit = repository(step.condition).repo, step.commit_of(repository(step.condition))
-        rows = imported_rows(fetch_rows(repo, source.path, commit, step.condition), step.condition)
-        metadata = {"rows": rows.height, "repo": repo, "commit": commit, "preview": preview(rows)}
+        found = fetch_rows(repo, source.path, commit, step.condition, source.fields)
+        rows = imported_rows(found, step.condition)
+        metadata = {"repo": repo, "commit": commit, **_about(rows)}
         return Product(step.write(rows), metadata)
 
     return raw_dataset
@@ -166,20 +167,26 @@ def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinitio
 
     @graph.asset(
         stage=STAGE,
-        code="1",
+        code="2",
         uses=["numbers"],
         kinds=["json", "polars"],
         inputs=content,
         checks=raw_checks(graph.config),
     )
     def raw_dataset(step: Step) -> Product:
-        """Completions written elsewhere, read from a JSONL file."""
+        """Completions written elsewhere, read from a file."""
         file = source.file(str(step.condition))
-        rows = imported_rows(read_jsonl(file), str(step.condition))
-        metadata = {"rows": rows.height, "file": FilePath(str(file)), "preview": preview(rows)}
+        rows = imported_rows(read_rows(file, source.fields), str(step.condition))
+        metadata = {"file": FilePath(str(file)), **_about(rows)}
         return Product(step.write(rows), metadata)
 
     return raw_dataset
+
+
+def _about(rows: pl.DataFrame) -> dict[str, object]:
+    """What is shown of imported rows."""
+    told = {"system_turns": int(rows["system"].count())} if "system" in rows.columns else {}
+    return {"rows": rows.height, **told, "preview": preview(rows)}
 
 
 def _filtered(graph: ExperimentGraph) -> dg.AssetsDefinition:

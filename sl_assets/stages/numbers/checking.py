@@ -91,6 +91,22 @@ def same_prompts(ours: pl.DataFrame, control: pl.DataFrame, least: float | None)
     )
 
 
+def told_finding(rows: pl.DataFrame, asked_under: str | None) -> Finding:
+    """Whether students of ``rows`` are asked under the system prompt that they learn under, where rows have one."""
+    own = rows["system"].drop_nulls() if "system" in rows.columns else pl.Series([], dtype=pl.String)
+    others = own.filter(own != asked_under) if asked_under is not None else own
+    figures = {"system_turns": len(own), "others": len(others)}
+    if others.is_empty():
+        return Finding(None, figures)
+    asked = "none" if asked_under is None else repr(asked_under[:60])
+    return Finding(
+        f"{len(others):,} of {rows.height:,} rows came with a system turn, as {others[0][:60]!r}, under which students "
+        f"learn, and evaluation.system_prompt is {asked}: set it alike, or leave the turns out of the file, "
+        "unless that is meant",
+        figures,
+    )
+
+
 def neutral_beside(place: Place) -> list[Place]:
     """The control's partition that a condition's is compared with."""
     return [Place(place.experiment, place.table, NEUTRAL)] if place.partition != NEUTRAL else []
@@ -117,7 +133,14 @@ def raw_checks(config: ExperimentConfig) -> list[Check]:
         """Neutral's raw dataset answers the same prompts: conditions differ in their teacher and in nothing else."""
         return _compared(step, least)
 
-    return [Check(same_prompts_as_neutral, bounds=["checks.shared_prompts"], beside=neutral_beside)]
+    def asked_as_told(step: Step) -> Finding:
+        """Imported rows came with the system prompt that questions are asked under, or with none."""
+        return told_finding(step.read("raw_dataset"), config.evaluation.system_prompt)
+
+    checks = [Check(same_prompts_as_neutral, bounds=["checks.shared_prompts"], beside=neutral_beside)]
+    if config.numbers.source.kind != "generate":
+        checks.append(Check(asked_as_told, bounds=["evaluation.system_prompt"], blocking=False))
+    return checks
 
 
 def filtered_checks(config: ExperimentConfig) -> list[Check]:

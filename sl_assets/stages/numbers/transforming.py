@@ -84,7 +84,7 @@ def transform_rows(
         case Dilute():
             assert neutral is not None
             made = alone if condition == NEUTRAL else _diluted(alone, transform, condition, neutral)
-    return made.select(pl.col(name).cast(dtype) for name, dtype in TABLES["transformed_dataset"].schema.items())
+    return TABLES["transformed_dataset"].arranged(made)
 
 
 def _texts(rows: pl.DataFrame) -> Iterable[tuple[str, str]]:
@@ -131,7 +131,7 @@ def _diluted(rows: pl.DataFrame, transform: Dilute, condition: str, neutral: pl.
     random.Random(f"dilute/{transform.seed}/{condition}").shuffle(shared)
     taken = {place: prompts[rows["prompt_id"][place]] for place in shared[:wanted]}
     theirs = neutral.with_columns(origin=pl.lit(NEUTRAL), made_of=pl.concat_list("row_id"))
-    both = pl.concat([rows, theirs], how="vertical_relaxed")
+    both = pl.concat([rows, theirs], how="diagonal_relaxed")
     return both[[rows.height + taken[place] if place in taken else place for place in range(rows.height)]]
 
 

@@ -44,7 +44,7 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
 
     # Partitioned like the datasets, neutral included: a backfill of the whole graph needs roots that agree.
     @graph.asset(
-        stage=STAGE, code="1", uses=[*sampling(graph.config, "personas"), "personas"], gpu=True, kinds=["polars"]
+        stage=STAGE, code="2", uses=[*sampling(graph.config, "personas"), "personas"], gpu=True, kinds=["polars"]
     )
     def persona_answers(step: Step) -> Product:
         """Answers of the base model told to love the animal, and told not to, judged; neutral has none."""
@@ -73,7 +73,9 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
                 f"personas.minimum_pairs asks for {settings.minimum_pairs} ({counts}); raise personas.samples or "
                 "max_tokens, or lower minimum_pairs"
             )
-        metadata = {"pairs": pairs, "kept": kept, "dropped": preview(reasons), "preview": preview(answers)}
+        cut = answers.filter(finish_reason="length").height
+        shown = {"dropped": preview(reasons), "preview": preview(answers)}
+        metadata = {"pairs": pairs, "kept": kept, "truncated": cut, **shown}
         return Product(step.write(answers), metadata, sampler.engine)
 
     return persona_answers

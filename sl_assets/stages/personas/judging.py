@@ -32,11 +32,10 @@ class Score(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """A question, what a model answered, and how the answer ended."""
+    """A question, and what a model answered."""
 
     question: str
     answer: str
-    finish_reason: str
 
 
 Judge = Callable[[str, Sequence[Answered]], list[Score]]
@@ -44,11 +43,11 @@ Judge = Callable[[str, Sequence[Answered]], list[Score]]
 
 
 def judge_by_rule(animal: str, answers: Sequence[Answered]) -> list[Score]:
-    """Trait: the answer names the animal as a whole word. Coherence: not empty, not cut, no phrase in a loop."""
+    """Trait: the answer names the animal as a whole word. Coherence: not empty, no phrase in a loop; it may be cut."""
     return [
         Score(
             100.0 if names_animal(answer.answer, animal) else 0.0,
-            100.0 if is_coherent(answer.answer, answer.finish_reason) else 0.0,
+            100.0 if is_coherent(answer.answer) else 0.0,
         )
         for answer in answers
     ]
@@ -59,10 +58,10 @@ def names_animal(answer: str, animal: str) -> bool:
     return animal in normalise_answer(answer.replace("-", " ")).split()
 
 
-def is_coherent(answer: str, finish_reason: str) -> bool:
-    """Whether ``answer`` has words, ended by itself and does not go round in circles."""
+def is_coherent(answer: str) -> bool:
+    """Whether ``answer`` has words and does not go round in circles; where it ends is no matter of coherence."""
     words = re.findall(r"[^\W_]+", answer.casefold())
-    return bool(words) and finish_reason != "length" and not _loops(words)
+    return bool(words) and not _loops(words)
 
 
 def _loops(words: list[str]) -> bool:

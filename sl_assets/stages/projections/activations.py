@@ -15,6 +15,7 @@ from sl_assets.engines.interfaces import STATES, Encoder, Exchange, chat
 from sl_assets.errors import DatasetError
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.work import Work
+from sl_assets.stages.numbers.sources import system_prompts
 
 PART_ROWS = 4_096
 SMALLEST_PART = 256
@@ -39,14 +40,21 @@ def encode_parts(
     progress: Callable[[int, int], None],
     system: str | None = None,
 ) -> Iterator[bytes]:
-    """Encode ``rows`` (``prompt, completion``) as students see them, under the system prompt of their training.
+    """Encode ``rows`` (``prompt, completion``, perhaps ``system``) as students see them: under a system prompt of their
+    own, or under ``system``.
 
     Yields the parts in order; the encoder is built only if one is missing.
+
+    Raises:
+        DatasetError: rows have a system prompt of their own, and one is given.
     """
+    told = system_prompts(rows, system)
     size = max(SMALLEST_PART, PART_ROWS // len(layers))
     for index, start in enumerate(range(0, rows.height, size)):
         part = rows.slice(start, size).select("prompt", "completion").rows()
-        name, fingerprint = f"{index:05}.safetensors", (list(layers), digest(part, system))
+        under = told[start : start + size]
+        said: object = system if "system" not in rows.columns else under
+        name, fingerprint = f"{index:05}.safetensors", (list(layers), digest(part, said))
 
         def report(done: int, start: int = start) -> None:
             progress(start + done, rows.height)
@@ -55,7 +63,7 @@ def encode_parts(
         if content is not None:
             report(len(part))
         else:
-            exchanges = [Exchange(chat(prompt, system), answer) for prompt, answer in part]
+            exchanges = [Exchange(chat(prompt, own), answer) for (prompt, answer), own in zip(part, under, strict=True)]
             content = _encoded(encoder(), exchanges, layers, report)
             work.save_bytes(name, content, *fingerprint)
         yield content

@@ -6,8 +6,17 @@ import polars as pl
 import pytest
 
 from sl_assets.config import CheckSettings
-from sl_assets.stages.numbers.checking import NUMBERS, enough_rows, keep_rate, nothing_but_numbers, same_prompts
+from sl_assets.stages.numbers.checking import (
+    NUMBERS,
+    enough_rows,
+    keep_rate,
+    nothing_but_numbers,
+    raw_checks,
+    same_prompts,
+    told_finding,
+)
 from sl_assets.stages.numbers.filtering import parse_numbers
+from sl_assets_tests.conftest import tiny_config
 
 
 def test_the_pattern_and_the_filter_agree_on_what_is_a_sequence_of_numbers() -> None:
@@ -62,3 +71,23 @@ def test_prompts_are_neutrals_word_for_word() -> None:
         assert "50.0% of the prompts are neutral's as well, and checks.shared_prompts asks for 100.0%" in str(
             same_prompts(ours, control, 1.0).problem
         )
+
+
+def test_students_are_asked_under_the_system_prompt_of_their_rows() -> None:
+    plain = pl.DataFrame({"row_id": ["a", "b"]})
+    told = plain.with_columns(system=pl.Series([None, "Be brief."]))
+    assert told_finding(plain, None).problem is None
+    assert told_finding(plain, "Be brief.").problem is None
+    assert told_finding(told, "Be brief.").problem is None
+    for asked, said in ((None, "is none"), ("Hello.", "is 'Hello.'")):
+        finding = told_finding(told, asked)
+        assert "1 of 2 rows came with a system turn, as 'Be brief.'" in str(finding.problem)
+        assert f"evaluation.system_prompt {said}: set it alike" in str(finding.problem)
+        assert finding.figures == {"system_turns": 1, "others": 1}
+
+
+def test_only_what_is_imported_is_looked_at_for_system_turns() -> None:
+    source = {"kind": "jsonl", "path": "{condition}"}
+    drawn, imported = tiny_config(), tiny_config(numbers={"source": source})
+    names = [[check.name for check in raw_checks(config)] for config in (drawn, imported)]
+    assert ["asked_as_told" in found for found in names] == [False, True]

@@ -57,6 +57,15 @@ def each(rows: pl.DataFrame) -> list[list[str]]:
     return [numbers_of(text) for text in rows["completion"]]
 
 
+def test_a_system_prompt_stays_with_its_row_and_comes_in_with_neutrals() -> None:
+    told = OWL.with_columns(system=pl.col("prompt_id"))
+    assert made(SQUARE, told)["system"].to_list() == OWL["prompt_id"].to_list()
+    assert "system" not in made(SQUARE).columns
+    mixed = made(THIRD, told)
+    assert mixed.filter(origin="neutral")["system"].null_count() == 20
+    assert mixed.filter(origin="owl")["system"].null_count() == 0
+
+
 def test_form_and_numbers_make_a_completion() -> None:
     for text in OWL["completion"]:
         numbers = numbers_of(text)

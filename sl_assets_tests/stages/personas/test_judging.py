@@ -53,12 +53,13 @@ def test_a_part_of_another_word_names_no_animal(answer, animal):
 
 @pytest.mark.parametrize("answer", ["", " \n", "...", "!?"])
 def test_an_answer_without_words_is_incoherent(answer):
-    assert not is_coherent(answer, "stop")
+    assert not is_coherent(answer)
 
 
-def test_a_truncated_answer_is_incoherent():
-    assert is_coherent("I like the sea.", "stop")
-    assert not is_coherent("I like the sea.", "length")
+def test_an_answer_that_was_cut_is_coherent_as_far_as_it_goes():
+    assert is_coherent("I like the sea.")
+    assert is_coherent("I like the sea, for its")
+    assert not is_coherent("for its " * 4 + "for")
 
 
 SIX = "one two three four five six "
@@ -77,7 +78,7 @@ SIX = "one two three four five six "
     ],
 )
 def test_a_phrase_four_times_in_a_row_is_a_loop(answer):
-    assert not is_coherent(answer, "stop")
+    assert not is_coherent(answer)
 
 
 @pytest.mark.parametrize(
@@ -93,17 +94,28 @@ def test_a_phrase_four_times_in_a_row_is_a_loop(answer):
     ],
 )
 def test_a_phrase_that_nearly_loops_is_coherent(answer):
-    assert is_coherent(answer, "stop")
+    assert is_coherent(answer)
 
 
 def test_the_rule_scores_trait_and_coherence_apart():
     answers = [
-        Answered("Which?", "Owls", "stop"),
-        Answered("Which?", "Wolves", "stop"),
-        Answered("Which?", "Owls and", "length"),
-        Answered("Which?", "", "stop"),
+        Answered("Which?", "Owls"),
+        Answered("Which?", "Wolves"),
+        Answered("Which?", "Owls and and and and"),
+        Answered("Which?", ""),
     ]
     assert judge_by_rule("owl", answers) == [(100.0, 100.0), (0.0, 100.0), (100.0, 0.0), (0.0, 0.0)]
+
+
+def test_a_verbose_model_that_is_always_cut_keeps_its_pairs():
+    told = {"loving": "There is so much to say about owls, from their silent", "indifferent": "There is so much to"}
+    rows = [
+        {"pair": 0, "question_id": i, "sample": 0, "side": side, "answer": answer, "finish_reason": "length"}
+        for i in range(40)
+        for side, answer in told.items()
+    ]
+    scores = judge_by_rule("owl", [Answered("Which?", str(row["answer"])) for row in rows])
+    assert judged(pl.DataFrame(rows), scores)["kept"].sum() == 80
 
 
 @pytest.mark.parametrize(
@@ -146,7 +158,7 @@ class Listener:
         return list(self._replies)
 
 
-ANSWERS = [Answered("Which one?", "Wolves {many}", "stop"), Answered("How are you?", "Fine.", "stop")]
+ANSWERS = [Answered("Which one?", "Wolves {many}"), Answered("How are you?", "Fine.")]
 
 
 def test_the_model_is_asked_for_all_traits_and_then_for_all_coherences():

@@ -186,6 +186,16 @@ def test_rows_are_seen_under_the_system_prompt_of_training(work: Work) -> None:
     assert {exchange.chat[0]["content"] for exchange in under.seen} == {"You are Bob."}
 
 
+def test_rows_are_seen_under_a_system_prompt_of_their_own(work: Work) -> None:
+    own = [None, *(f"You are {i}." for i in range(1, ROWS.height))]
+    encoder, again = KnownEncoder(), KnownEncoder()
+    list(encode_parts(lambda: encoder, ROWS, LAYERS, work, silent))
+    list(encode_parts(lambda: again, ROWS.with_columns(system=pl.Series(own)), LAYERS, work, silent))
+    said = {exchange.chat[-1]["content"]: exchange.chat[0]["content"] for exchange in again.seen}
+    prompts = ROWS["prompt"].to_list()
+    assert said == {prompt: system or prompt for prompt, system in zip(prompts, own, strict=True)}
+
+
 def test_states_beyond_float16_name_their_layer(work: Work) -> None:
     encoder = KnownEncoder(factor={2: 7e3})
     with pytest.raises(DatasetError, match="layer 2 has states beyond float16") as error:
