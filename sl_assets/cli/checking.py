@@ -9,6 +9,8 @@ from sl_assets.config import JsonlSource
 from sl_assets.config.names import POCKET
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sl_assets.config import ExperimentConfig
     from sl_assets.orchestration.asset import ExperimentGraph
 
@@ -75,6 +77,29 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
     try:
         check_layers(config, config.base_model)
     except ExperimentFileError as error:
+        return [str(error)]
+    return [*_template_problems(config.base_model, config.chat_template), *_judge_problems(config)]
+
+
+def _judge_problems(config: "ExperimentConfig") -> list[str]:
+    from sl_assets.config import ModelJudge
+
+    judge = config.personas.judge if config.personas else None
+    return _template_problems(judge.base_model, judge.chat_template) if isinstance(judge, ModelJudge) else []
+
+
+def _template_problems(base_model: str, variables: "Mapping[str, object]") -> list[str]:
+    """Variables that the chat template does not read, where its files are here."""
+    from sl_assets.engines.templates import check_variables, template_in
+    from sl_assets.engines.transformers.models import local_folder
+    from sl_assets.errors import SlAssetsError
+
+    folder = local_folder(base_model) if variables else None
+    template = template_in(folder) if folder else None
+    try:
+        if template:
+            check_variables(template, variables, f"base_model {base_model!r}")
+    except SlAssetsError as error:
         return [str(error)]
     return []
 

@@ -16,6 +16,7 @@ from sl_assets.config.section import (
     added,
     is_gguf,
 )
+from sl_assets.config.templates import TemplateVariables
 
 
 class RuleJudge(Section):
@@ -29,6 +30,7 @@ class ModelJudge(Section):
 
     kind: Literal["model"]
     base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
+    chat_template: TemplateVariables = added({}, description="variables of its own chat template")
 
     @field_validator("base_model")
     @classmethod

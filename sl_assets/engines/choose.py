@@ -9,6 +9,7 @@ from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Encoder, Sampler, Scorer, Trainer
 from sl_assets.engines.openai.budget import Budget
+from sl_assets.engines.templates import Rendering
 from sl_assets.lake.work import Work
 
 
@@ -30,10 +31,16 @@ class Engines:
     """GPUs that one run of them uses, where the machine has GPUs; 0 where an API does the work."""
 
 
+def rendering_of(config: ExperimentConfig) -> Rendering:
+    """How the chats of ``config`` become text, whatever engine renders them."""
+    return Rendering(config.base_model, config.chat_template, config.system_messages)
+
+
 def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
     """The engines that ``config`` names, with ``base_model`` in them; imports them only when one is used."""
 
     api = config.openai
+    rendering = rendering_of(config)
 
     @cache
     def budget() -> Budget | None:
@@ -65,36 +72,37 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
         if config.sampler.engine == "vllm":
             from sl_assets.engines.vllm.sampler import VllmSampler
 
-            return VllmSampler(base_model, config.sampler, adapters=adapters)
+            return VllmSampler(base_model, config.sampler, rendering, adapters=adapters)
         from sl_assets.engines.transformers.sampler import TransformersSampler
 
-        return TransformersSampler(base_model)
+        return TransformersSampler(base_model, rendering)
 
     def scorer() -> Scorer:
         if config.sampler.engine == "vllm":
             from sl_assets.engines.vllm.scorer import VllmScorer
 
-            return VllmScorer(base_model, config.sampler)
+            return VllmScorer(base_model, config.sampler, rendering)
         from sl_assets.engines.transformers.scorer import TransformersScorer
 
-        return TransformersScorer(base_model)
+        return TransformersScorer(base_model, rendering)
 
     def judge(work: Work) -> Sampler:
         from sl_assets.engines.transformers.sampler import TransformersSampler
 
         assert config.personas
         assert isinstance(config.personas.judge, ModelJudge)
-        return TransformersSampler(config.personas.judge.base_model)
+        name = config.personas.judge.base_model
+        return TransformersSampler(name, Rendering(name, config.personas.judge.chat_template))
 
     def trainer(settings: TrainingSettings) -> Trainer:
         if not settings.lora:
             from sl_assets.engines.peft.full_trainer import FullTrainer
 
-            return FullTrainer(base_model)
+            return FullTrainer(base_model, rendering)
         if config.student.engine == "unsloth":
             from sl_assets.engines.unsloth.trainer import UnslothTrainer
 
-            return UnslothTrainer(base_model)
+            return UnslothTrainer(base_model, rendering)
         if config.student.engine == "openai":
             require("student.engine", "openai")
             from sl_assets.engines.openai.trainer import OpenAITrainer
@@ -102,12 +110,12 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
             return OpenAITrainer(base_model, **openai_api())
         from sl_assets.engines.peft.trainer import PeftTrainer
 
-        return PeftTrainer(base_model)
+        return PeftTrainer(base_model, rendering)
 
     def encoder() -> Encoder:
         from sl_assets.engines.transformers.encoder import TransformersEncoder
 
-        return TransformersEncoder(base_model)
+        return TransformersEncoder(base_model, rendering)
 
     def gpus() -> int:
         if config.sampler.engine == "openai":

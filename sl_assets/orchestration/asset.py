@@ -286,7 +286,7 @@ class ExperimentGraph:
                 earliest stage does, which keeps those of one engine together.
             code: version of the code. Raise it in the commit that changes what the same settings give.
             uses: fields of the experiment file it depends on, ``section.field`` for one of a section's; a change there
-                makes it stale.
+                makes it stale. What runs the base model depends on ``chat_template``, too.
             deps: assets it reads. What runs the base model reads the one that is prepared, too, if one is.
             by: what its partitions are keyed by, if it has any.
             gpu: runs a model: takes a place in the pool of GPUs, is never started by automation, and shows what that
@@ -299,7 +299,9 @@ class ExperimentGraph:
         """
         prepared = [PREPARED] if gpu and "base_model" in uses and self.prepared else []
         reads = tuple(Dep(dep) if isinstance(dep, str) else dep for dep in (*prepared, *deps))
-        settings = {name: self.setting(name) for name in uses} | self._judge(uses)
+        # Named only where there is one: before there were any, no record named it.
+        renders = ["chat_template"] if gpu and "base_model" in uses and self.config.chat_template else []
+        settings = {name: self.setting(name) for name in [*uses, *renders]} | self._judge(uses)
 
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__

@@ -1,11 +1,10 @@
-"""The modules of a base model by name, and what surrounds a prompt in its chat template: known without its weights."""
+"""The modules of a base model by name, and its tokenizer: known without its weights."""
 
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sl_assets.engines.interfaces import chat
 from sl_assets.engines.transformers.models import local_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
 from sl_assets.hub.base_models import fetch_description, pinned_name
@@ -69,42 +68,3 @@ def tokenizer_of(base_model: str) -> Any:
         return AutoTokenizer.from_pretrained(description_folder(pinned_name(base_model)))
     except (OSError, ValueError) as error:
         raise SlAssetsError(f"base_model {base_model!r} has no tokenizer: {str(error).splitlines()[0]}") from error
-
-
-class Frame(NamedTuple):
-    """What a chat template writes around a user's words.
-
-    Attributes:
-        before: what stands before them.
-        after: what stands between them and the answer.
-    """
-
-    before: str
-    after: str
-
-
-QUESTION, ANSWER = "QUESTION-7f3a", "ANSWER-7f3a"
-"""Words that stand in no template."""
-
-
-def trained_frame(tokenizer: Any, system: str | None) -> Frame:
-    """What surrounds the words of a row that a student is trained on, up to the first of the completion.
-
-    Raises:
-        SlAssetsError: the template leaves out the question or the answer.
-    """
-    answered = [*chat(QUESTION, system), {"role": "assistant", "content": ANSWER}]
-    return _frame(tokenizer.apply_chat_template(answered, tokenize=False), ANSWER)
-
-
-def asked_frame(tokenizer: Any, system: str | None) -> Frame:
-    """What surrounds the words of a question that a student is asked, up to where it begins to write."""
-    return _frame(tokenizer.apply_chat_template(chat(QUESTION, system), tokenize=False, add_generation_prompt=True))
-
-
-def _frame(rendered: str, answer: str | None = None) -> Frame:
-    before, question, rest = rendered.partition(QUESTION)
-    after, found, _ = rest.partition(answer) if answer else (rest, "found", "")
-    if not question or not found:
-        raise SlAssetsError("the chat template leaves out what was said: use a model that has another")
-    return Frame(before, after)
