@@ -372,8 +372,10 @@ class ExperimentGraph:
         Raises:
             ExperimentFileError: the file sets such a bound, and it would have no effect.
         """
+        theirs = {check.name: check.bounds for check in owner.declared[declared.name].checks}
         for check in declared.checks:
-            here, there = (identity({name: graph.setting(name) for name in check.bounds}) for graph in (self, owner))
+            names = dict.fromkeys([*check.bounds, *theirs.get(check.name, ())])
+            here, there = (identity({name: graph.setting(name) for name in names}) for graph in (self, owner))
             for name in here:
                 if here[name] != there[name] and name.startswith("checks."):
                     raise ExperimentFileError(

@@ -5,9 +5,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sl_assets.config.section import is_gguf
+from sl_assets.engines.transformers.gguf import gguf_problem, tokenizer_in_gguf
 from sl_assets.engines.transformers.models import local_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
-from sl_assets.hub.base_models import fetch_description, pinned_name
+from sl_assets.hub.base_models import cached_description, fetch_description, pinned_name
 
 Modules = Mapping[str, tuple[int, int] | None]
 """Modules of a model by name, each with the sizes of its output and input where it is a linear map."""
@@ -62,9 +64,32 @@ def tokenizer_of(base_model: str) -> Any:
     Raises:
         SlAssetsError: there is none.
     """
+    return _tokenizer_of(pinned_name(base_model), weights_fingerprint(base_model))
+
+
+@lru_cache(maxsize=2)
+def _tokenizer_of(base_model: str, fingerprint: str | None) -> Any:
+    return _tokenizer_in(description_folder(base_model), base_model)
+
+
+def _tokenizer_in(folder: Path, base_model: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(description_folder(pinned_name(base_model)))
+        return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise SlAssetsError(f"base_model {base_model!r} has no tokenizer: {str(error).splitlines()[0]}") from error
+
+
+def tokenizer_here(base_model: str) -> Any:
+    """The tokenizer of ``base_model`` or of a GGUF file, if it is on this machine; None where it would be fetched.
+
+    Raises:
+        SlAssetsError: its files cannot be read.
+    """
+    if is_gguf(base_model):
+        return None if gguf_problem(base_model) else tokenizer_in_gguf(base_model)
+    if folder := local_folder(base_model):
+        return tokenizer_of(base_model) if folder.is_dir() else None
+    fetched = cached_description(base_model)
+    return _tokenizer_in(fetched, base_model) if fetched else None
