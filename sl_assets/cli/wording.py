@@ -21,6 +21,7 @@ def wording() -> None:
 @click.option("--animal", help="One of the experiment's; the first, unless it is named.")
 def show(experiment: str, animal: str | None) -> None:
     """Show one text of each kind of EXPERIMENT, as the model's chat template writes it."""
+    from sl_assets.stages.checking import frames_of
     from sl_assets.stages.report.texts import texts_of
 
     graph = known_experiment(experiment).graph
@@ -32,6 +33,8 @@ def show(experiment: str, animal: str | None) -> None:
     click.echo(f"{experiment}: {how}; what is learnt stands in ⟦⟧")
     for title, text in texts:
         click.echo(f"\n--- {title}\n{text}")
+    if renderer.tokenizer and (problem := frames_of(graph.config, renderer.tokenizer).problem):
+        click.echo(f"sl-assets: {problem}", err=True)
 
 
 def _renderer(graph: "ExperimentGraph") -> "tuple[Renderer, str]":

@@ -112,9 +112,7 @@ def rendering_checks(config: ExperimentConfig) -> list[Check]:
         """A row of the training and a question of the evaluation have the same text before the user's words, and the
         same between these and the answer.
         """
-        tokenizer = tokenizer_of(step.base_model)
-        told = config.student.system_prompt, config.evaluation.system_prompt
-        return frames_finding(tokenizer, rendering_of(config), *told)
+        return frames_of(config, tokenizer_of(step.base_model))
 
     bounds = ["base_model", *rendered_with(config), "student.system_prompt", "evaluation.system_prompt"]
     return [Check(prompts_render_alike, bounds=bounds, blocking=False)]
@@ -123,6 +121,12 @@ def rendering_checks(config: ExperimentConfig) -> list[Check]:
 def rendered_with(config: ExperimentConfig) -> list[str]:
     """The setting of the chat template, where there is one: before there were any, no record named it."""
     return ["chat_template"] if config.chat_template else []
+
+
+def frames_of(config: ExperimentConfig, tokenizer: object) -> Finding:
+    """`frames_finding` of what an experiment trains on and asks."""
+    told = config.student.system_prompt, config.evaluation.system_prompt
+    return frames_finding(tokenizer, rendering_of(config), *told)
 
 
 def frames_finding(
