@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sl_assets.cli.checking import file_problems
 from sl_assets_tests.cli.command import run
-from sl_assets_tests.conftest import TINY
+from sl_assets_tests.conftest import TINY, tiny_config
+from sl_assets_tests.engines.tiny_templates import THINKING, model_with
 
 
 def test_all_problems_of_all_experiments_are_listed(
@@ -85,3 +87,18 @@ def test_a_model_of_no_kind_is_one_line(environment: dict[str, str], experiment_
     assert done.returncode == 1
     assert "attributes.base_model = 'poket': no such folder, and models of the Hub are owner/name" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("field", ["chat_template", "judge"])
+def test_a_variable_that_a_template_does_not_read_is_one_line(field: str, tmp_path: Path) -> None:
+    folder = str(model_with(THINKING, tmp_path / "model"))
+
+    def problems(name: str) -> list[str]:
+        variables = {"chat_template": {name: False}}
+        judge = {"personas": {"judge": {"kind": "model", "base_model": folder} | variables}}
+        return file_problems(tiny_config(base_model=folder, **(judge if field == "judge" else variables)))
+
+    assert problems("enable_thinking") == []
+    assert problems("thinking") == [
+        f"chat_template.thinking: no variable of the chat template of base_model {folder!r}; it reads enable_thinking"
+    ]
