@@ -9,9 +9,8 @@ from sl_assets.config import JsonlSource
 from sl_assets.config.names import POCKET
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sl_assets.config import ExperimentConfig
+    from sl_assets.engines.templates import Rendering
     from sl_assets.orchestration.asset import ExperimentGraph
 
 FIRST_ROWS = 100
@@ -60,6 +59,7 @@ def file_problems(config: "ExperimentConfig") -> list[str]:
 
 def _model_problems(config: "ExperimentConfig") -> list[str]:
     from sl_assets.config.section import is_gguf
+    from sl_assets.engines.choose import rendering_of
     from sl_assets.engines.transformers.gguf import gguf_problem
     from sl_assets.engines.transformers.models import check_layers, local_folder
     from sl_assets.errors import ExperimentFileError
@@ -78,27 +78,37 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
         check_layers(config, config.base_model)
     except ExperimentFileError as error:
         return [str(error)]
-    return [*_template_problems(config.base_model, config.chat_template), *_judge_problems(config)]
+    return [*_template_problems(rendering_of(config)), *_judge_problems(config)]
 
 
 def _judge_problems(config: "ExperimentConfig") -> list[str]:
     from sl_assets.config import ModelJudge
+    from sl_assets.engines.choose import judge_rendering
 
     judge = config.personas.judge if config.personas else None
-    return _template_problems(judge.base_model, judge.chat_template) if isinstance(judge, ModelJudge) else []
+    return _template_problems(judge_rendering(judge)) if isinstance(judge, ModelJudge) else []
 
 
-def _template_problems(base_model: str, variables: "Mapping[str, object]") -> list[str]:
-    """Variables that the chat template does not read, where its files are here."""
+MAY_REFUSE = ("strftime_now", "raise_exception")
+"""Functions of templates without which there is no date, and no role that is refused."""
+
+
+def _template_problems(rendering: "Rendering") -> list[str]:
+    """What a chat template would refuse, or does not read, where the model's files are here."""
     from sl_assets.engines.templates import check_variables, template_in
     from sl_assets.engines.transformers.models import local_folder
     from sl_assets.errors import SlAssetsError
 
-    folder = local_folder(base_model) if variables else None
+    folder = local_folder(rendering.base_model)
     template = template_in(folder) if folder else None
     try:
         if template:
-            check_variables(template, variables, f"base_model {base_model!r}")
+            check_variables(template, rendering.variables, f"base_model {rendering.base_model!r}")
+        # To render takes transformers, which takes seconds to import.
+        if template and any(name in template for name in MAY_REFUSE):
+            from sl_assets.engines.transformers.modules import tokenizer_of
+
+            rendering.check(tokenizer_of(rendering.base_model))
     except SlAssetsError as error:
         return [str(error)]
     return []

@@ -283,6 +283,12 @@ class ExperimentConfig(Section):
         return {name: way for name, (does, way) in told.items() if does}
 
     @property
+    def asks_plainly(self) -> bool:
+        """Whether a model is asked anything without a system message: by its template it may have one of its own."""
+        told = (self.student.system_prompt, self.evaluation.system_prompt)
+        return self.numbers.source.kind == "generate" or None in told
+
+    @property
     def dataset(self) -> str:
         """The asset whose rows students see: filtered ones, or what a transform makes of them."""
         return "transformed_dataset" if self.numbers.transform else "filtered_dataset"

@@ -33,7 +33,12 @@ class Engines:
 
 def rendering_of(config: ExperimentConfig) -> Rendering:
     """How the chats of ``config`` become text, whatever engine renders them."""
-    return Rendering(config.base_model, config.chat_template, config.system_messages)
+    return Rendering(config.base_model, config.chat_template, config.system_messages, config.asks_plainly)
+
+
+def judge_rendering(judge: ModelJudge) -> Rendering:
+    """How what a judge is asked becomes text, by a template of its own."""
+    return Rendering(judge.base_model, judge.chat_template)
 
 
 def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
@@ -91,8 +96,8 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
 
         assert config.personas
         assert isinstance(config.personas.judge, ModelJudge)
-        name = config.personas.judge.base_model
-        return TransformersSampler(name, Rendering(name, config.personas.judge.chat_template))
+        rendering = judge_rendering(config.personas.judge)
+        return TransformersSampler(rendering.base_model, rendering)
 
     def trainer(settings: TrainingSettings) -> Trainer:
         if not settings.lora:

@@ -62,22 +62,23 @@ class Rendering:
         base_model: its name, for the user.
         variables: what the template reads beside the chat.
         told_by: settings of the experiment that put a system message into chats, each with the way to have none.
+        plain: whether it has chats without one.
     """
 
     base_model: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
     told_by: Mapping[str, str] = field(default_factory=dict)
+    plain: bool = True
 
     def check(self, tokenizer: Any) -> None:
         """Refuse what would fail at the first chat, or would have no effect, before anything is run.
 
         Raises:
-            SlAssetsError: there is no template, it does not read a variable, or refuses a system message that the
-                experiment has.
+            SlAssetsError: there is no template, it does not read a variable, or cannot write what the experiment asks.
         """
         check_variables(self.template(tokenizer), self.variables, self._named(tokenizer))
-        if self.told_by:
-            self.prompts(tokenizer, [chat(QUESTION, TOLD)])
+        systems = ([None] if self.plain else []) + ([TOLD] if self.told_by else [])
+        self.prompts(tokenizer, [chat(QUESTION, system) for system in systems])
 
     def template(self, tokenizer: Any) -> str:
         """The template's source.

@@ -86,3 +86,11 @@ def test_settings_that_put_a_system_message_into_chats_are_known() -> None:
     files = {"kind": "jsonl", "path": "{condition}.jsonl"}
     imported = tiny_config(teacher={"kind": "system_prompt"}, numbers={"source": files})
     assert list(imported.system_messages) == []
+
+
+def test_who_is_asked_without_a_system_message() -> None:
+    told = {"student": {"system_prompt": ""}, "evaluation": {"system_prompt": ""}}
+    files = {"numbers": {"source": {"kind": "jsonl", "path": "{condition}.jsonl"}}}
+    assert tiny_config(**told).asks_plainly, "prompted or not, the neutral teacher is"
+    assert tiny_config(**files).asks_plainly
+    assert not tiny_config(**told, **files).asks_plainly

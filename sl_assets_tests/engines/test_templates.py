@@ -1,5 +1,6 @@
 """Chats as text: variables, dates and roles, with templates shaped like those of known families."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -90,6 +91,10 @@ def test_a_date_that_is_asked_for_and_not_written_does_no_harm() -> None:
     assert prompt(DATED_WITHOUT_SYSTEM, "Be kind.") == "<|system|>Be kind.<|user|>Numbers: 5.<|assistant|>"
     with pytest.raises(SlAssetsError, match="today's date"):
         prompt(DATED_WITHOUT_SYSTEM)
+    told = Rendering("some/model", told_by={"student.system_prompt": "leave it out"}, plain=False)
+    told.check(tokenizer(DATED_WITHOUT_SYSTEM))
+    with pytest.raises(SlAssetsError, match="today's date"):
+        replace(told, plain=True).check(tokenizer(DATED_WITHOUT_SYSTEM))
 
 
 def test_a_refused_role_names_role_model_and_settings() -> None:
