@@ -48,10 +48,10 @@ class Clock:
         self._moment = moment
         self.forms: list[str] = []
 
-    def __call__(self, form: str) -> str:
+    def __call__(self, format: str) -> str:
         """The moment in a form of ``strftime``."""
-        self.forms.append(form)
-        return self._moment.strftime(form)
+        self.forms.append(format)
+        return self._moment.strftime(format)
 
 
 @dataclass(frozen=True)
@@ -209,10 +209,12 @@ class Rendering:
 
     def _dated(self, tokenizer: Any, chats: Sequence[Chat], clock: Clock, how: Mapping[str, bool]) -> SlAssetsError:
         today = datetime.now().strftime(clock.forms[0])
-        # A template that is given its date asks for none.
-        given = self._setting_with(
-            tokenizer, [today], lambda other, value: value in other._texts(tokenizer, chats, **how)[0]
-        )
+
+        def is_given(other: "Rendering", date: str) -> bool:
+            first, second = (other._written(tokenizer, chats, Clock(day), how) for day in DAYS)
+            return first == second and date in first[0]
+
+        given = self._setting_with(tokenizer, [today], is_given)
         return SlAssetsError(
             f"{self._named(tokenizer)}: its chat template writes today's date, so texts of different days would "
             f"differ; {f'set {given}' if given else f'{OWN_TEMPLATE} writes none'}"

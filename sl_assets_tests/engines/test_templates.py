@@ -81,8 +81,9 @@ def test_a_template_that_writes_the_date_names_the_variable_that_sets_it() -> No
 
 
 def test_a_date_that_no_variable_sets_needs_another_template() -> None:
-    with pytest.raises(SlAssetsError, match=r"chat_template\.jinja of its own that writes none"):
-        prompt(ALWAYS_DATED)
+    for template in (ALWAYS_DATED, ALWAYS_DATED + "{{ other }}", ALWAYS_DATED.replace("('%d %b %Y')", "(format='%d')")):
+        with pytest.raises(SlAssetsError, match=r"chat_template\.jinja of its own that writes none"):
+            prompt(template)
     with pytest.raises(SlAssetsError, match="today's date"):
         Rendering("some/model").finished(tokenizer(ALWAYS_DATED), answered("Numbers: 5.", "7"))
 
