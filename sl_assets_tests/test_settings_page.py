@@ -8,6 +8,7 @@ from sl_assets.config import (
     PROJECT,
     SHAPES,
     EvaluationSettings,
+    ModelJudge,
     NumbersSettings,
     PersonaSettings,
     SamplerSettings,
@@ -62,6 +63,7 @@ def measuring_rows() -> list[str]:
     """A row for each other setting of questions, judges and steering."""
     fields = {
         "evaluation.questions": EvaluationSettings.model_fields["questions"],
+        "personas.judge.engine": ModelJudge.model_fields["engine"],
         "personas.threshold": PersonaSettings.model_fields["threshold"],
         "steering.positions": SteeringSettings.model_fields["positions"],
     }

@@ -21,17 +21,22 @@ FIRST_ROWS = 100
 def check() -> None:
     """Check every experiment file, and the files that it names."""
     from sl_assets.definitions import surroundings
+    from sl_assets.engines.transformers.gguf import not_installed
     from sl_assets.experiments import find_experiments
 
     found = find_experiments().checked(surroundings())
     problems = [line for problem in found.problems.values() for line in problem.lines]
     for name, experiment in found.loaded.items():
         config = experiment.config
-        if wrong := file_problems(config):
+        # A file is none the worse for what is not installed beside it.
+        wrong = [problem for problem in file_problems(config) if problem != not_installed(config.base_model)]
+        if wrong:
             problems += [f"{experiment.file}: {problem}" for problem in wrong]
         else:
             line = f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers"
             click.echo(line + shared_assets(experiment.graph))
+            if missing := not_installed(config.base_model):
+                click.echo(f"{name} cannot run here: {missing}")
     for problem in problems:
         click.echo(f"sl-assets: {problem}", err=True)
     if problems:
@@ -78,15 +83,15 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
         check_layers(config, config.base_model)
     except ExperimentFileError as error:
         return [str(error)]
-    return [*_template_problems(rendering_of(config)), *_judge_problems(config)]
+    own = [] if config.sampler.engine == "openai" else _template_problems(rendering_of(config))
+    return [*own, *_judge_problems(config)]
 
 
 def _judge_problems(config: "ExperimentConfig") -> list[str]:
-    from sl_assets.config import ModelJudge
     from sl_assets.engines.choose import judge_rendering
 
-    judge = config.personas.judge if config.personas else None
-    return _template_problems(judge_rendering(judge)) if isinstance(judge, ModelJudge) else []
+    judge = config.judge
+    return _template_problems(judge_rendering(judge)) if judge and judge.engine != "openai" else []
 
 
 MAY_REFUSE = ("strftime_now", "raise_exception")

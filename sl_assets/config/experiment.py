@@ -12,7 +12,7 @@ from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.hub import HubSettings
 from sl_assets.config.names import POCKET, POCKET_ANIMALS, SPLITS
 from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSettings, SystemPromptTeacher
-from sl_assets.config.personas import PersonaSettings, SteeringSettings
+from sl_assets.config.personas import ModelJudge, PersonaSettings, SteeringSettings
 from sl_assets.config.preparation import PreparationSettings
 from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import AsTuple, BaseModelName, Section, added, is_gguf
@@ -287,6 +287,17 @@ class ExperimentConfig(Section):
         """Whether a model is asked anything without a system message: by its template it may have one of its own."""
         told = (self.student.system_prompt, self.evaluation.system_prompt)
         return self.numbers.source.kind == "generate" or None in told
+
+    @property
+    def judge(self) -> ModelJudge | None:
+        """The model that scores answers of the persona stage; None where a rule does."""
+        judge = self.personas and self.personas.judge
+        return judge if isinstance(judge, ModelJudge) else None
+
+    @property
+    def engines(self) -> set[str]:
+        """Names of the engines that sample, train and judge."""
+        return {self.sampler.engine, self.student.engine, *([self.judge.engine] if self.judge else [])}
 
     @property
     def dataset(self) -> str:

@@ -29,7 +29,12 @@ class ModelJudge(Section):
     """A chat model scores how much an answer loves the animal, and how coherent it is."""
 
     kind: Literal["model"]
-    base_model: BaseModelName = Field(description="`pocket`, a folder, or owner/name@revision on the Hugging Face Hub")
+    base_model: BaseModelName = Field(
+        description="`pocket`, a folder, owner/name@revision on the Hugging Face Hub, or a name that an API knows"
+    )
+    engine: Literal["transformers", "vllm", "openai"] = added(
+        "transformers", description="engine that asks it, with the settings of sampler (vllm) or openai"
+    )
     chat_template: TemplateVariables = added({}, description="variables of its own chat template")
 
     @field_validator("base_model")
@@ -38,6 +43,12 @@ class ModelJudge(Section):
         if is_gguf(base_model):
             raise ValueError(f"{base_model}: a judge is loaded as it is; name a folder or a model of the Hub")
         return base_model
+
+    @model_validator(mode="after")
+    def _renders_here(self) -> Self:
+        if self.engine == "openai" and self.chat_template:
+            raise ValueError("chat_template: engine openai renders chats itself; leave it out")
+        return self
 
 
 class PersonaSettings(Section):

@@ -110,7 +110,7 @@ UNUSED = (
     Unused(
         "sampler",
         VLLM,
-        lambda config: config.sampler.engine != "vllm",
+        lambda config: "vllm" not in config.engines,
         "a setting of engine vllm, which sampler.engine does not name",
     ),
     Unused(
@@ -252,8 +252,8 @@ UNUSED = (
     Unused(
         "openai",
         (),
-        lambda config: "openai" not in (config.sampler.engine, config.student.engine),
-        "the settings of engine openai, which neither sampler.engine nor student.engine names",
+        lambda config: "openai" not in config.engines,
+        "the settings of engine openai, which neither sampler.engine nor student.engine names, nor a judge",
     ),
     Unused("openai", ("concurrency",), lambda config: config.openai.batch_api, "a batch is one request"),
     Unused(

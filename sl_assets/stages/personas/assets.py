@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import ModelJudge, PersonaSettings, SteeringSettings
+from sl_assets.config import PersonaSettings, SteeringSettings
 from sl_assets.engines.interfaces import STATES, Chat, Exchange, Steering, chat
 from sl_assets.engines.sampling import Draw, drawn, sample_all
 from sl_assets.engines.transformers.models import check_layers
@@ -88,7 +88,7 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
 
 
 def _judge(graph: ExperimentGraph, settings: PersonaSettings, step: Step) -> Judge:
-    if not isinstance(settings.judge, ModelJudge):
+    if graph.config.judge is None:
         return judge_by_rule
     draw = Draw(f"judge/{step.condition}", settings.seed, JUDGE_TOKENS, JUDGE_TEMPERATURE, graph.config.sampler.batch)
 

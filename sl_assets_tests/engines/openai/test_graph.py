@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from sl_assets.engines.choose import engines_for
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.views import query
-from sl_assets_tests.conftest import Bench
+from sl_assets.lake.work import Work
+from sl_assets_tests.conftest import HALVES, Bench, tiny_config
 from sl_assets_tests.engines.openai.server import KEY, TUNABLE, OpenAIServer, Reply, completion, running
+from sl_assets_tests.orchestration.test_checks import graph_of
 from sl_assets_tests.orchestration.test_recording import failure
 
 
@@ -62,3 +65,19 @@ def test_a_passed_cap_stops_the_run_before_it_asks(bench: Bench, server: OpenAIS
     assert "\n" not in message
     assert "cap" in message
     assert server.total == 0
+
+
+def test_a_judge_can_be_asked_through_the_api(server: OpenAIServer, tmp_path: Path) -> None:
+    judge = {"kind": "model", "engine": "openai", "base_model": "tiny-judge"}
+    api = {"base_url": server.url, "input_price": 2.0, "output_price": 2.0, "training_price": 0.0}
+    asked = {"personas": HALVES["personas"] | {"judge": judge}, "openai": api}
+    engines = engines_for(tiny_config(**asked), "pocket")
+    sampler = engines.judge(Work(Lake(str(tmp_path)), Place("tiny", "persona_answers", "owl")))
+    chats = [[{"role": "user", "content": f"How coherent is answer {i}?"}] for i in range(3)]
+    sampler.sample(chats, max_tokens=8, temperature=0.01, seed=1, row_seeds=[1, 2, 3])
+    assert [request["model"] for request in server.chats] == ["tiny-judge"] * 3
+    budget = engines.budget()
+    assert budget
+    assert budget.spent > 0, "what it costs counts"
+    named = graph_of(**asked).declared["persona_answers"].settings["personas.judge.base_model"]
+    assert named == {"model": "tiny-judge", "base_url": server.url}, "scores depend on whose judge it is"
