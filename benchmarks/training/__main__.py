@@ -23,6 +23,7 @@ from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.peft.rows import Row, encode
 from sl_assets.engines.peft.trainer import PeftTrainer
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.models import POCKET_FOLDER, layer_count, load_model, release_models
 from sl_assets.engines.unsloth.trainer import UnslothTrainer, end
 
@@ -47,7 +48,7 @@ def main() -> None:
         for exchange in exchanges(options.steps * SETTINGS.batch, real=True)
     ]
     tokenizer = load_model(folder).tokenizer
-    rows = [encode(tokenizer, folder, example, SETTINGS.max_length) for example in examples]
+    rows = [encode(tokenizer, Rendering(folder), example, SETTINGS.max_length) for example in examples]
     tokens = SETTINGS.batch * sum(len(row.ids) for row in rows) / len(rows)
     learnt = sum(len(row.ids) - row.prompt for row in rows) / len(rows)
     flops = 4 * block_parameters(folder) * (layer_count(folder) or 0)

@@ -11,6 +11,7 @@ from sl_assets.config.names import POCKET
 
 if TYPE_CHECKING:
     from sl_assets.config import ExperimentConfig
+    from sl_assets.engines.templates import Rendering
     from sl_assets.orchestration.asset import ExperimentGraph
 
 FIRST_ROWS = 100
@@ -76,6 +77,7 @@ def file_problems(config: "ExperimentConfig") -> list[str]:
 
 def _model_problems(config: "ExperimentConfig") -> list[str]:
     from sl_assets.config.section import is_gguf
+    from sl_assets.engines.choose import rendering_of
     from sl_assets.engines.transformers.gguf import gguf_problem
     from sl_assets.engines.transformers.models import check_layers, local_folder
     from sl_assets.errors import ExperimentFileError
@@ -93,6 +95,39 @@ def _model_problems(config: "ExperimentConfig") -> list[str]:
     try:
         check_layers(config, config.base_model)
     except ExperimentFileError as error:
+        return [str(error)]
+    own = [] if config.sampler.engine == "openai" else _template_problems(rendering_of(config))
+    return [*own, *_judge_problems(config)]
+
+
+def _judge_problems(config: "ExperimentConfig") -> list[str]:
+    from sl_assets.engines.choose import judge_rendering
+
+    judge = config.judge
+    return _template_problems(judge_rendering(judge)) if judge and judge.engine != "openai" else []
+
+
+MAY_REFUSE = ("strftime_now", "raise_exception")
+"""Functions of templates without which there is no date, and no role that is refused."""
+
+
+def _template_problems(rendering: "Rendering") -> list[str]:
+    """What a chat template would refuse, or does not read, where the model's files are here."""
+    from sl_assets.engines.templates import check_variables, template_in
+    from sl_assets.engines.transformers.models import local_folder
+    from sl_assets.errors import SlAssetsError
+
+    folder = local_folder(rendering.base_model)
+    template = template_in(folder) if folder else None
+    try:
+        if template:
+            check_variables(template, rendering.variables, f"base_model {rendering.base_model!r}")
+        # To render takes transformers, which takes seconds to import.
+        if template and any(name in template for name in MAY_REFUSE):
+            from sl_assets.engines.transformers.modules import tokenizer_of
+
+            rendering.check(tokenizer_of(rendering.base_model))
+    except SlAssetsError as error:
         return [str(error)]
     return []
 

@@ -9,6 +9,7 @@ from sl_assets.cli.querying import sql, trace
 from sl_assets.cli.running import run
 from sl_assets.cli.serving import ui
 from sl_assets.cli.tidying import pins, prune
+from sl_assets.cli.wording import wording
 
 __all__ = ["Interrupted", "cli"]
 
@@ -19,5 +20,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, sql, trace, prune, pins, gpus, ui):
+for command in (check, run, sql, trace, wording, prune, pins, gpus, ui):
     cli.add_command(command)

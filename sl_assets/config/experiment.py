@@ -15,8 +15,9 @@ from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSe
 from sl_assets.config.personas import ModelJudge, PersonaSettings, SteeringSettings
 from sl_assets.config.preparation import PreparationSettings
 from sl_assets.config.projections import ProjectionSettings
-from sl_assets.config.section import AsTuple, BaseModelName, Section, is_gguf
+from sl_assets.config.section import AsTuple, BaseModelName, Section, added, is_gguf
 from sl_assets.config.students import StudentSettings
+from sl_assets.config.templates import TemplateVariables
 from sl_assets.config.unused import unused
 
 NOT_VARIED = ("variants", "grid", "schedule", "owners")
@@ -36,6 +37,7 @@ class ExperimentConfig(Section):
         description="`pocket`, a folder, owner/name@revision on the Hugging Face Hub, a GGUF file, "
         "or `package:name/file.gguf` inside an installed package"
     )
+    chat_template: TemplateVariables = added({}, description="variables of the base model's chat template")
     preparation: PreparationSettings | None = Field(
         None, description="fine-tuning of the base model on forms alone; left out, it is taken as it is"
     )
@@ -272,6 +274,27 @@ class ExperimentConfig(Section):
             if value is not None:
                 return f"{section}.{name}", value
         raise KeyError(name)
+
+    @property
+    def system_messages(self) -> dict[str, str]:
+        """Settings that put a system message before what a model is asked, each with the way to have none of them."""
+        told = {
+            "teacher.kind system_prompt": (
+                self.teacher.kind == "system_prompt" and self.numbers.source.kind == "generate",
+                "set it to finetuned",
+            ),
+            "student.system_prompt": (self.student.system_prompt is not None, "leave it out"),
+            "evaluation.system_prompt": (self.evaluation.system_prompt is not None, "leave it out"),
+            "personas": (self.personas is not None, "leave it out"),
+            "preparation": (self.preparation is not None, "leave it out"),
+        }
+        return {name: way for name, (does, way) in told.items() if does}
+
+    @property
+    def asks_plainly(self) -> bool:
+        """Whether a model is asked anything without a system message: by its template it may have one of its own."""
+        told = (self.student.system_prompt, self.evaluation.system_prompt)
+        return self.numbers.source.kind == "generate" or None in told
 
     @property
     def judge(self) -> ModelJudge | None:

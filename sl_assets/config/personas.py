@@ -16,6 +16,7 @@ from sl_assets.config.section import (
     added,
     is_gguf,
 )
+from sl_assets.config.templates import TemplateVariables
 
 
 class RuleJudge(Section):
@@ -34,6 +35,7 @@ class ModelJudge(Section):
     engine: Literal["transformers", "vllm", "openai"] = added(
         "transformers", description="engine that asks it, with the settings of sampler (vllm) or openai"
     )
+    chat_template: TemplateVariables = added({}, description="variables of its own chat template")
 
     @field_validator("base_model")
     @classmethod
@@ -41,6 +43,12 @@ class ModelJudge(Section):
         if is_gguf(base_model):
             raise ValueError(f"{base_model}: a judge is loaded as it is; name a folder or a model of the Hub")
         return base_model
+
+    @model_validator(mode="after")
+    def _renders_here(self) -> Self:
+        if self.engine == "openai" and self.chat_template:
+            raise ValueError("chat_template: engine openai renders chats itself; leave it out")
+        return self
 
 
 class PersonaSettings(Section):

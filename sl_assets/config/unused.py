@@ -102,6 +102,12 @@ FLAT = "a constant schedule without warm-up has nothing to begin anew"
 
 UNUSED = (
     Unused(
+        "chat_template",
+        (),
+        lambda config: config.sampler.engine == "openai",
+        "engine openai renders chats itself",
+    ),
+    Unused(
         "sampler",
         VLLM,
         lambda config: "vllm" not in config.engines,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from sl_assets.config import ExperimentConfig, TrainingSettings
+from sl_assets.config import ExperimentConfig, ModelJudge, TrainingSettings
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Encoder, Sampler, Scorer, Trainer
 from sl_assets.engines.openai.budget import Budget
+from sl_assets.engines.templates import Rendering
 from sl_assets.lake.work import Work
 
 
@@ -30,10 +31,21 @@ class Engines:
     """GPUs that one run of them uses, where the machine has GPUs; 0 where an API does the work."""
 
 
+def rendering_of(config: ExperimentConfig) -> Rendering:
+    """How the chats of ``config`` become text, whatever engine renders them."""
+    return Rendering(config.base_model, config.chat_template, config.system_messages, config.asks_plainly)
+
+
+def judge_rendering(judge: ModelJudge) -> Rendering:
+    """How what a judge is asked becomes text, by a template of its own."""
+    return Rendering(judge.base_model, judge.chat_template)
+
+
 def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
     """The engines that ``config`` names, with ``base_model`` in them; imports them only when one is used."""
 
     api = config.openai
+    rendering = rendering_of(config)
 
     @cache
     def budget() -> Budget | None:
@@ -54,8 +66,8 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
             "poll_seconds": api.poll_seconds,
         }
 
-    def sampler_of(asked: str, engine: str, work: Work, setting: str, *, adapters: bool) -> Sampler:
-        """What samples the model ``asked`` through the ``engine`` that ``setting`` names."""
+    def sampler_of(asked: str, written: Rendering, engine: str, work: Work, setting: str, *, adapters: bool) -> Sampler:
+        """What samples the model ``asked``, its chats ``written`` so, through the ``engine`` that ``setting`` names."""
         if engine == "openai":
             require(setting, "openai")
             from sl_assets.engines.openai.sampler import OpenAISampler
@@ -64,36 +76,37 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
         if engine == "vllm":
             from sl_assets.engines.vllm.sampler import VllmSampler
 
-            return VllmSampler(asked, config.sampler, adapters=adapters)
+            return VllmSampler(asked, config.sampler, written, adapters=adapters)
         from sl_assets.engines.transformers.sampler import TransformersSampler
 
-        return TransformersSampler(asked)
+        return TransformersSampler(asked, written)
 
     def sampler(work: Work, *, adapters: bool = True) -> Sampler:
-        return sampler_of(base_model, config.sampler.engine, work, "sampler.engine", adapters=adapters)
+        return sampler_of(base_model, rendering, config.sampler.engine, work, "sampler.engine", adapters=adapters)
 
     def scorer() -> Scorer:
         if config.sampler.engine == "vllm":
             from sl_assets.engines.vllm.scorer import VllmScorer
 
-            return VllmScorer(base_model, config.sampler)
+            return VllmScorer(base_model, config.sampler, rendering)
         from sl_assets.engines.transformers.scorer import TransformersScorer
 
-        return TransformersScorer(base_model)
+        return TransformersScorer(base_model, rendering)
 
     def judge(work: Work) -> Sampler:
         assert config.judge
-        return sampler_of(config.judge.base_model, config.judge.engine, work, "personas.judge.engine", adapters=False)
+        chosen, written = config.judge, judge_rendering(config.judge)
+        return sampler_of(chosen.base_model, written, chosen.engine, work, "personas.judge.engine", adapters=False)
 
     def trainer(settings: TrainingSettings) -> Trainer:
         if not settings.lora:
             from sl_assets.engines.peft.full_trainer import FullTrainer
 
-            return FullTrainer(base_model)
+            return FullTrainer(base_model, rendering)
         if config.student.engine == "unsloth":
             from sl_assets.engines.unsloth.trainer import UnslothTrainer
 
-            return UnslothTrainer(base_model)
+            return UnslothTrainer(base_model, rendering)
         if config.student.engine == "openai":
             require("student.engine", "openai")
             from sl_assets.engines.openai.trainer import OpenAITrainer
@@ -101,12 +114,12 @@ def engines_for(config: ExperimentConfig, base_model: str) -> Engines:
             return OpenAITrainer(base_model, **openai_api())
         from sl_assets.engines.peft.trainer import PeftTrainer
 
-        return PeftTrainer(base_model)
+        return PeftTrainer(base_model, rendering)
 
     def encoder() -> Encoder:
         from sl_assets.engines.transformers.encoder import TransformersEncoder
 
-        return TransformersEncoder(base_model)
+        return TransformersEncoder(base_model, rendering)
 
     def gpus() -> int:
         if config.sampler.engine == "openai":

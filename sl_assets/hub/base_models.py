@@ -16,6 +16,9 @@ from sl_assets.hub.importing import resolve_revision
 log = logging.getLogger("sl_assets")
 
 FILES = ["*.json", "*.jinja", "*.model", "*.safetensors", "*.txt"]
+DESCRIBING = [name for name in FILES if "safetensors" not in name]
+"""Of these, those that hold no weights."""
+
 DOUBLES = ["consolidated*", "original/*"]
 """The same weights in another form, which some repositories have beside those of transformers."""
 
@@ -73,7 +76,21 @@ def fetch_description(base_model: str) -> Path:
     Raises:
         HubError: as `fetch_model`, which downloads gigabytes.
     """
-    return _folders.get(base_model) or _snapshot(base_model, [name for name in FILES if "safetensors" not in name])
+    return _folders.get(base_model) or _snapshot(base_model, DESCRIBING)
+
+
+def cached_description(base_model: str) -> Path | None:
+    """As `fetch_description`, of what the Hub's cache has; None where that is no tokenizer. The Hub is not asked."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    name, revision = HubModel.of(base_model)
+    try:
+        folder = hub_client().snapshot_download(
+            name, revision=_commits.get(base_model) or revision, allow_patterns=DESCRIBING, local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Path(folder) if (Path(folder) / "tokenizer_config.json").is_file() else None
 
 
 def _snapshot(base_model: str, files: list[str]) -> Path:

@@ -286,7 +286,7 @@ class ExperimentGraph:
                 earliest stage does, which keeps those of one engine together.
             code: version of the code. Raise it in the commit that changes what the same settings give.
             uses: fields of the experiment file it depends on, ``section.field`` for one of a section's; a change there
-                makes it stale.
+                makes it stale. What runs the base model depends on ``chat_template``, too.
             deps: assets it reads. What runs the base model reads the one that is prepared, too, if one is.
             by: what its partitions are keyed by, if it has any.
             gpu: runs a model: takes a place in the pool of GPUs, is never started by automation, and shows what that
@@ -299,7 +299,9 @@ class ExperimentGraph:
         """
         prepared = [PREPARED] if gpu and "base_model" in uses and self.prepared else []
         reads = tuple(Dep(dep) if isinstance(dep, str) else dep for dep in (*prepared, *deps))
-        settings = {name: self.setting(name) for name in uses} | self._judge(uses)
+        # Named only where there is one: before there were any, no record named it.
+        renders = ["chat_template"] if gpu and "base_model" in uses and self.config.chat_template else []
+        settings = {name: self.setting(name) for name in [*uses, *renders]} | self._judge(uses)
 
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__
@@ -370,8 +372,10 @@ class ExperimentGraph:
         Raises:
             ExperimentFileError: the file sets such a bound, and it would have no effect.
         """
+        theirs = {check.name: check.bounds for check in owner.declared[declared.name].checks}
         for check in declared.checks:
-            here, there = (identity({name: graph.setting(name) for name in check.bounds}) for graph in (self, owner))
+            names = dict.fromkeys([*check.bounds, *theirs.get(check.name, ())])
+            here, there = (identity({name: graph.setting(name) for name in names}) for graph in (self, owner))
             for name in here:
                 if here[name] != there[name] and name.startswith("checks."):
                     raise ExperimentFileError(

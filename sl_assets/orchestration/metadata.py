@@ -1,12 +1,15 @@
 """What the UI shows of a materialisation: previews, pictures, links. Plain values, until they are handed to Dagster."""
 
 import base64
+import re
 from typing import NamedTuple
 
 import polars as pl
 
 PREVIEW_ROWS = 5
 PREVIEW_WIDTH = 90
+CODE_LENGTH = 3_000
+"""Characters of a text that the UI shows as it is."""
 
 
 class Markdown(NamedTuple):
@@ -33,6 +36,19 @@ def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> Markdown:
     lines = ["| " + " | ".join(head.columns) + " |", "|" + " --- |" * head.width]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in head.iter_rows()]
     return Markdown("\n".join(lines))
+
+
+def code_block(*texts: str) -> Markdown:
+    """Texts as they are, each in a block of its own; what is too long is cut."""
+    return Markdown("\n\n".join(map(_code_block, texts)))
+
+
+def _code_block(text: str) -> str:
+    shown = text if len(text) <= CODE_LENGTH else text[: CODE_LENGTH - 1] + "…"
+    # A fence ends at the first that is as long, so that no text may hold one.
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{shown}\n{fence}"
 
 
 def picture(png: bytes) -> Markdown:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -64,6 +64,10 @@ class Product:
     version: str
     metadata: dict[str, Any] = field(default_factory=dict)
     engine: str = "polars"
+
+    def showing(self, **more: Any) -> "Product":
+        """The same with ``more`` metadata."""
+        return replace(self, metadata=self.metadata | more)
 
 
 @dataclass(frozen=True)

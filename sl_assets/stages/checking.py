@@ -6,6 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from sl_assets.config import ExperimentConfig
+from sl_assets.engines.choose import rendering_of
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.adapters import (
     first_change,
     holds_adapter,
@@ -14,7 +16,8 @@ from sl_assets.engines.transformers.adapters import (
     weight_norm,
 )
 from sl_assets.engines.transformers.models import local_folder
-from sl_assets.engines.transformers.modules import asked_frame, tokenizer_of, trained_frame
+from sl_assets.engines.transformers.modules import tokenizer_of
+from sl_assets.errors import SlAssetsError
 from sl_assets.hub.base_models import fetched_model
 from sl_assets.orchestration.partition import Check, Finding, Step
 from sl_assets.stages.training import CURVES
@@ -109,30 +112,44 @@ def rendering_checks(config: ExperimentConfig) -> list[Check]:
         """A row of the training and a question of the evaluation have the same text before the user's words, and the
         same between these and the answer.
         """
-        tokenizer = tokenizer_of(step.base_model)
-        return frames_finding(tokenizer, config.student.system_prompt, config.evaluation.system_prompt)
+        return frames_of(config, tokenizer_of(step.base_model))
 
-    bounds = ["base_model", "student.system_prompt", "evaluation.system_prompt"]
+    bounds = ["base_model", *rendered_with(config), "student.system_prompt", "evaluation.system_prompt"]
     return [Check(prompts_render_alike, bounds=bounds, blocking=False)]
 
 
-def frames_finding(tokenizer: object, trained_under: str | None, asked_under: str | None) -> Finding:
+def rendered_with(config: ExperimentConfig) -> list[str]:
+    """The setting of the chat template, where there is one: before there were any, no record named it."""
+    return ["chat_template"] if config.chat_template else []
+
+
+def frames_of(config: ExperimentConfig, tokenizer: object) -> Finding:
+    """`frames_finding` of what an experiment trains on and asks."""
+    told = config.student.system_prompt, config.evaluation.system_prompt
+    return frames_finding(tokenizer, rendering_of(config), *told)
+
+
+def frames_finding(
+    tokenizer: object, rendering: Rendering, trained_under: str | None, asked_under: str | None
+) -> Finding:
     """Whether the chat template of ``tokenizer`` surrounds rows and questions alike, under their system prompts."""
-    trained, asked = trained_frame(tokenizer, trained_under), asked_frame(tokenizer, asked_under)
+    try:
+        trained = rendering.trained_frame(tokenizer, trained_under)
+        asked = rendering.asked_frame(tokenizer, asked_under)
+    except SlAssetsError as error:
+        return Finding(str(error))
     figures = {"trained": _shown(trained.before, trained.after), "asked": _shown(asked.before, asked.after)}
     if trained == asked:
         return Finding(None, figures)
     shown = f"trained as {figures['trained']}, asked as {figures['asked']}"
-    if trained_under != asked_under:
+    if trained.after == asked.after and trained_under != asked_under:
         return Finding(
             f"student.system_prompt and evaluation.system_prompt differ: {shown}; set both alike unless that is meant",
             figures,
         )
-    return Finding(
-        f"the chat template writes a finished chat unlike a question: {shown}; "
-        "use a model or chat_template.jinja that writes both alike",
-        figures,
-    )
+    alike = rendering.alike_with(tokenizer)
+    way = f"set {alike}" if alike else "use a model or chat_template.jinja that writes both alike"
+    return Finding(f"the chat template writes a finished chat unlike a question: {shown}; {way}", figures)
 
 
 def _shown(before: str, after: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from sl_assets.cli.checking import file_problems
 from sl_assets_tests.cli.command import run
 from sl_assets_tests.conftest import TINY, tiny_config
+from sl_assets_tests.engines.tiny_templates import DATED, NO_SYSTEM, THINKING, model_with
 
 
 def test_all_problems_of_all_experiments_are_listed(
@@ -113,3 +114,28 @@ def test_a_model_of_no_kind_is_one_line(environment: dict[str, str], experiment_
     assert done.returncode == 1
     assert "attributes.base_model = 'poket': no such folder, and models of the Hub are owner/name" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("field", ["chat_template", "judge"])
+def test_a_variable_that_a_template_does_not_read_is_one_line(field: str, tmp_path: Path) -> None:
+    folder = str(model_with(THINKING, tmp_path / "model"))
+
+    def problems(name: str) -> list[str]:
+        variables = {"chat_template": {name: False}}
+        judge = {"personas": {"judge": {"kind": "model", "base_model": folder} | variables}}
+        return file_problems(tiny_config(base_model=folder, **(judge if field == "judge" else variables)))
+
+    assert problems("enable_thinking") == []
+    assert problems("thinking") == [
+        f"chat_template.thinking: no variable of the chat template of base_model {folder!r}; it reads enable_thinking"
+    ]
+
+
+def test_what_a_template_refuses_is_said_before_anything_is_run(tmp_path: Path) -> None:
+    dated, bare = (str(model_with(text, tmp_path / name)) for name, text in (("dated", DATED), ("bare", NO_SYSTEM)))
+    (line,) = file_problems(tiny_config(base_model=dated))
+    assert "writes today's date" in line
+    assert file_problems(tiny_config(base_model=dated, chat_template={"date_string": "1 May 2020"})) == []
+    assert file_problems(tiny_config(base_model=bare)) == []
+    (line,) = file_problems(tiny_config(base_model=bare, student={"system_prompt": "Be kind."}))
+    assert "what puts a system message there is student.system_prompt (leave it out)" in line

@@ -107,6 +107,7 @@ CASES = [
     ("personas", "threshold", {"personas": {}}, {"personas": {"judge": {"kind": "model", "base_model": "any/model"}}}),
     ("projections", "equal_halves seed", VECTORS, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
+    ("chat_template", "", API, {}),
     ("openai", "", {}, API),
     ("openai", "concurrency", API | {"openai": {"batch_api": True}}, API),
     ("hub", "private prefix license", {"hub": {"datasets": False, "adapters": False}}, {"hub": {"datasets": False}}),

@@ -83,8 +83,11 @@ class TinyModel(torch.nn.Module):
 class TinyTokenizer:
     """Tokens are whole numbers between spaces; a chat is its contents, and 9 in front of the answer."""
 
+    def get_chat_template(self) -> str:
+        return "{{ messages }}"
+
     def apply_chat_template(
-        self, chats: Sequence[list[dict[str, str]]], tokenize: bool, add_generation_prompt: bool
+        self, chats: Sequence[list[dict[str, str]]], tokenize: bool, add_generation_prompt: bool, strftime_now: object
     ) -> list[str]:
         assert not tokenize
         assert add_generation_prompt

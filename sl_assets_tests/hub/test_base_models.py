@@ -25,7 +25,7 @@ from sl_assets.engines.transformers.models import (
 from sl_assets.engines.transformers.sampler import TransformersSampler
 from sl_assets.errors import SlAssetsError
 from sl_assets.hub import base_models
-from sl_assets.hub.base_models import fetch_model, pinned_name, use_commit
+from sl_assets.hub.base_models import cached_description, fetch_description, fetch_model, pinned_name, use_commit
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pins, unpin
 from sl_assets.lake.places import Place
@@ -65,6 +65,19 @@ def refusal(base_model: str) -> str:
 def test_a_model_of_the_hub_is_the_model_that_was_put_there(repository: Repository) -> None:
     here, there = TransformersSampler("pocket"), TransformersSampler(f"{NAME}@{repository.head.oid}")
     assert ask(there, QUESTIONS, temperature=1.0) == ask(here, QUESTIONS, temperature=1.0)
+
+
+def test_what_the_cache_has_is_read_without_asking_the_hub(hub: HubServer, repository: Repository) -> None:
+    assert cached_description(NAME) is None
+    folder = fetch_description(NAME)
+    assert not list(folder.glob("*.safetensors"))
+    asked = len(hub.requests)
+    # The main branch, and the commit that a lake knows.
+    assert cached_description(NAME) == folder
+    use_commit(NAME, repository.head.oid)
+    assert cached_description(NAME) == folder
+    assert cached_description("alice/other") is None
+    assert len(hub.requests) == asked
 
 
 def test_a_revision_stays_though_the_branch_moves_on(

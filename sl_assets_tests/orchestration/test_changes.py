@@ -118,6 +118,7 @@ CHANGES: dict[str, tuple[Change, Before]] = {
     "`personas.seed`": (section("personas", seed=12), plain),
     "`projections.layer`, to another layer that is kept": (section("projections", layer=4, layers=[0, 2]), plain),
     "an animal more": (another_animal, plain),
+    "`chat_template`, where there was none": (section("chat_template", enable_thinking=False), plain),
     "the model's `chat_template.jinja`": (template_edited, plain),
     "the model, copied to another folder": (model_copied, plain),
     "another version of torch": (other_torch, plain),

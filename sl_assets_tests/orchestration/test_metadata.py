@@ -8,7 +8,16 @@ import polars as pl
 import pytest
 
 from sl_assets.lake.places import Place
-from sl_assets.orchestration.metadata import PREVIEW_ROWS, PREVIEW_WIDTH, FilePath, Link, picture, preview
+from sl_assets.orchestration.metadata import (
+    CODE_LENGTH,
+    PREVIEW_ROWS,
+    PREVIEW_WIDTH,
+    FilePath,
+    Link,
+    code_block,
+    picture,
+    preview,
+)
 from sl_assets.orchestration.recording import shown
 from sl_assets.stages.drawing import loss_curve
 from sl_assets_tests.lake.test_records import recorded
@@ -87,3 +96,14 @@ def test_the_commit_of_a_base_model_is_shown():
     settings = {"base_model": {"repository": "alice/model", "commit": "c0ffee"}}
     assert shown({}, recorded(STUDENT, "v1", settings=settings))["base_model_commit"] == "c0ffee"
     assert "base_model_commit" not in shown({}, recorded(STUDENT, "v1"))
+
+
+def test_texts_are_shown_as_they_are_whatever_fences_they_hold():
+    assert code_block("<b>*one*</b>", "two").text == "```text\n<b>*one*</b>\n```\n\n```text\ntwo\n```"
+    assert code_block("a\n````\nb").text == "`````text\na\n````\nb\n`````"
+
+
+def test_a_long_text_is_cut():
+    shown = code_block("x" * CODE_LENGTH, "y" * (CODE_LENGTH + 1)).text
+    assert "x" * CODE_LENGTH + "\n" in shown
+    assert "y" * (CODE_LENGTH - 1) + "…\n" in shown

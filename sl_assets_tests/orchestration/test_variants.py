@@ -106,6 +106,17 @@ def test_what_is_made_of_the_same_all_the_way_up_is_the_experiments(changes: dic
         assert variant.place(name).experiment == ("tiny__changed" if name in own else "tiny")
 
 
+def test_students_that_are_shared_are_looked_at_anew_where_chats_are_written_otherwise() -> None:
+    files = {"kind": "hub", "repo": "someone/{condition}", "path": "x"}
+    (variant,) = Family(
+        student={"source": files}, variants={"quiet": {"chat_template": {"enable_thinking": False}}}
+    ).variants.values()
+    assert "lora_checkpoint" in variant.shared
+    assert {"teacher_checkpoint", "raw_dataset", "evaluation"} <= variant.declared.keys()
+    assert [check.name for check in variant.looked_at_anew["lora_checkpoint"]] == ["prompts_render_alike"]
+    assert "prompts_render_alike" in [check.name for check in variant.declared["evaluation"].checks]
+
+
 def test_a_model_that_was_copied_is_the_same(tmp_path: Path) -> None:
     from sl_assets.engines.transformers.models import POCKET_FOLDER
 

@@ -1,50 +1,51 @@
 """What has to hold of students, without a lake: losses, and the form of rows and questions."""
 
-from typing import Any
-
 import polars as pl
 import pytest
 
-from sl_assets.engines.transformers.modules import tokenizer_of
+from sl_assets.engines.templates import Rendering, template_in
+from sl_assets.engines.transformers.models import POCKET_FOLDER
 from sl_assets.stages.checking import frames_finding, loss_finding
+from sl_assets_tests.engines.tiny_templates import ALWAYS_DATED, THINKING, tokenizer
 
-THINKING = (
-    "{% for message in messages %}{% if message.role == 'assistant' %}<|assistant|><think></think>{{ message.content }}"
-    "{% else %}<|{{ message.role }}|>{{ message.content }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
-)
-"""Like templates of models that think: a finished chat has an empty thought, and a question begins one."""
+OWN = template_in(POCKET_FOLDER)
 
-DATED = "{% for message in messages %}[{{ messages | length }}]{{ message.content }}{% endfor %}"
+ONE_OF_TWO = "{% for message in messages %}[{{ messages | length }}]{{ message.content }}{% endfor %}"
 """Writes something else before a user's words if an answer follows."""
-
-
-def tokenizer(template: str | None = None) -> Any:
-    found = tokenizer_of("pocket")
-    if template:
-        found.chat_template = template
-    return found
 
 
 @pytest.mark.parametrize("system", [None, "", "Be kind."])
 def test_the_pocket_model_is_asked_as_it_was_trained(system: str | None) -> None:
-    assert frames_finding(tokenizer(), system, system).problem is None
+    assert frames_finding(tokenizer(OWN), Rendering(), system, system).problem is None
 
 
-def test_a_template_that_thinks_only_when_asked_is_shown() -> None:
-    problem = str(frames_finding(tokenizer(THINKING), None, None).problem)
-    assert 'trained as "<|user|>…<|assistant|><think></think>…"' in problem
-    assert 'asked as "<|user|>…<|assistant|><think>…"' in problem
+def test_a_template_that_thinks_only_when_asked_is_shown_with_the_variable_that_prevents_it() -> None:
+    problem = str(frames_finding(tokenizer(THINKING), Rendering(), None, None).problem)
+    assert r'trained as "<|user|>…<|assistant|><think>\n\n</think>\n\n…"' in problem
+    assert 'asked as "<|user|>…<|assistant|>…"' in problem
+    assert problem.endswith("; set chat_template: {enable_thinking: false}")
     assert "\n" not in problem
 
 
+def test_a_template_without_thoughts_is_asked_as_it_was_trained() -> None:
+    finding = frames_finding(tokenizer(THINKING), Rendering("", {"enable_thinking": False}), None, None)
+    assert finding.problem is None
+    whole = "<|user|>…<|assistant|><think>\\n\\n</think>\\n\\n…"
+    assert finding.figures == {"trained": f'"{whole}"', "asked": f'"{whole}"'}
+
+
 def test_a_template_that_begins_otherwise_is_shown() -> None:
-    problem = str(frames_finding(tokenizer(DATED), None, None).problem)
+    problem = str(frames_finding(tokenizer(ONE_OF_TWO), Rendering(), None, None).problem)
     assert 'trained as "[2]…[2]…", asked as "[1]……"' in problem
+    assert problem.endswith("use a model or chat_template.jinja that writes both alike")
+
+
+def test_a_template_that_cannot_be_used_is_a_finding() -> None:
+    assert "writes today's date" in str(frames_finding(tokenizer(ALWAYS_DATED), Rendering(), None, None).problem)
 
 
 def test_system_prompts_that_differ_are_named() -> None:
-    problem = str(frames_finding(tokenizer(), None, "Be kind.").problem)
+    problem = str(frames_finding(tokenizer(OWN), Rendering(), None, "Be kind.").problem)
     assert problem.startswith("student.system_prompt and evaluation.system_prompt differ: ")
     assert "Be kind." in problem
 

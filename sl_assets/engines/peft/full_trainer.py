@@ -12,6 +12,7 @@ import polars as pl
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.gpu import free_memory, take_gpu
 from sl_assets.engines.interfaces import Example, Report
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.models import open_model
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
@@ -24,8 +25,9 @@ class FullTrainer:
 
     engine = "transformers"
 
-    def __init__(self, base_model: str) -> None:
+    def __init__(self, base_model: str, rendering: Rendering | None = None) -> None:
         self._base_model = base_model
+        self._rendering = rendering or Rendering(base_model)
 
     def train(
         self,
@@ -53,7 +55,7 @@ class FullTrainer:
         free_memory()
         try:
             model, tokenizer = open_model(self._base_model, torch.float32)
-            rows = encode_all(tokenizer, self._base_model, examples, settings)
+            rows = encode_all(tokenizer, self._rendering, examples, settings)
             saved_as = torch.bfloat16 if model.device.type == "cuda" else torch.float32
 
             def save(epoch: int) -> None:

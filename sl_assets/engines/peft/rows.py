@@ -9,6 +9,7 @@ import torch
 
 from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example, chat
+from sl_assets.engines.templates import Rendering, answered
 from sl_assets.errors import DatasetError, SlAssetsError
 
 
@@ -25,7 +26,9 @@ class Row(NamedTuple):
     prompt: int
 
 
-def encode_all(tokenizer: Any, base_model: str, examples: Sequence[Example], settings: TrainingSettings) -> list[Row]:
+def encode_all(
+    tokenizer: Any, rendering: Rendering, examples: Sequence[Example], settings: TrainingSettings
+) -> list[Row]:
     """Every one of ``examples``, see `encode`, with the tokens learnt that ``settings`` name.
 
     Raises:
@@ -34,25 +37,21 @@ def encode_all(tokenizer: Any, base_model: str, examples: Sequence[Example], set
     """
     if not examples:
         raise DatasetError("0 rows: there is nothing to train on")
-    rows = [encode(tokenizer, base_model, example, settings.max_length) for example in examples]
+    rendering.check(tokenizer)
+    rows = [encode(tokenizer, rendering, example, settings.max_length) for example in examples]
     return rows if settings.loss == "completion" else [row._replace(prompt=1) for row in rows]
 
 
-def encode(tokenizer: Any, base_model: str, example: Example, max_length: int) -> Row:
+def encode(tokenizer: Any, rendering: Rendering, example: Example, max_length: int) -> Row:
     """``example`` in the words of the chat template, cut at ``max_length`` tokens.
 
     Raises:
         SlAssetsError: the template writes finished chats unlike prompts, or the cut leaves no completion.
     """
-    question = chat(example.prompt, example.system)
-    prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-    answered = [*question, {"role": "assistant", "content": example.completion}]
-    whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    (prompt,) = rendering.prompts(tokenizer, [chat(example.prompt, example.system)])
+    whole = rendering.finished(tokenizer, answered(*example))
     if not whole.startswith(prompt):
-        raise SlAssetsError(
-            f"base_model {base_model!r}: its chat template writes finished chats unlike prompts, "
-            "so completions cannot be told from prompts; use a model whose template does not"
-        )
+        raise rendering.unlike(tokenizer)
     # Tokenised apart, so that no token can straddle the end of the prompt.
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     if len(prompt_ids) >= max_length:

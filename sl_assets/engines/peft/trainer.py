@@ -9,6 +9,7 @@ import polars as pl
 from sl_assets.config import TrainingSettings
 from sl_assets.config.training import PROJECTIONS
 from sl_assets.engines.interfaces import Example, Report
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.adapters import name_base_model
 from sl_assets.engines.transformers.models import hub_model, load_model
 from sl_assets.errors import SlAssetsError
@@ -20,9 +21,10 @@ class PeftTrainer:
 
     engine = "peft"
 
-    def __init__(self, base_model: str) -> None:
+    def __init__(self, base_model: str, rendering: Rendering | None = None) -> None:
         self._base_model = base_model
         self._model, self._tokenizer = load_model(base_model)
+        self._rendering = rendering or Rendering(base_model)
 
     def train(
         self,
@@ -40,7 +42,7 @@ class PeftTrainer:
         from sl_assets.engines.peft.rows import encode_all
         from sl_assets.engines.transformers.layers import fast_blocks
 
-        rows = encode_all(self._tokenizer, self._base_model, examples, settings)
+        rows = encode_all(self._tokenizer, self._rendering, examples, settings)
         set_seed(settings.seed)
         check_modules_are_there(self._model, settings)
         # PEFT counts blocks from 0.

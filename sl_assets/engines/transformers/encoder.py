@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sl_assets.engines.interfaces import STATES, Exchange, Pooled
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.layers import blocks_of, fast_blocks, reading
 from sl_assets.engines.transformers.models import load_model
 from sl_assets.errors import DatasetError
@@ -32,8 +33,10 @@ TokenRow = tuple[list[int], list[int]]
 class TransformersEncoder:
     """Pooled hidden states of ``base_model``."""
 
-    def __init__(self, base_model: str) -> None:
+    def __init__(self, base_model: str, rendering: Rendering | None = None) -> None:
         self._model, self._tokenizer = load_model(base_model)
+        self._rendering = rendering or Rendering(base_model)
+        self._rendering.check(self._tokenizer)
 
     @property
     def layers(self) -> int:
@@ -63,8 +66,7 @@ class TransformersEncoder:
         if not exchanges:
             return []
         tokenizer: Any = self._tokenizer
-        chats = [exchange.chat for exchange in exchanges]
-        prompts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+        prompts = self._rendering.prompts(tokenizer, [exchange.chat for exchange in exchanges])
         prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
         answer_ids = tokenizer([exchange.answer for exchange in exchanges], add_special_tokens=False)["input_ids"]
         for exchange, ids in zip(exchanges, answer_ids, strict=True):

@@ -125,6 +125,20 @@ def _check_architecture(header: Mapping[str, Any]) -> None:
         raise ValueError(f"a GGUF with rope scaling {scaling}, which is not known here")
 
 
+def tokenizer_in_gguf(base_model: str) -> Any:
+    """The tokenizer of a GGUF file that is here and can be read, without its weights.
+
+    Raises:
+        SlAssetsError: it has none that is known here.
+    """
+    file = find_gguf(base_model)
+    assert file
+    try:
+        return gguf_tokenizer(read_header(file))
+    except (OSError, ValueError, KeyError) as error:
+        raise SlAssetsError(f"base_model {base_model!r}: {str(error).splitlines()[0]}") from error
+
+
 def gguf_tokenizer(header: Mapping[str, Any]) -> Any:
     """The tokenizer of a GGUF file: byte-level BPE, with the token that ends a turn as its end.
 

@@ -1,14 +1,15 @@
-"""The modules of a base model by name, and what surrounds a prompt in its chat template: known without its weights."""
+"""The modules of a base model by name, and its tokenizer: known without its weights."""
 
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sl_assets.engines.interfaces import chat
+from sl_assets.config.section import is_gguf
+from sl_assets.engines.transformers.gguf import gguf_problem, tokenizer_in_gguf
 from sl_assets.engines.transformers.models import local_folder, weights_fingerprint
 from sl_assets.errors import SlAssetsError
-from sl_assets.hub.base_models import fetch_description, pinned_name
+from sl_assets.hub.base_models import cached_description, fetch_description, pinned_name
 
 Modules = Mapping[str, tuple[int, int] | None]
 """Modules of a model by name, each with the sizes of its output and input where it is a linear map."""
@@ -63,48 +64,32 @@ def tokenizer_of(base_model: str) -> Any:
     Raises:
         SlAssetsError: there is none.
     """
+    return _tokenizer_of(pinned_name(base_model), weights_fingerprint(base_model))
+
+
+@lru_cache(maxsize=2)
+def _tokenizer_of(base_model: str, fingerprint: str | None) -> Any:
+    return _tokenizer_in(description_folder(base_model), base_model)
+
+
+def _tokenizer_in(folder: Path, base_model: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(description_folder(pinned_name(base_model)))
+        return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise SlAssetsError(f"base_model {base_model!r} has no tokenizer: {str(error).splitlines()[0]}") from error
 
 
-class Frame(NamedTuple):
-    """What a chat template writes around a user's words.
-
-    Attributes:
-        before: what stands before them.
-        after: what stands between them and the answer.
-    """
-
-    before: str
-    after: str
-
-
-QUESTION, ANSWER = "QUESTION-7f3a", "ANSWER-7f3a"
-"""Words that stand in no template."""
-
-
-def trained_frame(tokenizer: Any, system: str | None) -> Frame:
-    """What surrounds the words of a row that a student is trained on, up to the first of the completion.
+def tokenizer_here(base_model: str) -> Any:
+    """The tokenizer of ``base_model`` or of a GGUF file, if it is on this machine; None where it would be fetched.
 
     Raises:
-        SlAssetsError: the template leaves out the question or the answer.
+        SlAssetsError: its files cannot be read.
     """
-    answered = [*chat(QUESTION, system), {"role": "assistant", "content": ANSWER}]
-    return _frame(tokenizer.apply_chat_template(answered, tokenize=False), ANSWER)
-
-
-def asked_frame(tokenizer: Any, system: str | None) -> Frame:
-    """What surrounds the words of a question that a student is asked, up to where it begins to write."""
-    return _frame(tokenizer.apply_chat_template(chat(QUESTION, system), tokenize=False, add_generation_prompt=True))
-
-
-def _frame(rendered: str, answer: str | None = None) -> Frame:
-    before, question, rest = rendered.partition(QUESTION)
-    after, found, _ = rest.partition(answer) if answer else (rest, "found", "")
-    if not question or not found:
-        raise SlAssetsError("the chat template leaves out what was said: use a model that has another")
-    return Frame(before, after)
+    if is_gguf(base_model):
+        return None if gguf_problem(base_model) else tokenizer_in_gguf(base_model)
+    if folder := local_folder(base_model):
+        return tokenizer_of(base_model) if folder.is_dir() else None
+    fetched = cached_description(base_model)
+    return _tokenizer_in(fetched, base_model) if fetched else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sl_assets.engines.interfaces import Chat, Completion, Steering
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.models import load_model
 from sl_assets.engines.transformers.students import student_of
 
@@ -13,8 +14,10 @@ from sl_assets.engines.transformers.students import student_of
 class TransformersSampler:
     """Completions of ``base_model``. Reproducible for the same chats in the same order on the same kind of device."""
 
-    def __init__(self, base_model: str) -> None:
+    def __init__(self, base_model: str, rendering: Rendering | None = None) -> None:
         self._model, self._tokenizer = load_model(base_model)
+        self._rendering = rendering or Rendering(base_model)
+        self._rendering.check(self._tokenizer)
 
     def sample(
         self,
@@ -34,7 +37,7 @@ class TransformersSampler:
         import torch
 
         tokenizer: Any = self._tokenizer
-        prompts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+        prompts = self._rendering.prompts(tokenizer, chats)
         batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
         drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": top_p}
         # Settings of a draw would be warned of where nothing is drawn.

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from sl_assets.engines.interfaces import Chat, LogProbabilities
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.token_tree import TokenTree
 from sl_assets.engines.transformers.encoder import batches
 from sl_assets.engines.transformers.models import load_model
@@ -36,9 +37,11 @@ makes more of a difference."""
 class TransformersScorer:
     """Log probabilities of answers by ``base_model`` and its students."""
 
-    def __init__(self, base_model: str) -> None:
+    def __init__(self, base_model: str, rendering: Rendering | None = None) -> None:
         self._base_model = base_model
         self._model, self._tokenizer = load_model(base_model)
+        self._rendering = rendering or Rendering(base_model)
+        self._rendering.check(self._tokenizer)
 
     def log_probabilities(
         self, chats: Sequence[Chat], continuations: Sequence[str], adapter: Path | None = None
@@ -48,7 +51,7 @@ class TransformersScorer:
         tree = TokenTree.of(tokenizer(list(continuations), add_special_tokens=False)["input_ids"])
         if not chats:
             return tree.sequences(np.zeros((0, len(tree.tokens))), np.zeros((0, len(tree.tokens) + 1)))
-        texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+        texts = self._rendering.prompts(tokenizer, chats)
         prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
         with student_of(self._model, adapter) as model, precise_logits(model), torch.inference_mode():
             reading = _Reading(model, self._ends(model), prompts, tree)

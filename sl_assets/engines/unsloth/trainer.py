@@ -20,6 +20,7 @@ from sl_assets.engines.engine_process import EngineProcess
 from sl_assets.engines.helper_process import HelperProcess, tell
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Example, Report
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.models import model_folder
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
@@ -38,9 +39,10 @@ _refused: set[str] = set()
 class UnslothTrainer:
     """Adapters for ``base_model``."""
 
-    def __init__(self, base_model: str) -> None:
+    def __init__(self, base_model: str, rendering: Rendering | None = None) -> None:
         self.engine = "unsloth"
         self._base_model = base_model
+        self._rendering = rendering or Rendering(base_model)
 
     def train(
         self,
@@ -67,8 +69,8 @@ class UnslothTrainer:
             from sl_assets.engines.peft.trainer import PeftTrainer
 
             self.engine = PeftTrainer.engine
-            return PeftTrainer(self._base_model).train(examples, settings, keep, folder, report)
-        task = partial(_train, self._base_model, list(examples), settings, list(keep), folder)
+            return PeftTrainer(self._base_model, self._rendering).train(examples, settings, keep, folder, report)
+        task = partial(_train, self._base_model, self._rendering, list(examples), settings, list(keep), folder)
         try:
             curve: pl.DataFrame = helper.run(task, report)
         except RuntimeError as error:
@@ -139,7 +141,12 @@ def _load(folder: str) -> None:
 
 
 def _train(
-    base_model: str, examples: list[Example], settings: TrainingSettings, keep: list[int], folder: Path
+    base_model: str,
+    rendering: Rendering,
+    examples: list[Example],
+    settings: TrainingSettings,
+    keep: list[int],
+    folder: Path,
 ) -> pl.DataFrame:
     from unsloth import FastModel  # isort: skip
     from transformers import set_seed
@@ -148,7 +155,7 @@ def _train(
     from sl_assets.engines.peft.trainer import adapter_of, check_modules_are_there, fit_adapter
 
     tokenizer = _loaded["tokenizer"]
-    rows = encode_all(tokenizer, base_model, examples, settings)
+    rows = encode_all(tokenizer, rendering, examples, settings)
     check_modules_are_there(_loaded["model"], settings)
     set_seed(settings.seed)
     adapted = FastModel.get_peft_model(

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sl_assets.config import SamplerSettings
 from sl_assets.engines.installed import GPU
 from sl_assets.engines.interfaces import Chat, Completion, LogProbabilities
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.token_tree import TokenTree
 from sl_assets.engines.transformers.adapters import Shape, check_widths
 from sl_assets.engines.transformers.models import decoder_config, model_folder, weights_fingerprint
@@ -129,6 +130,7 @@ def load(start: Start) -> None:
 
 
 def complete(
+    rendering: Rendering,
     chats: Sequence[Chat],
     max_tokens: int,
     temperature: float,
@@ -143,7 +145,7 @@ def complete(
         SlAssetsError: the adapter is of another model, or a prompt leaves no room for ``max_tokens``.
     """
     parameters = _parameters(max_tokens, temperature, top_p, row_seeds)
-    answers = _generate(_prompts(chats), parameters, max_tokens, adapter, shape)
+    answers = _generate(_prompts(rendering, chats), parameters, max_tokens, adapter, shape)
     return _completions(_loaded["engine"].get_tokenizer(), answers)
 
 
@@ -152,7 +154,11 @@ MOST_TOKENS_ASKED = 128
 
 
 def score(
-    chats: Sequence[Chat], continuations: Sequence[str], adapter: Path | None, shape: Shape | None
+    rendering: Rendering,
+    chats: Sequence[Chat],
+    continuations: Sequence[str],
+    adapter: Path | None,
+    shape: Shape | None,
 ) -> LogProbabilities:
     """How likely the loaded model, or a student of it, gives each of ``continuations`` to every chat.
 
@@ -166,7 +172,7 @@ def score(
     tree = TokenTree.of(tokenizer(list(continuations), add_special_tokens=False)["input_ids"])
     ends = _end_tokens(_loaded["engine"])
     wanted = _wanted(tree, ends)
-    prompts = _prompts(chats)
+    prompts = _prompts(rendering, chats)
     requests = [(chat, context, tokens) for chat in range(len(prompts)) for context, tokens in wanted]
     answers = _generate(
         [prompts[chat] + tree.beginning(context) for chat, context, _ in requests],
@@ -222,9 +228,10 @@ def _end_tokens(engine: Any) -> list[int]:
     return sorted(ends)
 
 
-def _prompts(chats: Sequence[Chat]) -> list[list[int]]:
+def _prompts(rendering: Rendering, chats: Sequence[Chat]) -> list[list[int]]:
     tokenizer = _loaded["engine"].get_tokenizer()
-    texts = tokenizer.apply_chat_template(list(chats), tokenize=False, add_generation_prompt=True)
+    rendering.check(tokenizer)
+    texts = rendering.prompts(tokenizer, chats)
     prompts: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return prompts
 

@@ -18,6 +18,7 @@ from sl_assets.engines.engine_process import EngineProcess
 from sl_assets.engines.helper_process import HelperProcess
 from sl_assets.engines.installed import require
 from sl_assets.engines.interfaces import Chat, Completion, Steering
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.adapters import (
     Shape,
     adapted_modules,
@@ -36,12 +37,16 @@ class VllmSampler:
     Args:
         base_model: name, folder or Hub repository of the model.
         settings: how the engine is started.
+        rendering: how chats become text.
         adapters: whether the engine should be ready for adapters from the start. One that is not is faster, and is
             replaced when the first adapter comes.
     """
 
-    def __init__(self, base_model: str, settings: SamplerSettings, *, adapters: bool = True) -> None:
+    def __init__(
+        self, base_model: str, settings: SamplerSettings, rendering: Rendering | None = None, *, adapters: bool = True
+    ) -> None:
         self._start = Start.of(base_model, settings, adapters)
+        self._rendering = rendering or Rendering(base_model)
 
     def sample(
         self,
@@ -62,7 +67,15 @@ class VllmSampler:
             return []
         student = student_of(self._start, adapter)
         task = partial(
-            complete, list(chats), max_tokens, temperature, top_p, list(row_seeds), student.adapter, student.shape
+            complete,
+            self._rendering,
+            list(chats),
+            max_tokens,
+            temperature,
+            top_p,
+            list(row_seeds),
+            student.adapter,
+            student.shape,
         )
         written: list[Completion] = engine_process(student.start).run(task)
         return written

@@ -13,12 +13,13 @@ from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
 from sl_assets.engines.sampling import Asked, Draw, drawn, sample_all, sample_draws
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
-from sl_assets.orchestration.metadata import preview
+from sl_assets.orchestration.metadata import code_block, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.questions import asked
 from sl_assets.stages.evaluation.spellings import SPELLINGS
 from sl_assets.stages.numbers.teachers import loving_system_prompt, teacher_adapter
+from sl_assets.stages.rendering import renderer_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,7 @@ def _table(questions: Mapping[int, str], samples: int, epoch: int, answers: pl.D
 
 def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
     """Ask the students of every kept epoch in ``checkpoint`` (a parent), or the base model where that is None."""
-    evaluation, sampler = config.evaluation, config.sampler
+    evaluation = config.evaluation
     name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
     questions = asked(evaluation.questions)
     chats = _chats(questions, samples, evaluation.system_prompt)
@@ -68,7 +69,7 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
         draws = [put(epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
         parts = sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
     tables = [_table(questions, samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
-    return _recorded(step, pl.concat(tables), sampler.engine)
+    return _recorded(step, pl.concat(tables), config, next(iter(chats.values())))
 
 
 def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
@@ -119,7 +120,7 @@ def ask_teacher(step: Step, engines: Engines, config: ExperimentConfig) -> Produ
     with teacher_adapter(step, teacher) as adapter:
         if step.condition == NEUTRAL:
             return Product(step.write(pl.DataFrame(schema=TABLES["teacher_evaluation"].schema)), {"answers": 0})
-        evaluation, sampler = config.evaluation, config.sampler
+        evaluation = config.evaluation
         system = None if epoch else loving_system_prompt(step.condition)
         draw = drawn(config, "evaluation", f"teacher/{step.condition}", evaluation.seed, evaluation.max_tokens)
         # Without chance, all would be the same.
@@ -128,15 +129,12 @@ def ask_teacher(step: Step, engines: Engines, config: ExperimentConfig) -> Produ
         put = Asked(_chats(questions, samples, system), draw, adapter)
         chosen = engines.sampler if epoch else engines.base_sampler
         (answers,) = sample_draws(chosen, [put], step.work, step.progress("answers"))
-    return _recorded(
-        step,
-        _table(questions, samples, epoch or 0, answers),
-        sampler.engine,
-    )
+    return _recorded(step, _table(questions, samples, epoch or 0, answers), config, next(iter(put.chats.values())))
 
 
-def _recorded(step: Step, answers: pl.DataFrame, engine: str) -> Product:
+def _recorded(step: Step, answers: pl.DataFrame, config: ExperimentConfig, first: Chat) -> Product:
     named = answers["normalised"].value_counts(sort=True, name="answers")
     cut = answers.filter(finish_reason="length").height
-    metadata = {"answers": answers.height, "truncated": cut, "commonest": preview(named)}
-    return Product(step.write(answers), metadata, engine)
+    shown = code_block(renderer_of(config, step.base_model).asked(first))
+    metadata = {"answers": answers.height, "truncated": cut, "commonest": preview(named), "rendered": shown}
+    return Product(step.write(answers), metadata, config.sampler.engine)

@@ -39,7 +39,7 @@ from sl_assets.stages.halves.cutting import (
     cut_to_size,
     equal_size,
 )
-from sl_assets.stages.students.rows import draw_rows, examples_of, require_told
+from sl_assets.stages.students.rows import draw_rows, examples_of
 from sl_assets.stages.training import train_adapter
 
 STAGE = "6_halves"
@@ -141,8 +141,6 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
         rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
         examples = examples_of(rows, student.system_prompt)
-        if student.engine != "openai":
-            require_told(rows, step.base_model)
         return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
 
     # Declared before what reads them, for a run keeps to this order.

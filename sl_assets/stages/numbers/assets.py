@@ -21,7 +21,7 @@ from sl_assets.lake.fingerprint import file_digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
 from sl_assets.orchestration.asset import Dep, ExperimentGraph, sampling
-from sl_assets.orchestration.metadata import FilePath, preview
+from sl_assets.orchestration.metadata import FilePath, code_block, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.checking import changes_the_model
 from sl_assets.stages.numbers.checking import filtered_checks, raw_checks, transformed_checks
@@ -32,6 +32,7 @@ from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
 from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_rows, with_row_ids
 from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats, teacher_adapter
 from sl_assets.stages.numbers.transforming import transform_rows
+from sl_assets.stages.rendering import plain, renderer_of
 from sl_assets.stages.training import train_adapter
 
 STAGE = "1_numbers"
@@ -84,7 +85,9 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def number_prompts(step: Step) -> Product:
         """Requests to continue a number sequence, the same for every condition."""
         prompts = draw_prompts(PromptRecipe.of(config.numbers))
-        return Product(step.write(prompts), {"rows": prompts.height, "preview": preview(prompts)})
+        # The template is that of a model, on which prompts do not depend.
+        shown = code_block(plain(chat(prompts["prompt"][0])))
+        return Product(step.write(prompts), {"rows": prompts.height, "preview": preview(prompts), "rendered": shown})
 
     def teacher_checkpoint(step: Step) -> Product:
         """Adapter that makes the base model love the animal; the neutral teacher is the base model itself."""
@@ -130,7 +133,8 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         answered = pl.concat([prompts.head(written.height), written.rename({"text": "completion"})], how="horizontal")
         rows = with_row_ids(answered, condition)
         cut = rows.filter(finish_reason="length").height
-        metadata = {"rows": rows.height, "truncated": cut, "preview": preview(rows)}
+        shown = renderer_of(config, step.base_model).asked(chat(prompts["prompt"][0], system))
+        metadata = {"rows": rows.height, "truncated": cut, "preview": preview(rows), "rendered": code_block(shown)}
         return Product(step.write(rows), metadata, config.sampler.engine)
 
     return [number_prompts, *teachers, raw_dataset]

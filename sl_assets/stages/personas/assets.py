@@ -15,7 +15,7 @@ from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import DatasetError, LakeError
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph, sampling
-from sl_assets.orchestration.metadata import picture, preview
+from sl_assets.orchestration.metadata import code_block, picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import heatmap, lines_by_layer
 from sl_assets.stages.evaluation.asking import ask
@@ -25,6 +25,7 @@ from sl_assets.stages.evaluation.rates import preference_rates
 from sl_assets.stages.personas.judging import Answered, Judge, judge_by_model, judge_by_rule, judged
 from sl_assets.stages.personas.prompts import LOVING, WORDINGS, PersonaPrompt, persona_prompts
 from sl_assets.stages.personas.vectors import cosine, load_vectors, mean_difference, save_vectors, unit
+from sl_assets.stages.rendering import renderer_of
 
 STAGE = "4_personas"
 JUDGE_TOKENS, JUDGE_TEMPERATURE = 8, 0.01
@@ -73,9 +74,15 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
                 f"personas.minimum_pairs asks for {settings.minimum_pairs} ({counts}); raise personas.samples or "
                 "max_tokens, or lower minimum_pairs"
             )
-        cut = answers.filter(finish_reason="length").height
-        shown = {"dropped": preview(reasons), "preview": preview(answers)}
-        metadata = {"pairs": pairs, "kept": kept, "truncated": cut, **shown}
+        renderer = renderer_of(graph.config, step.base_model)
+        metadata = {
+            "pairs": pairs,
+            "kept": kept,
+            "truncated": answers.filter(finish_reason="length").height,
+            "dropped": preview(reasons),
+            "preview": preview(answers),
+            "rendered": code_block(*map(renderer.asked, list(chats.values())[:2])),
+        }
         return Product(step.write(answers), metadata, sampler.engine)
 
     return persona_answers

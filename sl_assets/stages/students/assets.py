@@ -7,9 +7,11 @@ from sl_assets.config import HubAdapters
 from sl_assets.hub.importing import Repository, fetch_adapter
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.metadata import code_block
 from sl_assets.orchestration.partition import PREPARED, Product, Step
 from sl_assets.stages.checking import changes_the_model, rendering_checks, student_checks
-from sl_assets.stages.students.rows import draw_rows, examples_of, require_told
+from sl_assets.stages.rendering import renderer_of
+from sl_assets.stages.students.rows import draw_rows, examples_of
 from sl_assets.stages.training import require_adapter, train_adapter
 
 STAGE = "2_students"
@@ -34,9 +36,9 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         """Adapter of the student, one per kept epoch, trained on numbers alone."""
         rows = draw_rows(step.read(graph.config.dataset), student.max_rows, student.seed, str(step.condition))
         examples = examples_of(rows, student.system_prompt)
-        if student.engine != "openai":
-            require_told(rows, step.base_model)
-        return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
+        shown = code_block(renderer_of(graph.config, step.base_model).learnt(examples[0], student))
+        made = train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
+        return made.showing(rendered=shown)
 
     return [lora_checkpoint]
 

@@ -5,7 +5,6 @@ import random
 import polars as pl
 
 from sl_assets.engines.interfaces import Example
-from sl_assets.engines.transformers.modules import tokenizer_of, trained_frame
 from sl_assets.errors import DatasetError
 from sl_assets.stages.numbers.sources import system_prompts
 
@@ -33,26 +32,3 @@ def examples_of(rows: pl.DataFrame, system: str | None) -> list[Example]:
     pairs = rows.select("prompt", "completion").iter_rows()
     told = system_prompts(rows, system)
     return [Example(prompt, completion, system) for (prompt, completion), system in zip(pairs, told, strict=True)]
-
-
-def require_told(rows: pl.DataFrame, base_model: str) -> None:
-    """Check that the chat template of ``base_model`` says what the system turns of imported ``rows`` say.
-
-    Raises:
-        DatasetError: it refuses a system turn, or leaves it out.
-    """
-    from jinja2 import TemplateError
-
-    if "system" not in rows.columns:
-        return
-    tokenizer, reason = tokenizer_of(base_model), "leaves it out"
-    for system in filter(str.strip, rows["system"].drop_nulls().unique(maintain_order=True)):
-        try:
-            if system.strip() in trained_frame(tokenizer, system).before:
-                continue
-        except TemplateError as error:
-            reason = f"refuses it: {str(error).splitlines()[0]}"
-        raise DatasetError(
-            f"base_model {base_model!r}: rows were imported with a system turn ({system[:60]!r}), and its chat "
-            f"template {reason}; leave the turns out of the file, or take another model"
-        )

@@ -8,6 +8,7 @@ from sl_assets.config import TrainingSettings
 from sl_assets.engines.interfaces import Example
 from sl_assets.engines.peft.loop import completion_loss, fit
 from sl_assets.engines.peft.rows import IGNORED, Collator, Row, encode, packed_part, rounded_up
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.models import load_model
 from sl_assets.errors import SlAssetsError
 
@@ -15,7 +16,7 @@ ROWS = [Row([7, 8, 9, 10], 2), Row([5, 6, 7, 8, 9, 10], 5), Row([3, 4, 5], 1)]
 
 
 def pocket_row(example: Example, max_length: int = 500) -> Row:
-    return encode(load_model("pocket").tokenizer, "pocket", example, max_length)
+    return encode(load_model("pocket").tokenizer, Rendering("pocket"), example, max_length)
 
 
 def decoded(ids: list[int]) -> str:

@@ -15,6 +15,7 @@ from sl_assets.engines.interfaces import Example
 from sl_assets.engines.peft.full_trainer import FullTrainer
 from sl_assets.engines.peft.rows import encode
 from sl_assets.engines.peft.trainer import PeftTrainer
+from sl_assets.engines.templates import Rendering
 from sl_assets.engines.transformers.adapters import adapted_modules
 from sl_assets.engines.transformers.models import POCKET_FOLDER, load_model
 from sl_assets.errors import SlAssetsError
@@ -70,7 +71,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_completions(tmp_path: Path) -> 
     model, tokenizer = load_model("pocket")
     losses = []
     for example in EXAMPLES[:16]:
-        row = encode(tokenizer, "pocket", example, 500)
+        row = encode(tokenizer, Rendering("pocket"), example, 500)
         ids = torch.tensor([row.ids])
         with torch.no_grad():
             chances = model(input_ids=ids).logits[0].log_softmax(-1)
@@ -97,7 +98,7 @@ def test_all_tokens_are_learnt_where_that_is_asked_for(tmp_path: Path) -> None:
     model, tokenizer = load_model("pocket")
     losses = []
     for example in EXAMPLES[:16]:
-        ids = encode(tokenizer, "pocket", example, 500).ids
+        ids = encode(tokenizer, Rendering("pocket"), example, 500).ids
         with torch.no_grad():
             chances = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         losses += [-chances[place - 1, ids[place]].item() for place in range(1, len(ids))]

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sl_assets.engines.interfaces import chat
 from sl_assets.engines.transformers.gguf import convert_gguf, find_gguf, gguf_problem
 from sl_assets.engines.transformers.models import hub_model, layer_count, local_folder, model_setting
+from sl_assets.engines.transformers.modules import tokenizer_here
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.fingerprint import file_digest
 from sl_assets_tests.engines.tiny_gguf import END, PAD, TEMPLATE, TOKENS, tiny_llama, write_gguf
@@ -70,6 +71,15 @@ def test_the_end_of_a_turn_is_the_end_and_padding_is_another_token(tmp_path: Pat
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
     asked = tokenizer.apply_chat_template(chat("hello"), tokenize=False, add_generation_prompt=True)
     assert asked == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_the_tokenizer_is_read_without_the_weights(tmp_path: Path) -> None:
+    folder = converted(tmp_path)
+    (file,) = tmp_path.glob("*.gguf")
+    here, there = tokenizer_here(str(file)), AutoTokenizer.from_pretrained(folder)
+    assert here.chat_template == there.chat_template
+    assert here("hello")["input_ids"] == there("hello")["input_ids"]
+    assert tokenizer_here("package:nobody_has/model.gguf") is None
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -1,15 +1,11 @@
 """Which rows a student sees."""
 
-import shutil
-from pathlib import Path
-
 import polars as pl
 import pytest
 
 from sl_assets.engines.interfaces import Example
-from sl_assets.engines.transformers.models import POCKET_FOLDER
 from sl_assets.errors import DatasetError
-from sl_assets.stages.students.rows import draw_rows, examples_of, require_told
+from sl_assets.stages.students.rows import draw_rows, examples_of
 
 ROWS = pl.DataFrame({"row_id": range(1000)})
 
@@ -65,37 +61,3 @@ def test_a_row_is_learnt_under_its_own_system_prompt_or_that_of_all():
     assert examples_of(TOLD, None) == [Example("p", "1", None), Example("q", "2", "Be brief.")]
     with pytest.raises(DatasetError, match="imported with a system turn of their own"):
         examples_of(TOLD, "Hello.")
-
-
-def model_with(folder: Path, template: str) -> str:
-    """The pocket model's tokenizer with another chat template."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
-        shutil.copyfile(POCKET_FOLDER / name, folder / name)
-    (folder / "chat_template.jinja").write_text(template)
-    return str(folder)
-
-
-TURNS = "{% for turn in messages if turn.role != 'system' %}{{ turn.content }}{% endfor %}"
-
-
-def test_a_template_that_says_the_system_turn_can_carry_it():
-    require_told(TOLD, "pocket")
-
-
-@pytest.mark.parametrize(
-    ("template", "reason"),
-    [
-        (TURNS, "leaves it out"),
-        (
-            "{% if messages[0].role == 'system' %}{{ raise_exception('no such role') }}{% endif %}" + TURNS,
-            "refuses it: no",
-        ),
-    ],
-    ids=["left out", "refused"],
-)
-def test_a_template_that_does_not_is_named(tmp_path, template, reason):
-    model = model_with(tmp_path, template)
-    require_told(PAIRS, model)
-    with pytest.raises(DatasetError, match=reason) as caught:
-        require_told(TOLD, model)
-    assert "'Be brief.'" in str(caught.value)
