@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sl_assets_tests.cli.command import run
+from sl_assets_tests.cli.command import run_forked as run
 from sl_assets_tests.conftest import TINY
 
 
