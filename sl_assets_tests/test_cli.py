@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -20,13 +19,10 @@ from sl_assets.engines.cards import lease, release
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin, pinned
 from sl_assets.lake.places import Place
+from sl_assets_tests.cli.command import COMMAND
+from sl_assets_tests.cli.command import run_forked as run
 
 PROMPTS = Place("tiny", "number_prompts")
-COMMAND = [sys.executable, "-m", "sl_assets"]
-
-
-def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from importlib import import_module
 from itertools import count
-from multiprocessing import get_context, set_start_method
+from multiprocessing import set_start_method
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -35,10 +35,7 @@ from sl_assets_tests.conftest import HALVES, Bench, tiny_settings
 from sl_assets_tests.engines.openai.server import KEY, OpenAIServer, running
 from sl_assets_tests.engines.openai.test_graph import settings as through_the_api
 from sl_assets_tests.engines.openai.test_graph import written
-
-# Processes are forked from one that has imported what takes long, but nothing that starts threads, as polars does.
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["dagster", "dagster_aws", "transformers.trainer", "peft", "matplotlib.pyplot", "openai"])
+from sl_assets_tests.forks import FORKS
 
 PATIENCE = 120.0
 """Seconds after which a process is no longer waited for."""

@@ -18,6 +18,10 @@ NEEDED = "needed"
 """Stands for the default of what an experiment file cannot leave out."""
 
 
+MAPPINGS = ("chat_template",)
+"""Fields of the file itself that are no sections, whose keys are the user's."""
+
+
 class Setting(NamedTuple):
     """A field.
 
@@ -67,8 +71,10 @@ class Group(NamedTuple):
         found: dict[str, set[str]] = {}
         for row in UNUSED:
             # Rows of one section with one reason differ in when they hold, which the reason says.
-            names = {setting.name for setting in self.settings} & set(row.fields)
-            if row.section == self.place and (names or not row.fields):
+            # A mapping that is no section is a field of the section that it stands in.
+            section, fields = ("", (row.section,)) if row.section in MAPPINGS else (row.section, row.fields)
+            names = {setting.name for setting in self.settings} & set(fields)
+            if section == self.place and (names or not fields):
                 found.setdefault(row.why, set()).update(names)
         return [(tuple(s.name for s in self.settings if s.name in names), why) for why, names in found.items()]
 

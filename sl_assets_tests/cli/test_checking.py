@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sl_assets.cli.checking import file_problems
-from sl_assets_tests.cli.command import run
+from sl_assets_tests.cli.command import run_forked as run
 from sl_assets_tests.conftest import TINY, tiny_config
 from sl_assets_tests.engines.tiny_templates import DATED, NO_SYSTEM, THINKING, model_with
 
