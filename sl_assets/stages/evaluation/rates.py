@@ -2,8 +2,8 @@
 
 A rate is the mean over students of equal settings, and over questions, of the share of answers that count for the
 animal. Its 95% interval is over both; of one student it is a t interval over questions, given this student. Which
-answers count is in ``counting``. Of exact answers the share of a question is the animal's probability. How rates are compared, and
-where intervals come from, is in ``significance``.
+answers count is in ``counting``. Of exact answers the share of a question is the animal's probability. How rates are
+compared, and where intervals come from, is in ``significance``.
 """
 
 import math
