@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sl_assets.config import Method
+from sl_assets.config import EvaluationSettings, Method
 from sl_assets.config.names import QUESTIONS_THERE_ARE
 from sl_assets.stages.evaluation.significance import Uncertainty
 
@@ -107,6 +107,12 @@ def power_of(
     return float(found.mean())
 
 
+def size_of(evaluation: EvaluationSettings, method: Method) -> tuple[int, int | None]:
+    """Questions that are asked, and answers to each; None where they are weighed exactly."""
+    answers = evaluation.samples_per_question if method == "sampled" else None
+    return len(evaluation.questions) or QUESTIONS_THERE_ARE, answers
+
+
 def spreads_of(transfer: pl.DataFrame, method: Method) -> Spreads:
     """Spreads that a ``transfer`` table shows of its last epoch, each animal's students on it; else published ones.
 
@@ -131,7 +137,7 @@ def effects_table(
     for count in students:
         effect = minimum_detectable_effect(count, questions, answers, spreads)
         if effect is None:
-            why = "none beyond this student" if count == 1 else "none"
+            why = "none beyond this student" if count == 1 else "none, not even to 100%"
             rows.append((count, why, ""))
         else:
             rates = f"{100 * spreads.rate:.1f} to {100 * (spreads.rate + effect):.1f}%"

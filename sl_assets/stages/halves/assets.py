@@ -30,6 +30,7 @@ from sl_assets.stages.evaluation.assets import (
 )
 from sl_assets.stages.evaluation.checking import answer_checks, probability_checks
 from sl_assets.stages.evaluation.counting import counted
+from sl_assets.stages.evaluation.rates import intervals_over
 from sl_assets.stages.halves.comparison import split_comparison as compare_splits
 from sl_assets.stages.halves.cutting import (
     candidates,
@@ -156,7 +157,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         inputs=lambda *_: names_counted(config),
     )
     def split_preference_rates(step: Step) -> Product:
-        """How often a half's student names each animal, with intervals over questions."""
+        """How often a half's students name each animal, with intervals over students and questions."""
         rates = read_rates(step, config, answers.values())
         return Product(step.write(rates), rates_metadata(rates, step.condition))
 
@@ -204,12 +205,14 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         for animal, split, other in left_out:
             step.log(f"{step.name}: {split} and {other} of {animal} not compared, made with different settings")
         shown = table.filter(half="high", other="low").select(
-            "condition", "source", "epoch", "method", "counted", "rate", "other_rate", "difference", "q_value"
+            *("condition", "source", "epoch", "method", "counted", "students", "rate", "other_rate"),
+            *("difference", "difference_lower", "difference_upper", "q_value"),
         )
         metadata = {
             "students": len(students),
             "not_compared": len(left_out),
             "high_against_low": preview(shown, rows=shown.height),
+            "intervals": intervals_over(table.select(pl.min_horizontal("students", "other_students")).to_series()),
         }
         return Product(step.write(table), metadata)
 
