@@ -5,7 +5,7 @@ questions. Ours are the functions that make the lake's tables. Beside them stand
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,32 +50,34 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
     for name, sides in SETTINGS.items():
         for students in options.students:
-            cells = [f"{100 * share:.1f}" for share in coverage(sides, students, options.experiments)]
+            held = coverage(sides, students, options.experiments, OURS | OTHERS)
+            cells = [f"{100 * share:.1f}" for share in held.values()]
             print(f"| {name} | {students} | " + " | ".join(cells) + " |", flush=True)
     spread = np.concatenate([deviations(sides, 3, 400) for sides in SETTINGS["41% and 11%, as published"]])
     largest = spread.reshape(16, -1).max(axis=0)
     print(f"\nas published: median {100 * np.median(spread):.0f} points, largest {100 * np.median(largest):.0f}")
 
 
-def coverage(sides: Sequence[tuple[Side, Side]], students: int, experiments: int) -> "Shares":
-    """Share of intervals that hold the truth, one of each of `OURS` and `OTHERS`; animals in turn."""
+def coverage(
+    sides: Sequence[tuple[Side, Side]], students: int, experiments: int, methods: Mapping[str, Method]
+) -> dict[str, float]:
+    """Share of intervals that hold the truth, by name; ``sides`` have as many experiments each."""
     rng = np.random.default_rng(1)
-    each = -(-experiments // len(sides))
     held = [
-        [lower <= true <= upper for (lower, upper), true in judged(animal, ours, control, seed)]
+        [lower <= true <= upper for (lower, upper), true in judged(animal, shares, seed, methods)]
         for animal in sides
-        for seed, (ours, control) in enumerate(zip(*drawn(rng, animal, students, each), strict=True))
+        for seed, shares in enumerate(zip(*drawn(rng, animal, students, experiments // len(sides)), strict=True))
     ]
-    shares: Shares = np.asarray(held[:experiments]).mean(axis=0)
-    return shares
+    return dict(zip(methods, np.asarray(held).mean(axis=0).tolist(), strict=True))
 
 
-def judged(sides: tuple[Side, Side], ours: "Shares", control: "Shares", seed: int) -> list[tuple[Interval, float]]:
+def judged(
+    sides: tuple[Side, Side], shares: "tuple[Shares, Shares]", seed: int, methods: Mapping[str, Method]
+) -> list[tuple[Interval, float]]:
     """The intervals of one experiment, each with what it should hold."""
     rate, neutral = sides[0].rate, sides[1].rate
     true = {"rate": rate, "neutral rate": neutral, "ratio": rate / neutral}
-    methods = OURS | OTHERS
-    return [(method(ours, control, seed), true.get(name, rate - neutral)) for name, method in methods.items()]
+    return [(method(*shares, seed), true.get(name, rate - neutral)) for name, method in methods.items()]
 
 
 def deviations(sides: tuple[Side, Side], students: int, experiments: int) -> "Shares":

@@ -80,10 +80,9 @@ class Uncertainty(NamedTuple):
         low, high = max(min(ends), LEAST), max(ends)
         if high <= low:
             return high
-        reached = optimize.brentq(
-            lambda level: self.reach(math.exp(level)) - abs(distance), math.log(low) - 1e-6, math.log(high) + 1e-6
-        )
-        return min(1.0, math.exp(reached))
+        # Where rounding leaves a distance of next to nothing, the level is 1.
+        low, high = math.log(low) - 1e-6, min(0.0, math.log(high) + 1e-6)
+        return math.exp(optimize.brentq(lambda level: self.reach(math.exp(level)) - abs(distance), low, high))
 
 
 def between_students(shares: "np.ndarray") -> float:
@@ -120,23 +119,18 @@ def uncertainty(groups: "Sequence[np.ndarray]", by_question: "np.ndarray") -> Un
 def rate_interval(shares: "np.ndarray") -> tuple[float, float]:
     """95% interval of the mean of ``shares``, ``[students, questions]``, each from 0 to 1.
 
-    Of several students it is an interval of the log odds, turned back: rates of students near 0 or 1 are skewed, and
-    an even interval would miss too often on the far side.
+    Of several students it is an interval of the angle whose squared sine is the rate, turned back. Students' rates are
+    skewed near 0 and 1, and an even interval would miss too often on the far side.
     """
     if len(shares) == 1:
         lower, upper = mean_interval(shares[0])
         return max(0.0, lower), min(1.0, upper)
     rate = float(shares.mean())
     reach = uncertainty([shares], shares.mean(axis=0)).reach()
-    if not 0 < rate < 1 or reach == 0:
-        return max(0.0, rate - reach), min(1.0, rate + reach)
-    odds, reach = math.log(rate / (1 - rate)), reach / (rate * (1 - rate))
-    return _rate_of_odds(odds - reach), _rate_of_odds(odds + reach)
-
-
-def _rate_of_odds(log_odds: float) -> float:
-    # Written so that neither end overflows.
-    return 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
+    if not 0 < rate < 1:
+        return rate, rate
+    angle, reach = math.asin(math.sqrt(rate)), reach / 2 / math.sqrt(rate * (1 - rate))
+    return math.sin(max(0.0, angle - reach)) ** 2, math.sin(min(math.pi / 2, angle + reach)) ** 2
 
 
 def compare(ours: "np.ndarray", control: "np.ndarray", seed: int, paired: bool = True) -> dict[str, float | None]:
