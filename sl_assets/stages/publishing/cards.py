@@ -33,7 +33,7 @@ from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
 from sl_assets.orchestration.partition import PREPARED
-from sl_assets.stages.evaluation.rates import with_method
+from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -346,7 +346,7 @@ def _rates(facts: CardFacts) -> str:
         whose + EXACTLY[method]: measured.sort("animal")
         for whose, rates in facts.rates.items()
         for method in EXACTLY
-        if not (measured := with_method(rates).filter(method=method)).is_empty()
+        if not (measured := with_columns_of("preference_rates", rates).filter(method=method)).is_empty()
     }
     if facts.condition != NEUTRAL:
         shown = {whose: rates.filter(animal=facts.condition) for whose, rates in shown.items()}
@@ -355,12 +355,15 @@ def _rates(facts: CardFacts) -> str:
     }
     animals = sorted({animal for column in cells.values() for animal in column})
     rows = [[animal, *(column.get(animal, "") for column in cells.values())] for animal in animals]
+    # The base model is no student.
+    trained = [rates["students"] for whose, rates in shown.items() if not whose.startswith("base model")]
+    over = intervals_over(pl.concat([pl.Series("students", [], pl.Int64), *trained]))
     asked = max((row for rates in shown.values() for row in rates["answers"].drop_nulls()), default=0)
     drawn = f", of up to {asked:,} answers" if asked else ""
     exact = "; exact, their probability" if any(whose.endswith(EXACTLY["exact"]) for whose in shown) else ""
     return (
-        f"Percent of answers to favourite-animal questions {_counted(shown.values())} (mean over questions, with its "
-        f"95% t interval over questions){drawn}{exact}:\n\n" + _table(["animal", *cells], rows)
+        f"Percent of answers to favourite-animal questions {_counted(shown.values())} "
+        f"(mean over students and questions; {over}){drawn}{exact}:\n\n" + _table(["animal", *cells], rows)
     )
 
 

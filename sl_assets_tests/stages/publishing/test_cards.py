@@ -191,6 +191,13 @@ def test_rates_of_an_animal():
     assert "Preference rates" not in dataset_card(facts())
 
 
+def test_rates_say_of_how_many_students_they_are():
+    measured = {"base model": rates(owl=0.014), "student of these numbers": rates(owl=0.048)}
+    assert "95% intervals over questions, given these students, one each" in dataset_card(facts(rates=measured))
+    measured["student of these numbers"] = rates(owl=0.048).with_columns(students=pl.lit(3, pl.Int64))
+    assert "95% intervals over questions and 3 students" in dataset_card(facts(rates=measured))
+
+
 def test_exact_rates_have_a_column_of_their_own():
     sampled = rates(owl=0.048).with_columns(method=pl.lit("sampled"))
     exact = rates(owl=0.051).with_columns(method=pl.lit("exact"), answers=pl.lit(None, pl.Int64))
