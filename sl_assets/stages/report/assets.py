@@ -29,7 +29,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 7."""
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, code="1", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
+    @graph.asset(stage=STAGE, code="2", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
         own = with_columns_of("transfer", step.read("transfer")).filter(
@@ -46,7 +46,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         stage=STAGE,
-        code="1",
+        code="2",
         uses=["splits", "student.kept"],
         deps=["transfer", "split_preference_rates"],
         by=None,
@@ -84,7 +84,7 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         return {"variants": [[name, to_jsonable_python(changes[name])] for name in compared]}
 
     @graph.asset(
-        stage=STAGE, code="1", uses=[], deps=deps, by=None, kinds=["polars", "matplotlib"], inputs=settings_that_differ
+        stage=STAGE, code="2", uses=[], deps=deps, by=None, kinds=["polars", "matplotlib"], inputs=settings_that_differ
     )
     def variants(step: Step) -> Product:
         """The experiment and its variants compared on the effect: how much more each student names the animal that its
