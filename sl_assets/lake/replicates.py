@@ -12,6 +12,9 @@ from typing import Any
 
 from sl_assets.lake.records import Record, Settings, identity
 
+CHECKPOINTS = ("lora_checkpoint", "split_lora_checkpoint")
+"""Assets whose partitions hold students."""
+
 SEEDS = ("seed", "seeds")
 """Fields of the section ``student`` that say of which seeds there are students, and nothing more."""
 
@@ -27,7 +30,13 @@ def students_of(record: Record) -> dict[int | None, str]:
         return {int(seed): version for seed, version in record.students.items()}
     # A lone student is all that its partition holds.
     student = record.settings.get("student")
-    return {student["seed"] if student else None: record.data_version}
+    return {student.get("seed") if student else None: record.data_version}
+
+
+def seeds_of(settings: Settings) -> list[int]:
+    """Seeds of the students that ``settings`` ask for; none where they say nothing of students."""
+    student = settings.get("student")
+    return list(student.get("seeds") or [student["seed"]]) if isinstance(student, Mapping) else []
 
 
 def but_for_seeds(settings: Settings) -> dict[str, Any]:
