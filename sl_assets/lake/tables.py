@@ -44,7 +44,12 @@ _ROW = {
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens; unknown: imported"),
     "n_tokens": (WHOLE, "tokens of the completion; null where imported or transformed"),
 }
+_SEED = (
+    WHOLE,
+    "seed of the student; null for the base model, for an imported student, and where a file is older than the column",
+)
 _TRAINING = {
+    "seed": _SEED,
     "step": (WHOLE, "optimiser step, from 1"),
     "epoch": (REAL, "passes over the rows so far"),
     "loss": (REAL, "mean loss of the batch over the tokens that are learnt, in nats a token"),
@@ -59,6 +64,7 @@ _ANSWER = {
     "normalised": (TEXT, "the answer in lower case and singular, without markup, punctuation and articles"),
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens"),
 }
+_STUDENT_ANSWER = {"seed": _SEED, **_ANSWER}
 _PROBABILITY = {
     "epoch": _ANSWER["epoch"],
     "question_id": _ANSWER["question_id"],
@@ -165,12 +171,12 @@ TABLES: dict[str, Table] = {
         }
     ),
     "training": Table(_TRAINING, beside="lora_checkpoint"),
-    "evaluation": Table(_ANSWER),
+    "evaluation": Table(_STUDENT_ANSWER),
     "baseline_evaluation": Table(_ANSWER, dimensions=0),
     "teacher_evaluation": Table(
         _ANSWER | {"epoch": (WHOLE, "epoch of the teacher's adapter; 0 for the base model under a system prompt")}
     ),
-    "answer_probabilities": Table(_PROBABILITY),
+    "answer_probabilities": Table({"seed": _SEED, **_PROBABILITY}),
     "baseline_answer_probabilities": Table(_PROBABILITY, dimensions=0),
     "preference_rates": Table(_RATE),
     "baseline_preference_rates": Table(_RATE, dimensions=0),
@@ -281,8 +287,8 @@ TABLES: dict[str, Table] = {
         dimensions=2,
     ),
     "split_training": Table(_TRAINING, dimensions=2, beside="split_lora_checkpoint"),
-    "split_evaluation": Table(_ANSWER, dimensions=2),
-    "split_answer_probabilities": Table(_PROBABILITY, dimensions=2),
+    "split_evaluation": Table(_STUDENT_ANSWER, dimensions=2),
+    "split_answer_probabilities": Table({"seed": _SEED, **_PROBABILITY}, dimensions=2),
     "split_preference_rates": Table(_RATE, dimensions=2),
     "split_comparison": Table(
         {

@@ -34,7 +34,7 @@ TABLE = Place("exp", "steering_sweep", "cat")
 FOLDER = Place("exp", "lora_checkpoint", "cat")
 TRAINING = Place("exp", "training", "cat")
 SCHEMA = TABLES["training"].schema
-FRAME = pl.DataFrame([(1, 0.5, 2.0, 0.1), (2, 1.0, 1.5, 0.0)], schema=SCHEMA, orient="row")
+FRAME = pl.DataFrame([(1, 1, 0.5, 2.0, 0.1), (1, 2, 1.0, 1.5, 0.0)], schema=SCHEMA, orient="row")
 BUCKET = "lakes"
 
 

@@ -40,8 +40,7 @@ from sl_assets.stages.halves.cutting import (
     cut_to_size,
     equal_size,
 )
-from sl_assets.stages.students.rows import draw_rows, examples_of
-from sl_assets.stages.training import train_adapter
+from sl_assets.stages.students.training import train_students
 
 STAGE = "6_halves"
 
@@ -129,7 +128,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         checks=student_checks(config),
     )
     def split_lora_checkpoint(step: Step) -> Product:
-        """Adapter of a student trained on one half, in the same way as on a whole dataset."""
+        """Adapter of a student trained on one half, in the same way as on a whole dataset; of every seed its own."""
         half = step.read("projection_split").filter("used")
         source, _ = source_and_half(step.split)
         condition = condition_of(source, step.condition)
@@ -140,9 +139,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "materialise activations, projections and projection_split again"
             )
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
-        rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
-        examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
+        return train_students(step, graph.engines_for(step).trainer, rows, student)
 
     # Declared before what reads them, for a run keeps to this order.
     answered = _answers(graph)

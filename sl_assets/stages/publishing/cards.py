@@ -23,6 +23,7 @@ from sl_assets.config import (
     Reformat,
     ShuffleAcrossRows,
     ShuffleWithinRows,
+    StudentSettings,
     TrainingSettings,
 )
 from sl_assets.config.names import POCKET
@@ -125,7 +126,9 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         *_base_model_note(facts),
         _section("Use", _usage(facts, repo_id)),
         _section(
-            "Training", f"{_lora(student)} {facts.trained_rows:,} rows drawn. Adapter of epoch {student.kept[-1]}."
+            "Training",
+            f"{_lora(student.of_seed(student.all_seeds[0]))} {facts.trained_rows:,} rows drawn. "
+            f"Adapter of epoch {student.kept[-1]}.{_fellows(student)}",
         ),
         _section(
             "Numbers it was trained on", _counts(facts), _filter(facts), *_transform(facts), _prompts(facts.config)
@@ -301,6 +304,17 @@ def _teacher(facts: CardFacts) -> str:
     return f"The base model under this system prompt:\n\n> {loving_system_prompt(condition)}"
 
 
+def _fellows(student: StudentSettings) -> str:
+    """That other students were trained, of which nothing is published."""
+    first, *others = student.all_seeds
+    if not others:
+        return ""
+    return (
+        f" {len(others) + 1} students of these numbers were trained, which differ in their seed alone "
+        f"({', '.join(map(str, student.all_seeds))}): this is the one of seed {first}, and the others are not here."
+    )
+
+
 def _lora(settings: TrainingSettings) -> str:
     modules = "the seven projections" if settings.target_modules == PROJECTIONS else ", ".join(settings.target_modules)
     layers = settings.layers
@@ -363,8 +377,13 @@ def _rates(facts: CardFacts) -> str:
     exact = "; exact, their probability" if any(whose.endswith(EXACTLY["exact"]) for whose in shown) else ""
     return (
         f"Percent of answers to favourite-animal questions {_counted(shown.values())} "
-        f"(mean over students and questions; {over}){drawn}{exact}:\n\n" + _table(["animal", *cells], rows)
+        f"(mean over students and questions; {over}){drawn}{exact}{_together(facts.config.student)}:\n\n"
+        + _table(["animal", *cells], rows)
     )
+
+
+def _together(student: StudentSettings) -> str:
+    return f"; of students, those of seeds {', '.join(map(str, student.seeds))} together" if student.seeds else ""
 
 
 def _counted(rates: Iterable[pl.DataFrame]) -> str:

@@ -9,8 +9,8 @@ from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import PREPARED, Product, Step
 from sl_assets.stages.checking import changes_the_model, rendering_checks, student_checks
-from sl_assets.stages.students.rows import draw_rows, examples_of
-from sl_assets.stages.training import require_adapter, train_adapter
+from sl_assets.stages.students.training import train_students
+from sl_assets.stages.training import require_adapter
 
 STAGE = "2_students"
 
@@ -31,10 +31,8 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         checks=student_checks(graph.config),
     )
     def lora_checkpoint(step: Step) -> Product:
-        """Adapter of the student, one per kept epoch, trained on numbers alone."""
-        rows = draw_rows(step.read(graph.config.dataset), student.max_rows, student.seed, str(step.condition))
-        examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
+        """Adapter of the student, one per kept epoch, trained on numbers alone; of every seed its own."""
+        return train_students(step, graph.engines_for(step).trainer, step.read(graph.config.dataset), student)
 
     return [lora_checkpoint]
 
