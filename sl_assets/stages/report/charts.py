@@ -51,7 +51,7 @@ def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact"
     if not exact.is_empty():
         axes.plot([], [], linestyle="none", label="exact", **MARK)
     axes.legend(frameon=False, ncols=3 if exact.is_empty() else 2, fontsize=8)
-    figure.text(0.99, 0.01, intervals_over(rates["students"]), ha="right", fontsize=6, color="#555555")
+    figure.supxlabel(intervals_over(rates["students"]), x=0.99, ha="right", fontsize=6, color="#555555")
     return as_png(figure)
 
 
