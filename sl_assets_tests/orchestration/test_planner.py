@@ -30,6 +30,7 @@ from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.outlook import plan_lines
 from sl_assets.orchestration.planner import AGAIN, PUBLISHING, Planned, Planner
 from sl_assets.orchestration.resources import LakeResource
+from sl_assets.orchestration.tracing import trace
 from sl_assets_tests.conftest import HALVES, TINY, tiny_config
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -610,3 +611,11 @@ def test_fewer_seeds_make_nobody(tmp_path: Path) -> None:
     desk.graph = graph_of()
     (line,) = (line for line in plan_lines(desk.planner("owl")) if line.startswith("lora_checkpoint"))
     assert " ".join(line.split()) == "lora_checkpoint 0 s stale: owl (student changed: no seed anew)"
+
+
+def test_a_trace_names_students_by_seed(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "lake", student=TINY["student"] | {"seeds": [1, 2]}).make_all()
+    place = desk.place("lora_checkpoint", "owl")
+    desk.lake.write_record(replace(desk.known[place], students={"1": "a", "2": "b"}))
+    lines = list(trace(desk.graph, desk.lake, place))
+    assert "  students  seed 1 a, seed 2 b" in lines
