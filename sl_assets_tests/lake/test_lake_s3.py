@@ -325,6 +325,15 @@ def test_pieces_of_work_are_kept_and_cleared(s3, lake):
     assert keys(s3, lake) == []
 
 
+def test_a_folder_kept_as_a_piece_of_work_comes_back(lake, tmp_path):
+    (tmp_path / "student" / "epoch=2").mkdir(parents=True)
+    (tmp_path / "student" / "epoch=2" / "weights").write_bytes(b"abc")
+    Work(lake, FOLDER).save_folder("seed-2", tmp_path / "student", 2)
+    assert Work(Lake(str(lake.root)), FOLDER).load_folder("seed-2", tmp_path / "taken", 2)
+    assert (tmp_path / "taken" / "epoch=2" / "weights").read_bytes() == b"abc"
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["epoch=2"], "without the manifest"
+
+
 def test_sql_sees_the_tables(lake):
     assert query(lake, "SELECT * FROM training").is_empty()
     lake.write_table(TRAINING, FRAME)

@@ -249,7 +249,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             checks=[*answer_checks(config), *anew],
         )
         def evaluation(step: Step) -> Product:
-            """The student's answers to the favourite-animal questions, for every kept epoch."""
+            """The student's answers to the favourite-animal questions, for every seed and kept epoch."""
             return ask_model(step, graph.engines_for(step), config, "lora_checkpoint")
 
         assets.append(evaluation)
@@ -266,7 +266,9 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             checks=[*probability_checks(config), *anew],
         )
         def answer_probabilities(step: Step) -> Product:
-            """How likely the student answers each question with each animal, exactly, for every kept epoch."""
+            """How likely the student answers each question with each animal, exactly, for every seed and kept
+            epoch.
+            """
             return weigh_answers(step, graph.engines_for(step), config, "lora_checkpoint")
 
         assets.append(answer_probabilities)

@@ -234,7 +234,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             checks=[*answer_checks(config), *anew],
         )
         def split_evaluation(step: Step) -> Product:
-            """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
+            """The answers of a half's student to the favourite-animal questions, for every seed and kept epoch."""
             return ask_model(step, graph.engines_for(step), config, "split_lora_checkpoint")
 
         assets.append(split_evaluation)

@@ -307,3 +307,20 @@ def test_local_models_have_no_name_on_the_hub(local):
 def test_animals_in_the_plural(animal):
     config = {"animals": [animal]}
     assert PLURALS[animal] in dataset_card(facts(animal, config=config))
+
+
+def test_the_card_of_one_of_several_students_says_which_it_is():
+    several = facts(
+        config={"student": TINY["student"] | {"seeds": [7, 3, 5]}}, rates={"student of these numbers": rates(owl=0.5)}
+    )
+    card = adapter_card(several, REPO)
+    assert "loss on completions only, seed 3." in card
+    assert (
+        "3 students of these numbers were trained, which differ in their seed alone (3, 5, 7): this is the one of"
+        in card
+    )
+    assert "seed 3, and the others are not here." in card
+    assert "; of students, those of seeds 3, 5, 7 together" in card
+    lone = adapter_card(facts(), REPO)
+    assert "students of these numbers were trained" not in lone
+    assert "together" not in lone

@@ -21,7 +21,7 @@ from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.partition import Step, Student
 from sl_assets.stages.evaluation.answered import answered_before
 from sl_assets.stages.students.training import train_students
-from sl_assets_tests.conftest import TINY, Bench
+from sl_assets_tests.conftest import HALVES, TINY, Bench
 from sl_assets_tests.lake.test_records import recorded
 
 STUDENT, ANSWERS = Place("tiny", "lora_checkpoint", "owl"), Place("tiny", "evaluation", "owl")
@@ -308,3 +308,15 @@ def test_through_the_graph_two_seeds_more_are_trained_and_asked_and_no_other(
     assert table.group_by("seed").len().sort("seed").rows() == [(1, 100), (2, 100), (3, 100)]
     rates = lake.read_table(Place("tiny", "preference_rates", "owl"))
     assert rates.select("questions", "students", "answers").unique().rows() == [(50, 3, 300)]
+
+
+def test_students_of_halves_are_taken_over_alike(halved: Bench, engines: list[object]) -> None:
+    lake, half = Lake(str(halved.root)), "owl|animal_high"
+    answers = lake.read_table(Place("tiny", "split_evaluation", half))
+    seeds = {"student": TINY["student"] | {"seeds": [1, 2]}} | HALVES
+    assets = ("split_lora_checkpoint", "split_evaluation", "split_preference_rates")
+    assert halved.run(*assets, first=half, **seeds).success
+    assert engines == [2, *["chunk"] * 7]
+    table = lake.read_table(Place("tiny", "split_evaluation", half))
+    assert table.filter(seed=1).equals(answers)
+    assert set(lake.read_table(Place("tiny", "split_training", half))["seed"]) == {1, 2}
