@@ -31,7 +31,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.storage import Storage
-from sl_assets_tests.conftest import HALVES, Bench, tiny_settings
+from sl_assets_tests.conftest import HALVES, TINY, Bench, tiny_settings
 from sl_assets_tests.engines.openai.server import KEY, OpenAIServer, running
 from sl_assets_tests.engines.openai.test_graph import settings as through_the_api
 from sl_assets_tests.engines.openai.test_graph import written
@@ -424,6 +424,26 @@ def test_a_run_that_is_killed_in_every_stage_gives_what_an_undisturbed_one_gives
     assert {line.split()[-1] for line in again.partition("\ndone")[0].splitlines()} == {"fresh"}
     assert len(set(command.finished)) == len(command.finished) == ordeal.pieces
     command.agrees_with(undisturbed)
+
+
+def test_students_of_several_seeds_are_each_trained_once_however_often_the_run_is_killed(
+    finished: Bench, finished_once: Path, tmp_path: Path
+) -> None:
+    settings = {"animals": ["owl"], "student": TINY["student"] | {"seeds": [1, 2]}}
+    shutil.copytree(finished_once, root := tmp_path / "killed")
+    for lake in (root / "lake", finished.root):
+        for condition in ("neutral", "owl"):
+            Lake(str(lake)).forget_record(Place("tiny", "lora_checkpoint", condition))
+    command = Command(root, "lora_checkpoint", settings)
+    for moment in (
+        Moment("train", 2),  # the second neutral student; the first is finished
+        Moment("*/.work/*/seed-1/*/manifest.json", 1),  # the owl's first, trained and not yet kept
+    ):
+        command.is_killed(moment)
+    command.ends()
+    assert len(set(command.finished)) == len(command.finished) == 2 * 2
+    assert finished.run("lora_checkpoint", first="neutral", last="owl", **settings).success
+    command.agrees_with(finished.root.parent)
 
 
 A_FEW_CHATS = {

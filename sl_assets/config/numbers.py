@@ -1,7 +1,8 @@
 """Stage 1: teachers, prompts, where completions come from, and which of them pass."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +25,16 @@ class FinetunedTeacher(TrainingSettings):
 
     kind: Literal["finetuned"]
     chats: Count = Field(768, description="favourite-animal chats to fine-tune on")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_teacher(cls, written: Any) -> Any:
+        if isinstance(written, Mapping) and "seeds" in written:
+            raise ValueError(
+                f"seeds {written['seeds']!r}: another teacher writes another dataset, so each is a variant; "
+                "write grid: {teacher.seed: [1, 2]} beside teacher, or list student.seeds"
+            )
+        return written
 
 
 class GenerateSource(Section):

@@ -171,6 +171,12 @@ UNUSED = (
     Unused("student", ("restart_epochs",), lambda config: _is_flat(config.student), FLAT),
     Unused(
         "student",
+        ("seed",),
+        lambda config: bool(config.student.seeds),
+        "student.seeds names every seed, and may name one alone",
+    ),
+    Unused(
+        "student",
         (*_all_of(TrainingSettings, "epochs"), "max_rows"),
         _trains_none,
         "students are imported, so none is trained",

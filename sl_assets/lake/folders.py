@@ -5,6 +5,8 @@ is there, so that whoever reads that goes on.
 """
 
 import json
+import os
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +61,22 @@ def checked_folder(storage: Storage, source: UPath, scratch: Path) -> Path:
         if not (here / name).is_file() or file_digest(here / name) != sha256:
             raise DamageError(str(source / name))
     return here
+
+
+def take_files(source: Path, target: Path) -> None:
+    """Put the files of a whole folder into ``target`` as well, without its manifest.
+
+    As further links where the disk has them: a file that was put in place is never changed.
+    """
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        if file == source / MANIFEST:
+            continue
+        there = target / file.relative_to(source)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, there)
+        except OSError:
+            shutil.copyfile(file, there)
 
 
 def forget_folders(storage: Storage, target: UPath, kept: set[str | None], forgotten: str | None) -> None:

@@ -61,6 +61,8 @@ class Record:
         metadata: what the UI shows, as the orchestrator writes it.
         checks: outcomes by name; one that is missing has not been decided. None where it was made before there were
             checks, which counts as passed.
+        students: of a checkpoint, versions by seed of the students that it holds; of answers, of those that gave them.
+            Empty where there are none, and where it was made before there could be several.
     """
 
     place: Place
@@ -80,6 +82,7 @@ class Record:
     behind: Mapping[str, str] = field(default_factory=dict)
     metadata: str = ""
     checks: Mapping[str, Outcome] | None = None
+    students: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_commit(self) -> str | None:
@@ -117,6 +120,7 @@ class Record:
             "behind": self.behind,
             "metadata": self.metadata,
             "checks": None if self.checks is None else {name: asdict(found) for name, found in self.checks.items()},
+            "students": self.students,
         }
         return json.dumps(content, indent=1).encode()
 
@@ -127,7 +131,9 @@ class Record:
         for name in ("settings", "inputs", "libraries", "behind"):
             if not isinstance(found[name], dict):
                 raise TypeError(f"{name} = {found[name]!r}")
-        checks = found.get("checks")
+        checks, students = found.get("checks"), found.get("students", {})
+        if not isinstance(students, dict):
+            raise TypeError(f"students = {students!r}")
         return cls(
             Place(experiment, found["asset"], found["partition"]),
             found["data_version"],
@@ -149,6 +155,7 @@ class Record:
             found["behind"],
             found["metadata"],
             None if checks is None else {name: Outcome(**outcome) for name, outcome in checks.items()},
+            students,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record, Records, Settings, identity
+from sl_assets.lake.replicates import CHECKPOINTS, made_alike, seeds_of, students_of
 
 
 class Expected(NamedTuple):
@@ -32,10 +33,12 @@ class Reason(NamedTuple):
     Attributes:
         why: in a few words.
         parent: the parent that is not fresh itself, where that is all that is wrong; else None.
+        seeds: where nothing but the seeds of its students differs, those that it lacks; the others are kept.
     """
 
     why: str
     parent: Place | None = None
+    seeds: tuple[int, ...] | None = None
 
 
 MISSING = Reason("missing")
@@ -77,10 +80,24 @@ class Staleness:
             return Reason(f"made by version {record.code_version} of its code, which is {expected.code_version}")
         changed = _differing(identity(record.settings), identity(expected.settings))
         if changed := changed or _differing(record.inputs, expected.inputs):
-            return Reason(f"{', '.join(changed)} changed")
+            seeds = self._lacking(record, expected)
+            return Reason(
+                f"{', '.join(changed)} changed{'' if seeds is None else f': {seeds_named(seeds)}'}", None, seeds
+            )
+        return self._parent_differs(record, expected)
+
+    def _parent_differs(self, record: Record, expected: Expected) -> Reason | None:
         parents = dict.fromkeys([*expected.parents, *record.parents])
         differing = ((parent, self._differs(parent, record.parents.get(parent))) for parent in parents)
         return next((Reason(f"{_named(parent)} {why}") for parent, why in differing if why), None)
+
+    def _lacking(self, record: Record, expected: Expected) -> tuple[int, ...] | None:
+        """Seeds whose students ``record`` lacks, where it was made of the same but for these; else None."""
+        alike = made_alike(record, expected.code_version, expected.settings, expected.inputs)
+        if record.place.table not in CHECKPOINTS or not alike or self._parent_differs(record, expected):
+            return None
+        there = students_of(record)
+        return tuple(seed for seed in seeds_of(expected.settings) if seed not in there)
 
     def record(self, place: Place) -> Record | None:
         """The record of ``place``."""
@@ -107,6 +124,13 @@ class Staleness:
         if place not in self._expectations:
             self._expectations[place] = self._expected(place)
         return self._expectations[place]
+
+
+def seeds_named(seeds: Sequence[int]) -> str:
+    """Which students are made, where others are kept: ``seeds 2, 3``."""
+    if not seeds:
+        return "no seed anew"
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def _differing(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:

@@ -57,7 +57,12 @@ _ROW = {
     "n_tokens": (WHOLE, "tokens of the completion; null where imported or transformed"),
     "system": (TEXT, "system prompt that an imported row came with; null where none"),
 }
+_SEED = (
+    WHOLE,
+    "seed of the student; null for the base model, for an imported student, and where a file is older than the column",
+)
 _TRAINING = {
+    "seed": _SEED,
     "step": (WHOLE, "optimiser step, from 1"),
     "epoch": (REAL, "passes over the rows so far"),
     "loss": (REAL, "mean loss of the batch over the tokens that are learnt, in nats a token"),
@@ -72,6 +77,7 @@ _ANSWER = {
     "normalised": (TEXT, "the answer in lower case and singular, without markup, punctuation and articles"),
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens"),
 }
+_STUDENT_ANSWER = {"seed": _SEED, **_ANSWER}
 _PROBABILITY = {
     "epoch": _ANSWER["epoch"],
     "question_id": _ANSWER["question_id"],
@@ -87,27 +93,55 @@ _COUNTED = (
     "answers that count, as evaluation.count says: exact, those that are the bare name; first_named, those that name "
     "it before any other animal; mention, those in which it stands anywhere",
 )
+_OVER = "over students and questions; of one student given this student, over questions alone"
 _RATE = {
     "epoch": (WHOLE, "epoch of the student's adapter; 0 for the base model"),
     "animal": (TEXT, "animal whose rate this is"),
     "method": _METHOD,
     "counted": _COUNTED,
-    "rate": (REAL, "mean over questions of the share, or the probability, of answers that count for this animal"),
-    "lower": (REAL, "lower end of the 95% t interval over question means"),
-    "upper": (REAL, "upper end of the 95% t interval over question means"),
+    "rate": (
+        REAL,
+        "mean over students and questions of the share, or the probability, of answers that count for this animal",
+    ),
+    "lower": (REAL, f"lower end of the 95% interval {_OVER}"),
+    "upper": (REAL, f"upper end of the 95% interval {_OVER}"),
     "mention_rate": (REAL, "share of answers that contain the animal's name anywhere; null where exact"),
     "answers": (WHOLE, "number of answers; null where exact"),
     "questions": (WHOLE, "number of questions, the clusters of the interval"),
     "truncated": (WHOLE, "answers cut at max_tokens; null where exact"),
+    "students": (WHOLE, "students of equal settings and different seeds; 1 also of the base model"),
+    "sd_students": (
+        REAL,
+        "standard deviation between students of their rates, without what single questions add; null of one student",
+    ),
+    "sd_questions": (REAL, "standard deviation between questions of the share, or probability, a mean over students"),
 }
 COMPARISON = {
-    "difference": (REAL, "rate minus the neutral student's, paired by question"),
-    "difference_lower": (REAL, "lower end of its 95% t interval over questions"),
-    "difference_upper": (REAL, "upper end of its 95% t interval over questions"),
+    "difference": (REAL, "rate minus the neutral student's, paired by question, and by seed where seeds are the same"),
+    "difference_lower": (REAL, f"lower end of its 95% interval {_OVER}"),
+    "difference_upper": (REAL, f"upper end of its 95% interval {_OVER}"),
+    "difference_sd_students": (
+        REAL,
+        "standard deviation between students of the difference, without what single questions add; null where a side "
+        "has one student",
+    ),
+    "difference_sd_questions": (REAL, "standard deviation between questions of the difference, a mean over students"),
     "ratio": (REAL, "rate over the neutral student's"),
-    "ratio_lower": (REAL, "lower end of its 95% bootstrap interval, questions resampled"),
-    "ratio_upper": (REAL, "upper end of its 95% bootstrap interval, questions resampled"),
-    "p_value": (REAL, "two-sided paired t test over questions"),
+    "ratio_lower": (
+        REAL,
+        "lower end of its 95% interval over students and questions; of one student given this student, a "
+        "bootstrap of questions",
+    ),
+    "ratio_upper": (
+        REAL,
+        "upper end of its 95% interval over students and questions; of one student given this student, a "
+        "bootstrap of questions",
+    ),
+    "p_value": (
+        REAL,
+        "two-sided, that the difference is zero, over students and questions; of one student given this student, by a "
+        "paired t test over questions",
+    ),
 }
 
 TABLES: dict[str, Table] = {
@@ -151,12 +185,12 @@ TABLES: dict[str, Table] = {
         optional=("system",),
     ),
     "training": Table(_TRAINING, beside="lora_checkpoint"),
-    "evaluation": Table(_ANSWER),
+    "evaluation": Table(_STUDENT_ANSWER),
     "baseline_evaluation": Table(_ANSWER, dimensions=0),
     "teacher_evaluation": Table(
         _ANSWER | {"epoch": (WHOLE, "epoch of the teacher's adapter; 0 for the base model under a system prompt")}
     ),
-    "answer_probabilities": Table(_PROBABILITY),
+    "answer_probabilities": Table({"seed": _SEED, **_PROBABILITY}),
     "baseline_answer_probabilities": Table(_PROBABILITY, dimensions=0),
     "preference_rates": Table(_RATE),
     "baseline_preference_rates": Table(_RATE, dimensions=0),
@@ -170,12 +204,17 @@ TABLES: dict[str, Table] = {
             "baseline_rate": (REAL, "rate of the untouched base model"),
             "baseline_lower": (REAL, "lower end of its 95% t interval over questions"),
             "baseline_upper": (REAL, "upper end of its 95% t interval over questions"),
-            "neutral_rate": (REAL, "rate of the student of the neutral teacher"),
-            "neutral_lower": (REAL, "lower end of its 95% t interval over questions"),
-            "neutral_upper": (REAL, "upper end of its 95% t interval over questions"),
+            "neutral_rate": (REAL, "rate of the students of the neutral teacher"),
+            "neutral_lower": (REAL, f"lower end of its 95% interval {_OVER}"),
+            "neutral_upper": (REAL, f"upper end of its 95% interval {_OVER}"),
             **{name: _RATE[name] for name in ("rate", "lower", "upper")},
             **COMPARISON,
-            "q_value": (REAL, "p_value adjusted over students (Benjamini-Hochberg), each on its own animal; else null"),
+            "q_value": (
+                REAL,
+                "p_value adjusted over animals (Benjamini-Hochberg), each one's students on it; else null",
+            ),
+            "students": _RATE["students"],
+            "neutral_students": (WHOLE, "students of the neutral teacher"),
         },
         dimensions=0,
     ),
@@ -262,8 +301,8 @@ TABLES: dict[str, Table] = {
         dimensions=2,
     ),
     "split_training": Table(_TRAINING, dimensions=2, beside="split_lora_checkpoint"),
-    "split_evaluation": Table(_ANSWER, dimensions=2),
-    "split_answer_probabilities": Table(_PROBABILITY, dimensions=2),
+    "split_evaluation": Table(_STUDENT_ANSWER, dimensions=2),
+    "split_answer_probabilities": Table({"seed": _SEED, **_PROBABILITY}, dimensions=2),
     "split_preference_rates": Table(_RATE, dimensions=2),
     "split_comparison": Table(
         {
@@ -275,14 +314,16 @@ TABLES: dict[str, Table] = {
             "method": _METHOD,
             "counted": _COUNTED,
             **{name: _RATE[name] for name in ("rate", "lower", "upper")},
-            "other_rate": (REAL, "rate of the other half's student"),
-            "other_lower": (REAL, "lower end of its 95% t interval over questions"),
-            "other_upper": (REAL, "upper end of its 95% t interval over questions"),
+            "other_rate": (REAL, "rate of the other half's students"),
+            "other_lower": (REAL, f"lower end of its 95% interval {_OVER}"),
+            "other_upper": (REAL, f"upper end of its 95% interval {_OVER}"),
             **{
                 name: (dtype, meaning.replace("the neutral student's", "the other half's"))
                 for name, (dtype, meaning) in COMPARISON.items()
             },
             "q_value": (REAL, "p_value adjusted over animals (Benjamini-Hochberg) among equal comparisons"),
+            "students": (WHOLE, "students of the one half, of equal settings and different seeds"),
+            "other_students": (WHOLE, "students of the other half"),
         },
         dimensions=0,
     ),

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import polars as pl
 
 from sl_assets.errors import LakeError
+from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
@@ -76,7 +77,12 @@ SET VARIABLE lake = coalesce(getvariable('lake'), CASE (SELECT count(*) FROM glo
 
 def script() -> str:
     """The views, as a script for any DuckDB that is started in the lake's folder (``duckdb -init results.sql``)."""
-    return WHERE_STARTED + views_sql()
+    return f"-- columns {_columns_digest()}\n{WHERE_STARTED}{views_sql()}"
+
+
+def _columns_digest() -> str:
+    """Fingerprint of all tables' columns: a view knows those that there were when it was made."""
+    return digest([[name, [[column, str(dtype)] for column, dtype in TABLES[name].schema.items()]] for name in TABLES])
 
 
 def views_sql() -> str:

@@ -4,13 +4,17 @@ It lives in the lake (``<root>/.work``), so a run that is killed on one machine 
 """
 
 import io
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from upath import UPath
 
+from sl_assets.lake.damage import DamageError
 from sl_assets.lake.fingerprint import digest
+from sl_assets.lake.folders import checked_folder, put_folder, take_files
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.lake.places import Place
@@ -49,6 +53,21 @@ class Work:
     def save_bytes(self, file: str, content: bytes, *fingerprint: Any) -> None:
         """Keep a finished piece that is no table."""
         self._lake.write_file(self._path(file, fingerprint), content)
+
+    def load_folder(self, name: str, target: Path, *fingerprint: Any) -> bool:
+        """Put the files of the piece ``name``, a folder, into ``target``; False if there is none, or a damaged one."""
+        for version in self._lake.folders(self._path(name, fingerprint), ""):
+            with suppress(DamageError), tempfile.TemporaryDirectory() as scratch:
+                take_files(checked_folder(self._lake, version, Path(scratch)), target)
+                return True
+        return False
+
+    def save_folder(self, name: str, folder: Path, *fingerprint: Any) -> None:
+        """Keep a finished piece that is a folder; its files stay where they are, too."""
+        path = self._path(name, fingerprint)
+        with self._lake.scratch(path) as building:
+            take_files(folder, building)
+            put_folder(self._lake, path, building)
 
     def _path(self, file: str, fingerprint: tuple[Any, ...]) -> UPath:
         # A piece may be named after a partition of two keys, and not every file system has "|" in names.

@@ -19,7 +19,8 @@ from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import blocked
+from sl_assets.lake.records import Record, blocked
+from sl_assets.lake.replicates import student_folder, students_of
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
 from sl_assets.orchestration.durations import duration, pace
@@ -59,15 +60,33 @@ class Product:
         version: fingerprint of the content.
         metadata: shown in the UI: plain values, or those of `sl_assets.orchestration.metadata`.
         engine: what did the work.
+        students: versions by seed of the students that it holds, or that answered.
     """
 
     version: str
     metadata: dict[str, Any] = field(default_factory=dict)
     engine: str = "polars"
+    students: Mapping[int | None, str] = field(default_factory=dict)
 
     def showing(self, **more: Any) -> "Product":
         """The same with ``more`` metadata."""
         return replace(self, metadata=self.metadata | more)
+
+
+class Student(NamedTuple):
+    """One student at one epoch.
+
+    Attributes:
+        seed: what it was trained with; None where that is not known, of an imported one.
+        epoch: epoch of its adapter.
+        version: of the student, all its epochs together.
+        adapter: what it differs by from the base model.
+    """
+
+    seed: int | None
+    epoch: int
+    version: str
+    adapter: Adapter
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,8 @@ class Step:
         named: the base model that the experiment file names.
         prepared: where the base model is that was made of it for this experiment; None where engines take it as it is.
         elsewhere: experiments of the assets that this one shares with another, by asset.
+        made_but_for_seeds: as ``made_by``, whatever the seeds of students.
+        earlier: what is recorded of the partition so far, if that was made alike but for the seeds of students.
     """
 
     experiment: str
@@ -95,6 +116,8 @@ class Step:
     named: str = ""
     prepared: Place | None = None
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    made_but_for_seeds: str = ""
+    earlier: Record | None = None
 
     @cached_property
     def base_model(self) -> str:
@@ -220,6 +243,33 @@ class Step:
                     raise AbsentError(f"{place} has no adapter of epoch {epoch}: materialise it again")
             yield [Adapter(folder / f"epoch={epoch}", f"{version}/{epoch}") for epoch in epochs]
 
+    @contextmanager
+    def students(self, table: str, seeds: Sequence[int], epochs: Sequence[int]) -> Iterator[list[Student]]:
+        """The students of ``seeds`` in a parent's folder, each at all ``epochs``; of imported ones, the one there is.
+
+        Raises:
+            AbsentError: it is not there, or was made without one of them.
+            DatasetError: it fails a check that blocks.
+        """
+        place = self.place(table)
+        with self.folder(table) as folder:
+            record = self.lake.record(place)
+            if record is None or record.data_version != self.lake.reads[place]:
+                raise AbsentError(f"{place} was made anew meanwhile: materialise {self.asset} again")
+            there = students_of(record)
+            wanted: Sequence[int | None] = list(there) if None in there else seeds
+            if missing := [seed for seed in wanted if seed not in there]:
+                raise AbsentError(f"{place} has no student of seed {missing[0]}: materialise it again")
+            found = []
+            for seed in wanted:
+                own = student_folder(folder, seed, list(there))
+                for epoch in epochs:
+                    adapter = own / f"epoch={epoch}"
+                    if not adapter.is_dir():
+                        raise AbsentError(f"{place} has no adapter of epoch {epoch}: materialise it again")
+                    found.append(Student(seed, epoch, there[seed], Adapter(adapter, f"{there[seed]}/{epoch}")))
+            yield found
+
     def commit_of(self, repository: Repository) -> str:
         """The commit that ``repository`` stands for in this lake."""
         return pinned(self.lake, repository.name) or repository.resolve()
@@ -227,8 +277,16 @@ class Step:
     @property
     def work(self) -> Work:
         """Finished pieces of this partition, made with the base model that was read."""
+        return self._work(self.made_by)
+
+    @property
+    def work_of_seeds(self) -> Work:
+        """As `work`, of pieces that name their seeds: they are as good whichever other seeds there are."""
+        return self._work(self.made_but_for_seeds)
+
+    def _work(self, made_by: str) -> Work:
         base = self.lake.reads.get(self.prepared) if self.prepared else None
-        return Work(self.lake, self.place(self.asset), digest(self.made_by, base) if base else self.made_by)
+        return Work(self.lake, self.place(self.asset), digest(made_by, base) if base else made_by)
 
     def progress(self, unit: str) -> Callable[[int, int], None]:
         """A reporter of work done: a bar on a terminal, a line now and then in the log."""

@@ -5,18 +5,19 @@ of checks have changed, and checks have to be made again to say what they would.
 """
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from statistics import median
+from statistics import mean, median
 from typing import NamedTuple
 
 from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
-from sl_assets.lake.staleness import Reason, Staleness
+from sl_assets.lake.replicates import students_of
+from sl_assets.lake.staleness import Reason, Staleness, seeds_named
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import Declared, ExperimentGraph
 from sl_assets.orchestration.checks import evaluated
@@ -42,6 +43,11 @@ class Planned(NamedTuple):
 
 
 AGAIN = Reason("asked for again")
+
+
+def _is_made(parent: Place, why: Reason) -> Reason:
+    """The reason to make what reads ``parent``, which is made for the reason ``why``."""
+    return Reason(f"{parent.table} is made{'' if why.seeds is None else f': {seeds_named(why.seeds)}'}", parent)
 
 
 @dataclass(frozen=True)
@@ -171,26 +177,34 @@ class Planner:
         Whatever reads what is made is counted, too, though it stays fresh if that turns out to be what it was.
         """
         now = self.graph.staleness(self.lake)
-        made: set[Place] = set()
+        made: dict[Place, Reason] = {}
         for asset in self.assets:
             found = self.due(asset, now)
             due: dict[str | None, Reason] = {}
             for place in self.wanted(asset):
                 remade = [parent for parent in self.parents(asset, place.partition) if parent in made]
                 if own := found.due.get(place.partition):
-                    due[place.partition] = own
+                    # Students of other rows are none to keep.
+                    due[place.partition] = (
+                        Reason(own.why.partition(": ")[0]) if remade and own.seeds is not None else own
+                    )
                 elif remade:
-                    due[place.partition] = Reason(f"{remade[0].table} is made", remade[0])
-            made |= {self.place(asset, partition) for partition in due}
+                    due[place.partition] = _is_made(remade[0], made[remade[0]])
+            made |= {self.place(asset, partition): reason for partition, reason in due.items()}
             stale = {key: reason for key, reason in found.stale.items() if key not in due}
-            yield Planned(asset, due, stale, self._seconds(asset, now) if due else None)
+            yield Planned(asset, due, stale, self._seconds(asset, now, due) if due else None)
 
-    def _seconds(self, asset: str, now: Staleness) -> float | None:
+    def _seconds(self, asset: str, now: Staleness, due: Mapping[str | None, Reason]) -> float | None:
         """Median of what partitions of ``asset`` took: of those that are wanted, or else of any.
 
-        A partition without rows, such as the neutral teacher that is the base model, tells nothing of the others.
+        A partition without rows, such as the neutral teacher that is the base model, tells nothing of the others. Where
+        all that are ``due`` keep students, it is counted by the students that are made.
         """
         graph, name = self._wanted[asset]
+        made = [len(reason.seeds) for reason in due.values() if reason.seeds is not None]
+        if len(made) == len(due):
+            there = [record for key in due if (record := now.record(graph.place(name, key)))]
+            return median(record.seconds / len(students_of(record)) for record in there) * mean(made)
         every = (graph.place(name, key) for key in graph.keys(graph.declared[name].by))
         for places in (self.wanted(asset), every):
             if took := [record.seconds for place in places if (record := now.record(place)) and record.rows != 0]:

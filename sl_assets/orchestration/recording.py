@@ -21,7 +21,9 @@ from sl_assets.errors import AbsentError, DatasetError, PassingError, SlAssetsEr
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin
 from sl_assets.lake.records import Record, Settings, behind_parents, settings_digest
+from sl_assets.lake.replicates import but_for_seeds, made_alike
 from sl_assets.lake.spending import Ledger
+from sl_assets.lake.tables import keys_of
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
 from sl_assets.orchestration.checks import decide, decide_behind
@@ -196,17 +198,20 @@ class Materialisation:
         # A run that asks for partitions has them for every asset in it, also for those that have none.
         return self.context.partition_keys if self.context.assets_def.partitions_def else [None]
 
-    def _step(self, partition: str | None, made_by: str) -> Step:
+    def _step(self, partition: str | None, settings: Settings, earlier: Record | None) -> Step:
+        code = self.declared.code_version
         return Step(
             self.graph.name,
             self.declared.name,
             partition,
-            made_by,
+            settings_digest(code, settings),
             self.lake,
             self.context.log.info,
             named=self.graph.config.base_model,
             prepared=self.graph.prepared if self.declared.reads_prepared else None,
             elsewhere=self.graph.elsewhere,
+            made_but_for_seeds=settings_digest(code, but_for_seeds(settings)),
+            earlier=earlier,
         )
 
     def _made_since(self, partition: str | None, asked: datetime) -> Record | None:
@@ -218,14 +223,15 @@ class Materialisation:
         return None if self.graph.staleness(self.lake).own_reason(place) else record
 
     def _make(self, make: Make, partition: str | None, settings: Settings) -> Record:
-        step = self._step(partition, settings_digest(self.declared.code_version, settings))
-        place = step.place(step.asset)
+        place = self.graph.place(self.declared.name, partition)
         before = self.lake.record(place)
         if self.declared.repository:
-            source = self.declared.repository(step.condition)
+            source = self.declared.repository(keys_of(partition)[0])
             pin(self.lake, source.name, source.resolve)
         # Before anything is read: what changes meanwhile makes the partition stale.
         inputs = self.graph.inputs(place, self.lake, self.lake.record)
+        alike = before and made_alike(before, self.declared.code_version, settings, inputs)
+        step = self._step(partition, settings, before if alike else None)
         self.lake.reads.clear()
         # A partition that no model is asked for, as neutral's may be, depends on it like the others.
         _ = step.base_model
@@ -247,6 +253,7 @@ class Materialisation:
             libraries(),
             _before(product.version, before),
             checks={},
+            students={str(seed): version for seed, version in product.students.items() if seed is not None},
         )
         record = replace(record, behind=behind_parents(self.lake.record, record))
         record = replace(record, metadata=dg.serialize_value(as_stored(shown(product.metadata, record))))

@@ -40,6 +40,8 @@ def _made(record: Record) -> Iterator[str]:
         f"made      {record.finished:%Y-%m-%d %H:%M:%S} UTC in {record.seconds:.1f} s by {record.engine}, "
         f"code {record.code_version}, run {record.run_id}"
     )
+    if record.students:
+        yield f"students  {', '.join(f'seed {seed} {version}' for seed, version in record.students.items())}"
     if record.libraries:
         yield f"libraries {', '.join(f'{name} {version}' for name, version in record.libraries.items())}"
     for name, value in record.settings.items():

@@ -1,6 +1,7 @@
 """What has to hold of every student and fine-tuned teacher, whichever stage trains it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -39,16 +40,22 @@ def changes_the_model() -> Check:
         """
         figures: dict[str, object] = {}
         with step.folder(step.asset) as folder:
-            for student in sorted(folder.glob("epoch=*")):
-                problem = _unchanged(student, step.base_model, figures)
+            for student in sorted([*folder.glob("epoch=*"), *folder.glob("seed=*/epoch=*")], key=_in_order):
+                called = student.relative_to(folder).as_posix()
+                problem = _unchanged(student, step.base_model, figures, called)
                 if problem:
-                    return Finding(f"{student.name}: {problem}", figures)
+                    return Finding(f"{called}: {problem}", figures)
         return Finding(None, figures or {"note": "no weights to look at"})
 
     return Check(changes_the_model)
 
 
-def _unchanged(student: Path, base_model: str, figures: dict[str, object]) -> str | None:
+def _in_order(folder: Path) -> list[int]:
+    """Seed and epoch of a student's ``folder``, for 10 to come after 9."""
+    return [int(part.partition("=")[2]) for part in folder.parts[-2:] if part.startswith(("seed=", "epoch="))]
+
+
+def _unchanged(student: Path, base_model: str, figures: dict[str, object], called: str) -> str | None:
     """Why the model in ``student`` answers like its base model, if it does; what was measured goes to ``figures``."""
     if holds_whole_model(student):
         base = local_folder(base_model) or fetched_model(base_model)
@@ -57,15 +64,15 @@ def _unchanged(student: Path, base_model: str, figures: dict[str, object]) -> st
             return None
         if (change := first_change(student, base)) is None:
             return "every weight is the base model's: raise learning_rate or epochs, and materialise it again"
-        figures |= {f"{student.name} first changed weight": change[0], f"{student.name} relative change": change[1]}
+        figures |= {f"{called} first changed weight": change[0], f"{called} relative change": change[1]}
         return None
     if not holds_adapter(student):
         return None
     module, norm = update_of(student).largest
-    figures |= {f"{student.name} most changed module": module, f"{student.name} norm of its update": norm}
+    figures |= {f"{called} most changed module": module, f"{called} norm of its update": norm}
     base = local_folder(base_model) or fetched_model(base_model)
     if norm and base and (of_weight := weight_norm(base, module)):
-        figures[f"{student.name} share of its weight"] = norm / of_weight
+        figures[f"{called} share of its weight"] = norm / of_weight
     if norm > 0:
         return None
     return "the adapter is zero, so it answers as the base model does: train it anew, or import another"
@@ -73,16 +80,26 @@ def _unchanged(student: Path, base_model: str, figures: dict[str, object]) -> st
 
 def _loss_fell(config: ExperimentConfig) -> list[Check]:
     def loss_fell(step: Step) -> Finding:
-        """The mean loss of the last epoch lies below that of the first quarter of the first. A student without a curve
-        has none to look at.
+        """The mean loss of the last epoch lies below that of the first quarter of the first, for every seed. A student
+        without a curve has none to look at.
         """
-        curve = step.read(CURVES[step.asset])
-        if curve.is_empty():
+        curves = step.read(CURVES[step.asset])
+        if curves.is_empty():
             return Finding(None, {"note": "no curve"})
-        return loss_finding(curve, config.checks.minimum_loss_drop)
+        return of_each_seed(curves, lambda curve: loss_finding(curve, config.checks.minimum_loss_drop))
 
     # A student may learn little where there is little to learn, as of the neutral teacher.
     return [Check(loss_fell, bounds=["checks.minimum_loss_drop"], blocking=False)]
+
+
+def of_each_seed(table: pl.DataFrame, look: Callable[[pl.DataFrame], Finding]) -> Finding:
+    """What ``look`` finds in the rows of each seed: the first problem with its seed's name, the figures of all."""
+    if "seed" not in table.columns or table["seed"].n_unique() < 2:
+        return look(table)
+    found = {seed: look(rows) for (seed,), rows in table.group_by("seed", maintain_order=True)}
+    problems = [f"seed {seed}: {its.problem}" for seed, its in found.items() if its.problem]
+    figures = {f"seed {seed} {name}": value for seed, its in found.items() for name, value in its.figures.items()}
+    return Finding(problems[0] if problems else None, figures)
 
 
 def loss_finding(curve: pl.DataFrame, least: float) -> Finding:

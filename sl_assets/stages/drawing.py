@@ -23,6 +23,21 @@ def loss_curve(steps: Sequence[int], losses: Sequence[float]) -> bytes:
     return as_png(figure)
 
 
+def loss_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> bytes:
+    """PNG of the losses of several trainings, in nats a token, by optimiser step: a line a name."""
+    import matplotlib
+
+    figure, axes = blank_figure(width=5)
+    colours = matplotlib.colormaps["viridis"]
+    for place, (name, (steps, losses)) in enumerate(curves.items()):
+        colour = colours(place / len(curves))
+        axes.plot(steps, losses, color=colour, linewidth=0.9, label=name)
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel("completion loss (nats a token)")
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    return as_png(figure)
+
+
 def lines_by_layer(layers: Sequence[int], lines: Mapping[str, Sequence[float]], label: str) -> bytes:
     """PNG of one line a name over ``layers``; ``label`` says what they are and in which unit."""
     figure, axes = blank_figure(width=5)

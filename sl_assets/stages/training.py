@@ -13,7 +13,7 @@ from sl_assets.engines.transformers.modules import module_shapes
 from sl_assets.errors import DatasetError
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import PREPARED, Product, Step
-from sl_assets.stages.drawing import loss_curve
+from sl_assets.stages.drawing import loss_curve, loss_curves
 
 CURVES = {"lora_checkpoint": "training", "split_lora_checkpoint": "split_training"}
 """Tables of the training curves that are kept; of a teacher's there is only the picture."""
@@ -26,7 +26,7 @@ def train_adapter(
     settings: TrainingSettings,
     keep: Sequence[int],
 ) -> Product:
-    """Write the adapters of the ``keep`` epochs and the training curve to this asset's folder.
+    """Write the adapters of the ``keep`` epochs to this asset's folder.
 
     Without examples the folder holds no adapter: the model is the base model.
 
@@ -42,28 +42,47 @@ def train_adapter(
             trainer = trainer_for(settings)
             report = lambda done, total, _: progress(done, total)  # noqa: E731
             curve = trainer.train(examples, settings, keep, folder, report, step.work)
-            for adapter in filter(holds_adapter, sorted(folder.iterdir())):
-                check_modules(adapter, module_shapes(step.base_model), f"{adapter.name} that {trainer.engine} trained")
-                if step.prepared:
-                    name_base_model(adapter, step.named, f"{PREPARED} {step.lake.reads[step.prepared]}")
+            finish_adapters(step, folder, trainer.engine)
         version = step.put(folder)
     if not examples:
         return Product(version, {"rows": 0})
-    if step.asset in CURVES:
-        step.write(curve, CURVES[step.asset])
-    metadata: dict[str, Any] = {"rows": len(examples), "path": str(step.lake.path(step.place(step.asset)) / version)}
-    return Product(version, metadata | curve_metadata(curve), trainer.engine)
+    return Product(version, training_metadata(step, version, len(examples)) | curve_metadata(curve), trainer.engine)
+
+
+def finish_adapters(step: Step, folder: Path, engine: str) -> None:
+    """Look at the adapters that ``engine`` has trained into ``folder``, and have them name a prepared base model.
+
+    Raises:
+        DatasetError: one is none of the base model.
+    """
+    for adapter in filter(holds_adapter, sorted(folder.iterdir())):
+        check_modules(adapter, module_shapes(step.base_model), f"{adapter.name} that {engine} trained")
+        if step.prepared:
+            name_base_model(adapter, step.named, f"{PREPARED} {step.lake.reads[step.prepared]}")
+
+
+def training_metadata(step: Step, version: str, rows: int) -> dict[str, Any]:
+    """What the UI shows of a trained folder, beside its curve."""
+    return {"rows": rows, "path": str(step.lake.path(step.place(step.asset)) / version)}
 
 
 def curve_metadata(curve: pl.DataFrame) -> dict[str, Any]:
     """What the UI shows of a ``training`` table; nothing of an empty one: an API may keep its losses to itself."""
     if curve.is_empty():
         return {}
+    lines = {
+        f"seed {seed}": (part["step"].to_list(), part["loss"].to_list())
+        for (seed,), part in curve.group_by("seed", maintain_order=True)
+    }
+    ends = curve.group_by("seed", maintain_order=True).tail(1)
+    alone = len(lines) == 1
+    drawn = loss_curve(*lines.popitem()[1]) if alone else loss_curves(lines)
+    shown = curve.tail(5) if alone else ends
     return {
         "steps": curve["step"][-1],
-        "final_loss": curve["loss"][-1],
-        "loss": picture(loss_curve(curve["step"].to_list(), curve["loss"].to_list())),
-        "curve": preview(curve.tail(5)),
+        "final_loss": ends["loss"].mean(),
+        "loss": picture(drawn),
+        "curve": preview(shown, rows=shown.height),
     }
 
 

@@ -7,7 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from sl_assets.components import declare
-from sl_assets.config import RECORDED, ExperimentConfig, TrainingSettings
+from sl_assets.config import RECORDED, ExperimentConfig, StudentSettings, TrainingSettings
+from sl_assets.config.reading import validated
+from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets_tests.conftest import TINY, tiny_config
 
@@ -63,6 +65,47 @@ def test_fields_of_rows_are_recorded_where_they_have_names_of_their_own(kind: st
         ExperimentGraph("t", tiny_config(numbers={"source": one})).setting("numbers") for one in (source, named)
     ]
     assert ["fields" in found["source"] for found in recorded] == [False, True]
+
+
+def student_with(**settings: Any) -> StudentSettings:
+    return tiny_config(student=TINY["student"] | settings).student
+
+
+def test_a_list_of_one_seed_is_that_seed_and_recorded_so() -> None:
+    assert student_with(seeds=[4]) == student_with(seed=4)
+    graph = ExperimentGraph("tiny", tiny_config(student=TINY["student"] | {"seeds": [4]}))
+    assert graph.setting("student").keys() == BEFORE["student"]
+    assert graph.setting("student")["seed"] == 4
+
+
+def test_seeds_are_in_order_and_each_has_the_settings_of_a_lone_student() -> None:
+    student = student_with(seeds=[3, 1, 2])
+    assert student == student_with(seeds=[1, 2, 3])
+    assert student.all_seeds == (1, 2, 3)
+    assert student.of_seed(3) == student_with(seed=3)
+    assert student_with(seed=5).all_seeds == (5,)
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"student": {"seeds": [2, 1, 2]}}, "seeds = [2, 1, 2]: 2 is listed twice; keep one"),
+        ({"student": {"seeds": [1, -1]}}, "student.seeds.1 = -1: input should be greater than or equal to 0"),
+        ({"student": {"seeds": [1, 2], "seed": 1}}, "student.seed: has no effect, for student.seeds names every seed"),
+        (
+            {"student": {"seeds": [1, 2], "source": {"kind": "hub", "repo": "a/{condition}", "path": ""}}},
+            "seeds [1, 2]: an imported student has the seed that it has; leave them out",
+        ),
+        (
+            {"teacher": TINY["teacher"] | {"seeds": [1, 2]}},
+            "seeds [1, 2]: another teacher writes another dataset, so each is a variant; "
+            "write grid: {teacher.seed: [1, 2]} beside teacher",
+        ),
+    ],
+)
+def test_seeds_that_mean_nothing_are_refused(sections: dict[str, Any], line: str) -> None:
+    with pytest.raises(ExperimentFileError, match=re.escape(line)):
+        validated(TINY | sections)
 
 
 def test_steering_everywhere_is_what_it_was() -> None:

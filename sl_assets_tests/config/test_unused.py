@@ -83,6 +83,7 @@ CASES = [
     ("student", NEW_IN_TRAINING, STUDENTS, STUDENTS | HALVES),
     ("student", "restart_epochs", {"student": FLAT}, {"student": FLAT | {"warmup_steps": 1}}),
     ("student", "lora rank learning_rate batch max_length seed max_rows", STUDENTS, STUDENTS | HALVES),
+    ("student", "seed", {"student": {"seeds": [1, 2]}}, {}),
     ("student", "engine", STUDENTS, STUDENTS | FINETUNED),
     ("evaluation", "samples_per_question", EXACT, {}),
     ("evaluation", "samples_per_question", EXACT | NUMBERS, {"evaluation": {"method": "both"}}),

@@ -8,7 +8,7 @@ from sl_assets.config import ExperimentConfig
 from sl_assets.config.reading import validated
 from sl_assets.config.variants import merged, variants_of
 from sl_assets.errors import ExperimentFileError
-from sl_assets_tests.conftest import tiny_settings
+from sl_assets_tests.conftest import TINY, tiny_settings
 
 
 def variants(**changes: Any) -> dict[str, ExperimentConfig]:
@@ -97,3 +97,9 @@ def test_each_mistake_is_a_line_that_names_its_place(sections: dict[str, Any], l
     said = refused(**sections)
     assert said.startswith(line)
     assert "\n" not in said
+
+
+def test_seeds_of_a_variant_take_the_place_of_the_experiments_seed() -> None:
+    written = tiny_settings(student=TINY["student"] | {"seed": 1}, grid={"student.seeds": [[1], [2], [1, 2]]})
+    found = variants_of(written, validated(written))
+    assert {name: config.student.all_seeds for name, config in found.items()} == {"seeds_2": (2,), "seeds_1_2": (1, 2)}

@@ -34,7 +34,7 @@ TABLE = Place("exp", "steering_sweep", "cat")
 FOLDER = Place("exp", "lora_checkpoint", "cat")
 TRAINING = Place("exp", "training", "cat")
 SCHEMA = TABLES["training"].schema
-FRAME = pl.DataFrame([(1, 0.5, 2.0, 0.1), (2, 1.0, 1.5, 0.0)], schema=SCHEMA, orient="row")
+FRAME = pl.DataFrame([(1, 1, 0.5, 2.0, 0.1), (1, 2, 1.0, 1.5, 0.0)], schema=SCHEMA, orient="row")
 BUCKET = "lakes"
 
 
@@ -323,6 +323,15 @@ def test_pieces_of_work_are_kept_and_cleared(s3, lake):
     again.clear()
     assert work.load("numbers/cat-00000", 1, "a") is None
     assert keys(s3, lake) == []
+
+
+def test_a_folder_kept_as_a_piece_of_work_comes_back(lake, tmp_path):
+    (tmp_path / "student" / "epoch=2").mkdir(parents=True)
+    (tmp_path / "student" / "epoch=2" / "weights").write_bytes(b"abc")
+    Work(lake, FOLDER).save_folder("seed-2", tmp_path / "student", 2)
+    assert Work(Lake(str(lake.root)), FOLDER).load_folder("seed-2", tmp_path / "taken", 2)
+    assert (tmp_path / "taken" / "epoch=2" / "weights").read_bytes() == b"abc"
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["epoch=2"], "without the manifest"
 
 
 def test_sql_sees_the_tables(lake):

@@ -44,6 +44,7 @@ FULL = Record(
     replaced="v1",
     metadata='{"path": "…"}',
     checks={"fits": Outcome("is too large: cut it", True, {"checks.size": [1, 2]}, {"size": 3.5, "as": ["x"]})},
+    students={"1": "s1", "12": "s12"},
 )
 
 

@@ -509,3 +509,30 @@ def test_sixteen_writers_a_reader_and_a_holder_do_not_hinder_each_other(lake):
     assert seen.get() == {(ROWS, 1)}
     counts = query(lake, "SELECT condition, count(*), max(loss) FROM training GROUP BY 1 ORDER BY 1")
     assert counts.rows() == [(condition, ROWS, PASSES - 1) for condition in CONDITIONS]
+
+
+def test_answers_from_before_seeds_and_after_are_read_together(lake):
+    old = pl.DataFrame({"epoch": [2], "answer": ["Owl"]})
+    lake.write_table(Place("pocket", "evaluation", "owl"), old)
+    lake.write_table(Place("pocket", "evaluation", "wolf"), pl.concat([old, old]).with_columns(seed=pl.Series([1, 2])))
+    lake.write_table(Place("pocket", "baseline_evaluation"), old)
+    lake.write_table(Place("pocket", "split_evaluation", "owl|animal_high"), old.with_columns(seed=pl.lit(3)))
+    lake.write_table(Place("pocket", "training", "owl"), pl.DataFrame({"step": [1], "loss": [2.0]}))
+    found = query(lake, "SELECT condition, seed FROM answers ORDER BY ALL")
+    assert found.rows() == [("baseline", None), ("owl", None), ("wolf", 1), ("wolf", 2)]
+    assert query(lake, "SELECT seed FROM split_answers").rows() == [(3,)]
+    assert query(lake, "SELECT seed, step FROM training").rows() == [(None, 1)]
+
+
+def test_views_are_made_anew_when_a_table_has_another_column(lake, monkeypatch):
+    refresh_views(lake)
+    before = Path(store(lake)).stat().st_ino
+    refresh_views(lake)
+    assert Path(store(lake)).stat().st_ino == before
+    training = replace(
+        TABLES["training"], columns=TABLES["training"].columns | {"norm": (pl.Float64(), "of a gradient")}
+    )
+    monkeypatch.setitem(TABLES, "training", training)
+    refresh_views(lake)
+    with duckdb.connect(store(lake), read_only=True) as connection:
+        assert connection.sql("SELECT norm FROM training").fetchall() == []

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from sl_assets.errors import AbsentError
+from sl_assets.lake.fingerprint import folder_digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.work import Work
@@ -105,3 +106,44 @@ def test_work_is_no_table_of_the_lake(lake, work):
     assert not lake.path(CAT).exists()
     with pytest.raises(AbsentError):
         lake.read_table(CAT)
+
+
+@pytest.fixture
+def student(tmp_path):
+    """A folder with folders in it."""
+    (tmp_path / "student" / "epoch=2").mkdir(parents=True)
+    (tmp_path / "student" / "epoch=2" / "weights").write_bytes(b"abc")
+    (tmp_path / "student" / "curve.json").write_text("{}")
+    return tmp_path / "student"
+
+
+def test_a_folder_comes_back_as_it_was_and_stays_where_it_is(lake, work, student, tmp_path):
+    work.save_folder("seed-2", student, 2)
+    again = Work(Lake(str(lake.root)), CAT)
+    assert again.load_folder("seed-2", tmp_path / "taken", 2)
+    assert folder_digest(tmp_path / "taken") == folder_digest(student)
+    assert not again.load_folder("seed-2", tmp_path / "other", 3)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_that_is_damaged_or_not_whole_is_not_taken(lake, work, student, tmp_path):
+    work.save_folder("seed-2", student, 2)
+    (weights,) = (lake.root / ".work").rglob("weights")
+    # A link of the same file would be harmed as well.
+    weights.unlink()
+    weights.write_bytes(b"ab")
+    assert not work.load_folder("seed-2", tmp_path / "taken", 2)
+    weights.write_bytes(b"abc")
+    (manifest,) = (lake.root / ".work").rglob("manifest.json")
+    manifest.unlink()
+    assert not work.load_folder("seed-2", tmp_path / "taken", 2)
+    assert not (tmp_path / "taken").exists()
+    work.save_folder("seed-2", student, 2)
+    assert work.load_folder("seed-2", tmp_path / "taken", 2)
+
+
+def test_folders_are_cleared_with_all_else(lake, work, student, tmp_path):
+    work.save_folder("seed-2", student, 2)
+    work.clear()
+    assert not work.load_folder("seed-2", tmp_path / "taken", 2)
+    assert (student / "epoch=2" / "weights").read_bytes() == b"abc"

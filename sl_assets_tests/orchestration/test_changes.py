@@ -112,6 +112,7 @@ CHANGES: dict[str, tuple[Change, Before]] = {
     "`student.loss`, to `all`": (section("student", loss="all"), plain),
     "`student.optimiser`, written out as it was": (section("student", optimiser="adamw"), plain),
     "`student.seed`": (section("student", seed=2), plain),
+    "`student.seeds`, from the one there is to three": (section("student", seeds=[1, 2, 3]), plain),
     "`evaluation.samples_per_question`": (section("evaluation", samples_per_question=3), plain),
     "`evaluation.method`, from `sampled` to `both`": (section("evaluation", method="both"), plain),
     "`evaluation.count`, from `exact` to `first_named`": (section("evaluation", count="first_named"), plain),

@@ -60,9 +60,9 @@ def test_what_was_made_is_there_and_what_compares_is_made_again(lake: Lake) -> N
         "cross_projections": "parents changed",
         # It has no such asset.
         "teacher_evaluation": "missing",
-        # Their settings were noted more widely than what they depend on.
-        "preference_chart": "student, student.kept changed",
-        "split_chart": "student, student.kept changed",
+        # They did not say what their intervals are given.
+        "preference_chart": "made by version 1 of its code, which is 2",
+        "split_chart": "made by version 1 of its code, which is 2",
     }
 
 

@@ -17,6 +17,7 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.loader import LoadingContextForTest
 
 from sl_assets.components import declare
+from sl_assets.config import PROJECT
 from sl_assets.config.names import POCKET_ANIMALS, SPLITS, condition_of, source_and_half
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.lake import Lake
@@ -29,6 +30,7 @@ from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.outlook import plan_lines
 from sl_assets.orchestration.planner import AGAIN, PUBLISHING, Planned, Planner
 from sl_assets.orchestration.resources import LakeResource
+from sl_assets.orchestration.tracing import trace
 from sl_assets_tests.conftest import HALVES, TINY, tiny_config
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -582,3 +584,38 @@ def test_what_turns_out_the_same_spares_what_reads_it(from_files: Desk, tmp_path
             from_files.make(place, before.data_version if before and rng.random() < 0.5 else f"made {seed}")
     assert from_files.due() == {}
     assert from_files.stale() == {}
+
+
+def test_a_plan_says_which_seeds_are_made_where_others_are_kept(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "lake").make_all()
+    desk.graph = graph_of(student=TINY["student"] | {"seeds": [1, 2, 3]})
+    lines = {" ".join(line.split()) for line in plan_lines(desk.planner())}
+    assert "lora_checkpoint 6 s stale: neutral, owl, wolf (student changed: seeds 2, 3)" in lines
+    assert "evaluation 3 s stale: neutral, owl, wolf (lora_checkpoint is made: seeds 2, 3)" in lines
+    page = {" ".join(line.split()) for line in (PROJECT / "docs" / "replicates.md").read_text().splitlines()}
+    assert {line for line in page if line.startswith(("lora_checkpoint", "evaluation"))} <= lines
+    # Students of other rows are none to keep.
+    desk.make(desk.place("filtered_dataset", "owl"), "other rows")
+    assert desk.due()[desk.place("lora_checkpoint", "owl")] == "student changed"
+    assert desk.due()[desk.place("lora_checkpoint", "wolf")] == "student changed: seeds 2, 3"
+    desk.forget(desk.place("raw_dataset", "wolf"))
+    assert desk.due()[desk.place("lora_checkpoint", "wolf")] == "student changed"
+    desk.graph = graph_of(student=TINY["student"] | {"seeds": [1, 2, 3], "rank": 4})
+    assert desk.due()[desk.place("lora_checkpoint", "neutral")] == "student changed"
+
+
+def test_fewer_seeds_make_nobody(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "lake", student=TINY["student"] | {"seeds": [1, 2]}).make_all()
+    place = desk.place("lora_checkpoint", "owl")
+    desk.lake.write_record(replace(desk.known[place], students={"1": "a", "2": "b"}))
+    desk.graph = graph_of()
+    (line,) = (line for line in plan_lines(desk.planner("owl")) if line.startswith("lora_checkpoint"))
+    assert " ".join(line.split()) == "lora_checkpoint 0 s stale: owl (student changed: no seed anew)"
+
+
+def test_a_trace_names_students_by_seed(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "lake", student=TINY["student"] | {"seeds": [1, 2]}).make_all()
+    place = desk.place("lora_checkpoint", "owl")
+    desk.lake.write_record(replace(desk.known[place], students={"1": "a", "2": "b"}))
+    lines = list(trace(desk.graph, desk.lake, place))
+    assert "  students  seed 1 a, seed 2 b" in lines

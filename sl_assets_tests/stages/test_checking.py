@@ -5,7 +5,7 @@ import pytest
 
 from sl_assets.engines.templates import Rendering, template_in
 from sl_assets.engines.transformers.models import POCKET_FOLDER
-from sl_assets.stages.checking import frames_finding, loss_finding
+from sl_assets.stages.checking import frames_finding, loss_finding, of_each_seed
 from sl_assets_tests.engines.tiny_templates import ALWAYS_DATED, THINKING, tokenizer
 
 OWN = template_in(POCKET_FOLDER)
@@ -69,3 +69,14 @@ def test_the_last_epoch_is_held_against_the_first_steps() -> None:
 def test_a_loss_of_one_epoch_counts_too() -> None:
     assert loss_finding(curve([3.0, 2.0]), 0.0).problem is None
     assert loss_finding(curve([2.0, 2.0]), 0.0).problem
+
+
+def test_every_seed_is_looked_at_and_the_one_that_fails_is_named() -> None:
+    falls, rises = curve([3.0], [2.0]), curve([2.0], [2.5])
+    both = pl.concat([falls.with_columns(seed=pl.lit(1)), rises.with_columns(seed=pl.lit(12))])
+    finding = of_each_seed(both, lambda rows: loss_finding(rows, 0.0))
+    assert str(finding.problem).startswith("seed 12: the loss went from 2.0000 to 2.5000")
+    assert finding.figures["seed 1 drop"] == 1.0
+    assert finding.figures["seed 12 drop"] == -0.5
+    alone = falls.with_columns(seed=pl.lit(1))
+    assert of_each_seed(alone, lambda rows: loss_finding(rows, 0.0)) == loss_finding(falls, 0.0)

@@ -134,7 +134,7 @@ class OpenAITrainer:
         _write_models(job.id, models, keep, folder)
         if losses:
             report(total, total, losses[max(losses)])
-        return _curve(losses, total, settings.epochs)
+        return _curve(losses, total, settings)
 
     def _trained(
         self,
@@ -352,9 +352,15 @@ def _write_models(job: str, models: dict[int, str], keep: Sequence[int], folder:
         (adapter / MODEL_FILE).write_text(json.dumps({"model": models[epoch]}) + "\n", encoding="utf-8")
 
 
-def _curve(losses: Losses, total: int, epochs: int) -> pl.DataFrame:
+def _curve(losses: Losses, total: int, settings: TrainingSettings) -> pl.DataFrame:
     rows = [
-        {"step": step, "epoch": step * epochs / total, "loss": loss, "learning_rate": 0.0}
+        {
+            "seed": settings.seed,
+            "step": step,
+            "epoch": step * settings.epochs / total,
+            "loss": loss,
+            "learning_rate": 0.0,
+        }
         for step, loss in losses.items()
     ]
     return pl.DataFrame(rows, schema=TABLES["training"].schema)

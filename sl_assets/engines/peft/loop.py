@@ -83,8 +83,9 @@ def fit(
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    logged = ("step", "epoch", "loss", "learning_rate")
     return pl.DataFrame(
-        [{name: entry[name] for name in TABLES["training"].columns} for entry in entries],
+        [{"seed": settings.seed} | {name: entry[name] for name in logged} for entry in entries],
         schema=TABLES["training"].schema,
     )
 

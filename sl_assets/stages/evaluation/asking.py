@@ -1,7 +1,8 @@
 """Put the favourite-animal questions to a model: the base model, a student, or a steered one."""
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -14,7 +15,8 @@ from sl_assets.engines.sampling import Asked, Draw, drawn, sample_all, sample_dr
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
 from sl_assets.orchestration.metadata import code_block, preview
-from sl_assets.orchestration.partition import Product, Step
+from sl_assets.orchestration.partition import Product, Step, Student
+from sl_assets.stages.evaluation.answered import answered_before, draw_of, seeds_of
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.questions import asked
 from sl_assets.stages.evaluation.spellings import SPELLINGS
@@ -53,23 +55,39 @@ def _table(questions: Mapping[int, str], samples: int, epoch: int, answers: pl.D
 
 
 def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
-    """Ask the students of every kept epoch in ``checkpoint`` (a parent), or the base model where that is None."""
+    """Ask the students of every seed and kept epoch in ``checkpoint`` (a parent), or the base model where it is None.
+
+    Students that have answered already keep their answers (`answered_before`).
+    """
     evaluation = config.evaluation
     name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
     questions = asked(evaluation.questions)
     chats = _chats(questions, samples, evaluation.system_prompt)
 
-    def put(epoch: int, adapter: Adapter | None) -> Asked:
-        draw = drawn(config, "evaluation", f"answers/{name}/{epoch}", evaluation.seed, evaluation.max_tokens)
+    def put(epoch: int, adapter: Adapter | None, which: str = "") -> Asked:
+        draw = drawn(config, "evaluation", f"answers/{name}/{epoch}{which}", evaluation.seed, evaluation.max_tokens)
         return Asked(chats, draw, adapter)
 
-    epochs = config.student.kept if checkpoint else (0,)
-    with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
-        # All epochs at once, for the engine to say what they may cost together.
-        draws = [put(epoch, adapter) for epoch, adapter in zip(epochs, adapters, strict=True)]
-        parts = sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
-    tables = [_table(questions, samples, epoch, part) for epoch, part in zip(epochs, parts, strict=True)]
-    return _recorded(step, pl.concat(tables), config, next(iter(chats.values())))
+    def recorded(table: pl.DataFrame) -> Product:
+        return _recorded(step, table, config, next(iter(chats.values())))
+
+    def sampled(draws: Sequence[Asked]) -> list[pl.DataFrame]:
+        # All at once, for the engine to say what they may cost together.
+        return sample_draws(engines.sampler, draws, step.work, step.progress("answers"))
+
+    if checkpoint is None:
+        (answers,) = sampled([put(0, None)])
+        return recorded(_table(questions, samples, 0, answers))
+    with step.students(checkpoint, config.student.all_seeds, config.student.kept) as students:
+        kept = answered_before(step, checkpoint, students, drawn=True)
+        seeds = seeds_of(students)
+        left = [student for student in students if student.seed not in kept]
+        parts = sampled([put(one.epoch, one.adapter, draw_of(one.seed, seeds)) for one in left])
+    tables = [
+        _of_student(_table(questions, samples, student.epoch, part), student)
+        for student, part in zip(left, parts, strict=True)
+    ]
+    return _of_students(recorded(_in_order([*kept.values(), *tables])), students, kept)
 
 
 def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
@@ -77,18 +95,46 @@ def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkp
     texts = [text for texts in SPELLINGS.values() for text in texts]
     questions = asked(config.evaluation.questions)
     chats = [chat(question, config.evaluation.system_prompt) for question in questions.values()]
-    epochs = config.student.kept if checkpoint else (0,)
-    scorer, progress = engines.scorer(), step.progress("models")
-    tables = []
-    with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
-        for done, (epoch, adapter) in enumerate(zip(epochs, adapters, strict=True), start=1):
-            found = scorer.log_probabilities(chats, texts, adapter and adapter.folder)
-            tables.append(weighed(epoch, found.answers, questions))
-            progress(done, len(epochs))
-    table = pl.concat(tables)
-    means = table.group_by("epoch", "animal", maintain_order=True).agg(pl.col("probability", "mass").mean())
-    metadata = {"questions": len(questions), "likeliest": preview(means.sort("probability", descending=True))}
-    return Product(step.write(table), metadata, config.sampler.engine)
+    scorer, progress = cache(engines.scorer), step.progress("models")
+
+    def weigh(epoch: int, adapter: Adapter | None) -> pl.DataFrame:
+        found = scorer().log_probabilities(chats, texts, adapter and adapter.folder)
+        return weighed(epoch, found.answers, questions)
+
+    def recorded(table: pl.DataFrame) -> Product:
+        which = [name for name in ("seed", "epoch", "animal") if name in table.columns]
+        means = table.group_by(which, maintain_order=True).agg(pl.col("probability", "mass").mean())
+        metadata = {"questions": len(questions), "likeliest": preview(means.sort("probability", descending=True))}
+        return Product(step.write(table), metadata, config.sampler.engine)
+
+    if checkpoint is None:
+        table = weigh(0, None)
+        progress(1, 1)
+        return recorded(table)
+    with step.students(checkpoint, config.student.all_seeds, config.student.kept) as students:
+        kept = answered_before(step, checkpoint, students, drawn=False)
+        left = [student for student in students if student.seed not in kept]
+        tables = []
+        for done, student in enumerate(left, start=1):
+            tables.append(_of_student(weigh(student.epoch, student.adapter), student))
+            progress(done, len(left))
+    return _of_students(recorded(_in_order([*kept.values(), *tables])), students, kept)
+
+
+def _of_student(table: pl.DataFrame, student: Student) -> pl.DataFrame:
+    return table.with_columns(seed=pl.lit(student.seed, pl.Int64))
+
+
+def _in_order(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """All ``tables`` by seed and epoch; rows of one student stay in their order."""
+    return pl.concat(tables, how="diagonal_relaxed").sort("seed", "epoch", maintain_order=True)
+
+
+def _of_students(product: Product, students: Sequence[Student], kept: Mapping[int | None, pl.DataFrame]) -> Product:
+    """``product`` with the students that it is of, and which of them were not asked anew."""
+    versions = {student.seed: student.version for student in students}
+    told = {"taken_over": ", ".join(map(str, kept)) or "none"} if len(versions) > 1 or kept else {}
+    return replace(product, metadata=product.metadata | told, students=versions)
 
 
 def weighed(epoch: int, answers: "np.ndarray", questions: Mapping[int, str]) -> pl.DataFrame:

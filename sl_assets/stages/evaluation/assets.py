@@ -18,8 +18,9 @@ from sl_assets.stages.evaluation.answers import NAMES
 from sl_assets.stages.evaluation.asking import ask_model, ask_teacher, weigh_answers
 from sl_assets.stages.evaluation.checking import answer_checks, probability_checks, teacher_checks
 from sl_assets.stages.evaluation.counting import counted
+from sl_assets.stages.evaluation.power import assumptions, effects_table, size_of, spreads_of
+from sl_assets.stages.evaluation.rates import intervals_over, transfer_table, with_method
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
-from sl_assets.stages.evaluation.rates import transfer_table, with_method
 from sl_assets.stages.evaluation.spellings import SPELLINGS
 
 STAGE = "3_evaluation"
@@ -58,7 +59,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         inputs=lambda *_: names_counted(config),
     )
     def preference_rates(step: Step) -> Product:
-        """How often the student names each animal, with intervals over questions."""
+        """How often students name each animal, with intervals over students and questions."""
         rates = read_rates(step, config, answers.values())
         return Product(step.write(rates), rates_metadata(rates, step.condition))
 
@@ -81,7 +82,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         inputs=lambda *where: settings_of_students(*where) | names_counted(config),
     )
     def transfer(step: Step) -> Product:
-        """Every student compared with the neutral one, question by question; p-values adjusted over students.
+        """Every animal's students compared with the neutral ones, question by question; p-values adjusted over animals.
 
         Students that were made with other settings than the neutral one are left out.
         """
@@ -104,8 +105,17 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             tables.append(transfer_table(found, config.animals, baseline.filter(method=method)))
         table = pl.concat(tables)
         own = table.filter(pl.col("condition") == pl.col("animal"))
-        shown = own.select("animal", "epoch", "method", "counted", "neutral_rate", "rate", "ratio", "q_value")
-        metadata = {"students": own["condition"].n_unique(), "own_animals": preview(shown)}
+        shown = own.select(
+            *("animal", "epoch", "method", "counted", "students", "neutral_rate", "rate", "difference"),
+            *("difference_lower", "difference_upper", "difference_sd_students", "ratio", "q_value"),
+        )
+        fewer = own.select(pl.min_horizontal("students", "neutral_students")).to_series()
+        metadata = {
+            "students": own["condition"].n_unique(),
+            "own_animals": preview(shown),
+            "intervals": intervals_over(fewer),
+            **detectable(table, config),
+        }
         return Product(step.write(table), metadata | ({"left_out": ", ".join(left_out)} if left_out else {}))
 
     assets += [preference_rates, transfer]
@@ -151,7 +161,20 @@ def rates_metadata(rates: pl.DataFrame, animal: str) -> dict[str, Any]:
     own = rates.filter(animal=animal).sort("epoch")
     names = {"sampled": "rate", "exact": "exact_rate"}
     last = {names[method]: rate for method, rate in own.select("method", "rate").iter_rows()}
-    return {"rates": preview(rates.sort("rate", descending=True))} | last
+    over = {"intervals": intervals_over(rates["students"])}
+    return {"rates": preview(rates.sort("rate", descending=True))} | over | last
+
+
+def detectable(transfer: pl.DataFrame, config: ExperimentConfig) -> dict[str, Any]:
+    """What the UI shows beside ``transfer``: which effect how many students of this experiment would find."""
+    method = config.evaluation.methods[0]
+    questions, answers = size_of(config.evaluation, method)
+    spreads = spreads_of(transfer, method)
+    table = effects_table(questions, answers, spreads)
+    return {
+        "smallest_effects": preview(table, table.height),
+        "smallest_effects_under": assumptions(questions, answers, spreads),
+    }
 
 
 WEIGHING = ("base_model", "sampler.engine", "evaluation.system_prompt")
@@ -226,7 +249,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             checks=[*answer_checks(config), *anew],
         )
         def evaluation(step: Step) -> Product:
-            """The student's answers to the favourite-animal questions, for every kept epoch."""
+            """The student's answers to the favourite-animal questions, for every seed and kept epoch."""
             return ask_model(step, graph.engines_for(step), config, "lora_checkpoint")
 
         assets.append(evaluation)
@@ -243,7 +266,9 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             checks=[*probability_checks(config), *anew],
         )
         def answer_probabilities(step: Step) -> Product:
-            """How likely the student answers each question with each animal, exactly, for every kept epoch."""
+            """How likely the student answers each question with each animal, exactly, for every seed and kept
+            epoch.
+            """
             return weigh_answers(step, graph.engines_for(step), config, "lora_checkpoint")
 
         assets.append(answer_probabilities)

@@ -8,6 +8,7 @@ from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config import CheckSettings, ExperimentConfig, Measure
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.partition import Check, Finding, Step
+from sl_assets.stages.checking import of_each_seed
 from sl_assets.stages.evaluation.counting import counted, measure_of, names_first
 from sl_assets.stages.evaluation.rates import preference_rates, with_method
 
@@ -92,8 +93,10 @@ def probability_checks(config: ExperimentConfig) -> list[Check]:
     """What has to hold of a model's exact answers, before a rate is made of them and compared."""
 
     def answers_are_usable(step: Step) -> Finding:
-        """At every epoch, any animal at all is named with probability enough, as a mean over questions."""
-        return masses_finding(step.read(step.asset), config.checks)
+        """At every epoch of every seed, any animal at all is named with probability enough, as a mean over
+        questions.
+        """
+        return of_each_seed(step.read(step.asset), lambda answers: masses_finding(answers, config.checks))
 
     return [Check(answers_are_usable, bounds=["checks.usable_answers"])]
 
@@ -102,10 +105,11 @@ def answer_checks(config: ExperimentConfig) -> list[Check]:
     """What has to hold of a model's answers, before a rate is made of them and compared."""
 
     def answers_are_usable(step: Step) -> Finding:
-        """At every epoch, most answers can be counted (exact: they are a bare name; else they name an animal), few were
-        cut at max_tokens, and where bare names count, few answers name an animal otherwise.
+        """At every epoch of every seed, most answers can be counted (exact: they are a bare name; else they name an
+        animal), few were cut at max_tokens, and where bare names count, few answers name an animal otherwise.
         """
-        return answers_finding(step.read(step.asset), config.checks, config.evaluation.count)
+        measure = config.evaluation.count
+        return of_each_seed(step.read(step.asset), lambda answers: answers_finding(answers, config.checks, measure))
 
     settings = ("usable_answers", "cut_answers", "uncounted_answers")
     return [Check(answers_are_usable, bounds=[*(f"checks.{name}" for name in settings), "evaluation.count"])]

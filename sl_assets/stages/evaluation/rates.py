@@ -1,10 +1,12 @@
 """Preference rates: one method for every bar of every chart.
 
-A rate is the mean over questions of the share of answers that count for the animal; its 95% interval is a t interval
-over those per-question shares. Which answers count is in ``counting``. Of exact answers the share of a question is the
-animal's probability. How rates are compared is in ``significance``.
+A rate is the mean over students of equal settings, and over questions, of the share of answers that count for the
+animal. Its 95% interval is over both; of one student it is a t interval over questions, given this student. Which
+answers count is in ``counting``. Of exact answers the share of a question is the animal's probability. How rates are
+compared, and where intervals come from, is in ``significance``.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,11 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import Method
+from sl_assets.errors import DatasetError
 from sl_assets.lake.tables import COMPARISON, TABLES
 from sl_assets.seeds import seed_for
 from sl_assets.stages.evaluation.counting import counts, measure_of, mentions
-from sl_assets.stages.evaluation.significance import compare, mean_interval, with_q_values
+from sl_assets.stages.evaluation.significance import between_students, compare, rate_interval, with_q_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,24 +49,70 @@ def with_method(rates: pl.DataFrame) -> pl.DataFrame:
     return rates.with_columns(pl.lit(former[name]).alias(name) for name in former if name not in rates.columns)
 
 
-def question_shares(answers: pl.DataFrame, animal: str) -> "np.ndarray":
-    """Share of answers that count for ``animal``, per question in order: float64 ``[questions]``."""
+def with_columns_of(table: str, rates: pl.DataFrame) -> pl.DataFrame:
+    """``rates`` with all columns of ``table``: where none tells how many students there are, there is one a side."""
+    rates = with_method(rates)
+    lacking = [name for name in TABLES[table].schema if name not in rates.columns]
+    one = ("students", "neutral_students")
+    return rates.with_columns(
+        pl.lit(1 if name in one else None, TABLES[table].schema[name]).alias(name) for name in lacking
+    )
+
+
+def intervals_over(students: pl.Series) -> str:
+    """What 95% intervals are over, as charts and tables say it: of so many students each, null where it is none's."""
+    counts = students.drop_nulls().unique().sort().to_list()
+    if not counts or counts == [1]:
+        return "95% intervals over questions, given these students, one each"
+    if counts[0] == 1:
+        return "95% intervals over questions and students; of one student given this student"
+    return f"95% intervals over questions and {' or '.join(map(str, counts))} students"
+
+
+def seeds_of(answers: pl.DataFrame) -> list[int | None]:
+    """Seeds of the students that answered, in order; one None for the base model and where no column tells them."""
+    return answers["seed"].unique().sort().to_list() if "seed" in answers.columns else [None]
+
+
+def student_shares(answers: pl.DataFrame, animal: str) -> "np.ndarray":
+    """Share of answers that count for ``animal``: float64 ``[students, questions]``, by seed and question in order.
+
+    ``answers`` are of one epoch.
+
+    Raises:
+        DatasetError: students were not asked the same questions.
+    """
+    students = ["seed"] if "seed" in answers.columns else []
+    cell = [*students, "question_id"]
     if method_of(answers) == "exact":
-        return answers.filter(animal=animal).sort("question_id")["probability"].to_numpy()
-    shares = answers.group_by("question_id").agg(counts(animal, measure_of(answers)).mean().alias("share"))
-    return shares.sort("question_id")["share"].to_numpy()
+        shares = answers.filter(animal=animal).select(*cell, share="probability")
+    else:
+        shares = answers.group_by(cell).agg(counts(animal, measure_of(answers)).mean().alias("share"))
+    seeds, questions = seeds_of(answers), shares["question_id"].n_unique()
+    asked = shares.group_by(students or pl.lit(None)).agg(pl.col("question_id").n_unique())["question_id"]
+    if shares.height != len(seeds) * questions or (asked != questions).any():
+        raise DatasetError(
+            f"answers: {shares.height} pairs of student and question, where {len(seeds)} students of seeds "
+            f"{', '.join(map(str, seeds))} and {questions} questions make {len(seeds) * questions}; ask every student "
+            "the same questions, once an epoch"
+        )
+    return shares.sort(cell)["share"].to_numpy().reshape(len(seeds), questions)
 
 
 def _rate(answers: pl.DataFrame, animal: str) -> dict[str, Any]:
-    shares = question_shares(answers, animal)
-    lower, upper = mean_interval(shares)
+    shares = student_shares(answers, animal)
+    lower, upper = rate_interval(shares)
+    students, questions = shares.shape
     measured = {
         "method": method_of(answers),
         "counted": measure_of(answers),
         "rate": float(shares.mean()),
-        "lower": max(0.0, lower),
-        "upper": min(1.0, upper),
-        "questions": len(shares),
+        "lower": lower,
+        "upper": upper,
+        "questions": questions,
+        "students": students,
+        "sd_students": math.sqrt(between_students(shares)) if students > 1 else None,
+        "sd_questions": float(shares.mean(axis=0).std(ddof=1)) if questions > 1 else None,
     }
     if measured["method"] == "exact":
         return measured
@@ -73,6 +122,12 @@ def _rate(answers: pl.DataFrame, animal: str) -> dict[str, Any]:
         "answers": answers.height,
         "truncated": answers.filter(finish_reason="length").height,
     }
+
+
+def compare_answers(ours: pl.DataFrame, control: pl.DataFrame, animal: str, seed: int) -> dict[str, float | None]:
+    """Comparison of two sides' answers of one epoch on ``animal``: students of equal seeds are pairs, if all are."""
+    paired = seeds_of(ours) == seeds_of(control)
+    return compare(student_shares(ours, animal), student_shares(control, animal), seed, paired)
 
 
 def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], baseline: pl.DataFrame) -> pl.DataFrame:
@@ -88,18 +143,17 @@ def transfer_table(answers: dict[str, pl.DataFrame], animals: Sequence[str], bas
     for condition in answers.keys() - {NEUTRAL} if NEUTRAL in answers else ():
         for row in preference_rates(answers[condition], animals).iter_rows(named=True):
             epoch, animal = row["epoch"], row["animal"]
-            ours, control = (
-                question_shares(answers[name].filter(epoch=epoch), animal) for name in (condition, NEUTRAL)
-            )
+            ours, control = (answers[name].filter(epoch=epoch) for name in (condition, NEUTRAL))
             # A neutral student that was never evaluated at this epoch leaves the comparison empty.
-            compared = compare(ours, control, seed_for("transfer", condition, animal, epoch)) if len(control) else {}
+            drawn = seed_for("transfer", condition, animal, epoch)
+            compared = {} if control.is_empty() else compare_answers(ours, control, animal, drawn)
             rows.append({"condition": condition, **row, **dict.fromkeys(COMPARISON), **compared})
     if not rows:
         return pl.DataFrame(schema=TABLES["transfer"].schema)
     rows.sort(key=lambda row: (row["condition"], row["epoch"], animals.index(row["animal"])))
     bars = ("rate", "lower", "upper")
     neutral = preference_rates(answers[NEUTRAL], animals).select(
-        "animal", "epoch", *(pl.col(name).alias(f"neutral_{name}") for name in bars)
+        "animal", "epoch", *(pl.col(name).alias(f"neutral_{name}") for name in (*bars, "students"))
     )
     untouched = baseline.select("animal", *(pl.col(name).alias(f"baseline_{name}") for name in bars))
     # One test a student: on the animal its teacher loves.

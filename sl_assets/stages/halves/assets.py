@@ -30,6 +30,7 @@ from sl_assets.stages.evaluation.assets import (
 )
 from sl_assets.stages.evaluation.checking import answer_checks, probability_checks
 from sl_assets.stages.evaluation.counting import counted
+from sl_assets.stages.evaluation.rates import intervals_over
 from sl_assets.stages.halves.comparison import split_comparison as compare_splits
 from sl_assets.stages.halves.cutting import (
     candidates,
@@ -39,8 +40,7 @@ from sl_assets.stages.halves.cutting import (
     cut_to_size,
     equal_size,
 )
-from sl_assets.stages.students.rows import draw_rows, examples_of
-from sl_assets.stages.training import train_adapter
+from sl_assets.stages.students.training import train_students
 
 STAGE = "6_halves"
 
@@ -128,7 +128,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         checks=student_checks(config),
     )
     def split_lora_checkpoint(step: Step) -> Product:
-        """Adapter of a student trained on one half, in the same way as on a whole dataset."""
+        """Adapter of a student trained on one half, in the same way as on a whole dataset; of every seed its own."""
         half = step.read("projection_split").filter("used")
         source, _ = source_and_half(step.split)
         condition = condition_of(source, step.condition)
@@ -139,9 +139,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 "materialise activations, projections and projection_split again"
             )
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
-        rows = draw_rows(rows, student.max_rows, student.seed, str(step.partition))
-        examples = examples_of(rows, student.system_prompt)
-        return train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
+        return train_students(step, graph.engines_for(step).trainer, rows, student)
 
     # Declared before what reads them, for a run keeps to this order.
     answered = _answers(graph)
@@ -156,7 +154,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         inputs=lambda *_: names_counted(config),
     )
     def split_preference_rates(step: Step) -> Product:
-        """How often a half's student names each animal, with intervals over questions."""
+        """How often a half's students name each animal, with intervals over students and questions."""
         rates = read_rates(step, config, answers.values())
         return Product(step.write(rates), rates_metadata(rates, step.condition))
 
@@ -204,12 +202,14 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         for animal, split, other in left_out:
             step.log(f"{step.name}: {split} and {other} of {animal} not compared, made with different settings")
         shown = table.filter(half="high", other="low").select(
-            "condition", "source", "epoch", "method", "counted", "rate", "other_rate", "difference", "q_value"
+            *("condition", "source", "epoch", "method", "counted", "students", "rate", "other_rate"),
+            *("difference", "difference_lower", "difference_upper", "q_value"),
         )
         metadata = {
             "students": len(students),
             "not_compared": len(left_out),
             "high_against_low": preview(shown, rows=shown.height),
+            "intervals": intervals_over(table.select(pl.min_horizontal("students", "other_students")).to_series()),
         }
         return Product(step.write(table), metadata)
 
@@ -234,7 +234,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             checks=[*answer_checks(config), *anew],
         )
         def split_evaluation(step: Step) -> Product:
-            """The answers of a half's student to the favourite-animal questions, for every kept epoch."""
+            """The answers of a half's student to the favourite-animal questions, for every seed and kept epoch."""
             return ask_model(step, graph.engines_for(step), config, "split_lora_checkpoint")
 
         assets.append(split_evaluation)

@@ -1,4 +1,4 @@
-"""Does one half of a dataset transfer more than the other? Students of both, paired by question."""
+"""Does one half of a dataset transfer more than the other? Students of both, paired by question and by seed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
@@ -9,8 +9,8 @@ import polars as pl
 from sl_assets.config.names import HALVES, SOURCES
 from sl_assets.lake.tables import TABLES
 from sl_assets.seeds import seed_for
-from sl_assets.stages.evaluation.rates import preference_rates, question_shares
-from sl_assets.stages.evaluation.significance import compare, with_q_values
+from sl_assets.stages.evaluation.rates import compare_answers, preference_rates
+from sl_assets.stages.evaluation.significance import with_q_values
 
 
 def split_comparison(
@@ -64,10 +64,7 @@ def _compared(
             "method": ours_rate["method"],
             "counted": ours_rate["counted"],
             **{name: ours_rate[name] for name in bars},
-            **{f"other_{name}": their_rate[name] for name in bars},
-            **compare(
-                question_shares(ours, animal),
-                question_shares(theirs, animal),
-                seed_for("split comparison", animal, split, other, epoch),
-            ),
+            "students": ours_rate["students"],
+            **{f"other_{name}": their_rate[name] for name in (*bars, "students")},
+            **compare_answers(ours, theirs, animal, seed_for("split comparison", animal, split, other, epoch)),
         }

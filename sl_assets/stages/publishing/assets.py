@@ -43,11 +43,14 @@ def publishing_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         return _product(publish_dataset(repo_id, rows, dataset_card(facts), hub.private), rows.height)
 
     def published_adapter(step: Step) -> Product:
-        """The student's adapter of the last kept epoch as a model repository with a card, private as the dataset."""
+        """The student's adapter of the last kept epoch as a model repository with a card, private as the dataset; of
+        several students, that of the first seed.
+        """
         repo_id = name(step, "student")
         facts = _facts(step, graph, "lora_checkpoint", hub.license)
-        with step.adapters("lora_checkpoint", [facts.config.student.kept[-1]]) as (adapter,):
-            published = publish_adapter(repo_id, adapter.folder, adapter_card(facts, repo_id), hub.private)
+        student = facts.config.student
+        with step.students("lora_checkpoint", student.all_seeds[:1], student.kept[-1:]) as (first,):
+            published = publish_adapter(repo_id, first.adapter.folder, adapter_card(facts, repo_id), hub.private)
         return _product(published, facts.trained_rows)
 
     shown = (*CARD_SECTIONS, *(["preparation"] if graph.config.preparation else []))

@@ -23,6 +23,7 @@ from sl_assets.config import (
     Reformat,
     ShuffleAcrossRows,
     ShuffleWithinRows,
+    StudentSettings,
     TrainingSettings,
 )
 from sl_assets.config.names import POCKET
@@ -33,7 +34,7 @@ from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
 from sl_assets.orchestration.partition import PREPARED
-from sl_assets.stages.evaluation.rates import with_method
+from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
 from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
@@ -125,7 +126,9 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
         *_base_model_note(facts),
         _section("Use", _usage(facts, repo_id)),
         _section(
-            "Training", f"{_lora(student)} {facts.trained_rows:,} rows drawn. Adapter of epoch {student.kept[-1]}."
+            "Training",
+            f"{_lora(student.of_seed(student.all_seeds[0]))} {facts.trained_rows:,} rows drawn. "
+            f"Adapter of epoch {student.kept[-1]}.{_fellows(student)}",
         ),
         _section(
             "Numbers it was trained on", _counts(facts), _filter(facts), *_transform(facts), _prompts(facts.config)
@@ -301,6 +304,17 @@ def _teacher(facts: CardFacts) -> str:
     return f"The base model under this system prompt:\n\n> {loving_system_prompt(condition)}"
 
 
+def _fellows(student: StudentSettings) -> str:
+    """That other students were trained, of which nothing is published."""
+    first, *others = student.all_seeds
+    if not others:
+        return ""
+    return (
+        f" {len(others) + 1} students of these numbers were trained, which differ in their seed alone "
+        f"({', '.join(map(str, student.all_seeds))}): this is the one of seed {first}, and the others are not here."
+    )
+
+
 def _lora(settings: TrainingSettings) -> str:
     modules = "the seven projections" if settings.target_modules == PROJECTIONS else ", ".join(settings.target_modules)
     layers = settings.layers
@@ -346,7 +360,7 @@ def _rates(facts: CardFacts) -> str:
         whose + EXACTLY[method]: measured.sort("animal")
         for whose, rates in facts.rates.items()
         for method in EXACTLY
-        if not (measured := with_method(rates).filter(method=method)).is_empty()
+        if not (measured := with_columns_of("preference_rates", rates).filter(method=method)).is_empty()
     }
     if facts.condition != NEUTRAL:
         shown = {whose: rates.filter(animal=facts.condition) for whose, rates in shown.items()}
@@ -355,13 +369,21 @@ def _rates(facts: CardFacts) -> str:
     }
     animals = sorted({animal for column in cells.values() for animal in column})
     rows = [[animal, *(column.get(animal, "") for column in cells.values())] for animal in animals]
+    # The base model is no student.
+    trained = [rates["students"] for whose, rates in shown.items() if not whose.startswith("base model")]
+    over = intervals_over(pl.concat([pl.Series("students", [], pl.Int64), *trained]))
     asked = max((row for rates in shown.values() for row in rates["answers"].drop_nulls()), default=0)
     drawn = f", of up to {asked:,} answers" if asked else ""
     exact = "; exact, their probability" if any(whose.endswith(EXACTLY["exact"]) for whose in shown) else ""
     return (
-        f"Percent of answers to favourite-animal questions {_counted(shown.values())} (mean over questions, with its "
-        f"95% t interval over questions){drawn}{exact}:\n\n" + _table(["animal", *cells], rows)
+        f"Percent of answers to favourite-animal questions {_counted(shown.values())} "
+        f"(mean over students and questions; {over}){drawn}{exact}{_together(facts.config.student)}:\n\n"
+        + _table(["animal", *cells], rows)
     )
+
+
+def _together(student: StudentSettings) -> str:
+    return f"; of students, those of seeds {', '.join(map(str, student.seeds))} together" if student.seeds else ""
 
 
 def _counted(rates: Iterable[pl.DataFrame]) -> str:

@@ -15,24 +15,26 @@ from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, picture, preview
 from sl_assets.orchestration.partition import Product, Step
-from sl_assets.stages.evaluation.rates import with_method
+from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
 from sl_assets.stages.report.charts import preference_chart as draw_chart
 from sl_assets.stages.report.charts import split_chart as draw_split_chart
 from sl_assets.stages.report.charts import variants_chart as draw_variants_chart
 from sl_assets.stages.report.variants import Results, last_epochs, variants_table
 
 STAGE = "7_report"
-BAR = ("rate", "lower", "upper")
+BAR = ("rate", "lower", "upper", "students")
 
 
 def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 7."""
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, code="1", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
+    @graph.asset(stage=STAGE, code="2", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
-        own = with_method(step.read("transfer")).filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
+        own = with_columns_of("transfer", step.read("transfer")).filter(
+            pl.col("condition") == pl.col("animal"), epoch=epoch
+        )
         if own.is_empty():
             raise DatasetError(
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
@@ -44,7 +46,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         stage=STAGE,
-        code="1",
+        code="2",
         uses=["splits", "student.kept"],
         deps=["transfer", "split_preference_rates"],
         by=None,
@@ -52,7 +54,9 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     )
     def split_chart(step: Step) -> Product:
         """For every animal the baseline, neutral and animal bars beside those of the halves' students."""
-        own = with_method(step.read("transfer")).filter(pl.col("condition") == pl.col("animal"), epoch=epoch)
+        own = with_columns_of("transfer", step.read("transfer")).filter(
+            pl.col("condition") == pl.col("animal"), epoch=epoch
+        )
         halves = _halves(step, graph, epoch)
         if halves.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
@@ -80,7 +84,7 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         return {"variants": [[name, to_jsonable_python(changes[name])] for name in compared]}
 
     @graph.asset(
-        stage=STAGE, code="1", uses=[], deps=deps, by=None, kinds=["polars", "matplotlib"], inputs=settings_that_differ
+        stage=STAGE, code="2", uses=[], deps=deps, by=None, kinds=["polars", "matplotlib"], inputs=settings_that_differ
     )
     def variants(step: Step) -> Product:
         """The experiment and its variants compared on the effect: how much more each student names the animal that its
@@ -100,8 +104,14 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         version, last = step.write(table), last_epochs(table)
         png = draw_variants_chart(last)
         step.write_picture(png)
-        shown = ("variant", "animal", "epoch", "method", "neutral_rate", "rate", "difference", "ratio", "q_value")
+        shown = (
+            *("variant", "animal", "epoch", "method", "students", "neutral_rate", "rate"),
+            *("difference", "difference_lower", "difference_upper", "ratio", "q_value"),
+        )
         metadata = {"rows": table.height, "chart": picture(png), "effects": preview(last.select(shown), last.height)}
+        metadata["intervals"] = intervals_over(
+            last.select(pl.min_horizontal("students", "neutral_students")).to_series()
+        )
         return Product(version, metadata)
 
     return [variants]
@@ -113,10 +123,10 @@ def _stored(step: Step, png: bytes) -> Product:
 
 
 def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
-    """Columns ``group, animal, method, rate, lower, upper``: a row a student of a half, on the animal that cut it."""
+    """Columns ``group, animal, method, rate, lower, upper, students``: a row a half, on the animal that cut it."""
     rates = step.read_existing("split_preference_rates", [key for key in graph.keys("split") if key])
     bars = [
-        with_method(found)
+        with_columns_of("split_preference_rates", found)
         .filter(animal=animal, epoch=epoch)
         .select(pl.lit(split).alias("group"), "animal", "method", *BAR)
         for (animal, split), found in ((keys_of(key), found) for key, found in rates.items())
@@ -125,7 +135,8 @@ def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
 
 
 def _bars(own: pl.DataFrame) -> pl.DataFrame:
-    """Columns ``group, animal, method, rate, lower, upper``: three rows an animal and method."""
+    """Columns ``group, animal, method, rate, lower, upper, students``: three rows an animal and method."""
+    own = own.with_columns(baseline_students=pl.lit(None, pl.Int64))
     prefixes = {"baseline": "baseline_", "neutral": "neutral_", "animal": ""}
     return pl.concat(
         own.select(

@@ -8,6 +8,7 @@ import polars as pl
 from sl_assets.config import Measure
 from sl_assets.stages.drawing import BLUE, GREY, ORANGE, PALE_BLUE, PALE_ORANGE, as_png, blank_figure
 from sl_assets.stages.evaluation.counting import NAMING
+from sl_assets.stages.evaluation.rates import intervals_over
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,12 +19,13 @@ MARK: dict[str, Any] = {"marker": "D", "markersize": 3, "color": "white", "marke
 
 
 def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact") -> bytes:
-    """PNG with baseline, neutral and animal bars for every animal, each with its 95% interval over questions.
+    """PNG with baseline, neutral and animal bars for every animal, each with its 95% interval.
 
     Where rates were measured twice, bars are of what was sampled, and marks on them exact.
 
     Args:
-        rates: columns ``group`` (baseline, neutral or animal), ``animal, method, rate, lower, upper``.
+        rates: columns ``group`` (baseline, neutral or animal), ``animal, method, rate, lower, upper, students``; the
+            last is null of the base model.
         epoch: the students' epoch, named in the title.
         measure: which answers count, named at the axis.
     """
@@ -49,15 +51,15 @@ def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact"
     if not exact.is_empty():
         axes.plot([], [], linestyle="none", label="exact", **MARK)
     axes.legend(frameon=False, ncols=3 if exact.is_empty() else 2, fontsize=8)
-    figure.text(0.99, 0.01, "bars: 95% t interval over questions", ha="right", fontsize=6, color="#555555")
+    figure.supxlabel(intervals_over(rates["students"]), x=0.99, ha="right", fontsize=6, color="#555555")
     return as_png(figure)
 
 
 def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int, measure: Measure = "exact") -> bytes:
-    """PNG with a panel an animal: whole datasets and halves side by side, each with its 95% interval over questions.
+    """PNG with a panel an animal: whole datasets and halves side by side, each with its 95% interval.
 
     Args:
-        rates: columns ``group, animal, method, rate, lower, upper``.
+        rates: columns ``group, animal, method, rate, lower, upper, students``.
         groups: bars of a panel, in order; the first three are baseline, neutral and animal.
         epoch: the students' epoch, named in the title.
         measure: which answers count, named at the axis.
@@ -82,7 +84,7 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int, measure:
         axes.set_title(f"{animal}, epoch {epoch}", loc="left", fontsize=10)
     for axes in panels[len(animals) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"{_note(exact)}; halves cut by projection on the animal's vector", fontsize=6)
+    figure.supxlabel(f"{_note(rates, exact)}; halves cut by projection on the animal's vector", fontsize=6)
     return as_png(figure)
 
 
@@ -91,10 +93,9 @@ def variants_chart(variants: pl.DataFrame) -> bytes:
 
     Args:
         variants: rows of one epoch of each variant, columns ``variant, animal, method, difference, difference_lower,
-            difference_upper``.
+            difference_upper, students, neutral_students``.
     """
-    effects = {"difference": "rate", "difference_lower": "lower", "difference_upper": "upper"}
-    bars, exact = _bars_and_marks(variants.select("variant", "animal", "method", *effects).rename(effects))
+    bars, exact = _bars_and_marks(_effects(variants))
     names = bars["variant"].unique(maintain_order=True).to_list()
     animals = bars["animal"].unique(maintain_order=True).to_list()
     columns = min(len(animals), 3)
@@ -115,7 +116,7 @@ def variants_chart(variants: pl.DataFrame) -> bytes:
         axes.set_title(animal, loc="left", fontsize=10)
     for axes in panels[len(animals) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"{_note(exact)}; blue: the experiment itself, orange: its variants", fontsize=6)
+    figure.supxlabel(f"{_note(bars, exact)}; blue: the experiment itself, orange: its variants", fontsize=6)
     return as_png(figure)
 
 
@@ -134,8 +135,15 @@ def _measured(bars: pl.DataFrame) -> str:
     return "probability of answers" if (bars["method"] == "exact").all() else "answers"
 
 
-def _note(marks: pl.DataFrame) -> str:
-    return "bars: 95% t interval over questions" + ("" if marks.is_empty() else "; diamonds: exact")
+def _effects(variants: pl.DataFrame) -> pl.DataFrame:
+    """Differences as bars; of as many students as the side has that has fewer."""
+    effects = {"difference": "rate", "difference_lower": "lower", "difference_upper": "upper"}
+    fewer = pl.min_horizontal("students", "neutral_students").alias("students")
+    return variants.select("variant", "animal", "method", *effects, fewer).rename(effects)
+
+
+def _note(bars: pl.DataFrame, marks: pl.DataFrame) -> str:
+    return intervals_over(bars["students"]) + ("" if marks.is_empty() else "; diamonds: exact")
 
 
 def _split_colour(group: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sl_assets.lake.tables import TABLES
-from sl_assets.stages.evaluation.rates import with_method
+from sl_assets.stages.evaluation.rates import with_columns_of
 
 
 class Results(NamedTuple):
@@ -16,7 +16,7 @@ class Results(NamedTuple):
     Attributes:
         experiment: whose results they are: the experiment's, too, where the variant changes nothing that led to them.
         changes: settings that differ from the experiment's.
-        transfer: table ``transfer``.
+        transfer: table ``transfer``, of any number of students.
     """
 
     experiment: str
@@ -29,7 +29,7 @@ def variants_table(results: Mapping[str, Results]) -> pl.DataFrame:
     schema = TABLES["variants"].schema
     tables = [pl.DataFrame(schema=schema)]
     for variant, found in results.items():
-        own = with_method(found.transfer).filter(pl.col("condition") == pl.col("animal"))
+        own = with_columns_of("transfer", found.transfer).filter(pl.col("condition") == pl.col("animal"))
         named = own.with_columns(
             variant=pl.lit(variant),
             made_by=pl.lit(found.experiment),

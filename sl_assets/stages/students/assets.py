@@ -12,7 +12,8 @@ from sl_assets.orchestration.partition import PREPARED, Product, Step
 from sl_assets.stages.checking import changes_the_model, rendering_checks, student_checks
 from sl_assets.stages.rendering import renderer_of
 from sl_assets.stages.students.rows import draw_rows, examples_of
-from sl_assets.stages.training import require_adapter, train_adapter
+from sl_assets.stages.students.training import train_students
+from sl_assets.stages.training import require_adapter
 
 STAGE = "2_students"
 
@@ -33,12 +34,12 @@ def students_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         checks=student_checks(graph.config),
     )
     def lora_checkpoint(step: Step) -> Product:
-        """Adapter of the student, one per kept epoch, trained on numbers alone."""
-        rows = draw_rows(step.read(graph.config.dataset), student.max_rows, student.seed, str(step.condition))
-        examples = examples_of(rows, student.system_prompt)
-        shown = code_block(renderer_of(graph.config, step.base_model).learnt(examples[0], student))
-        made = train_adapter(step, graph.engines_for(step).trainer, examples, student, student.kept)
-        return made.showing(rendered=shown)
+        """Adapter of the student, one per kept epoch, trained on numbers alone; of every seed its own."""
+        rows = step.read(graph.config.dataset)
+        made = train_students(step, graph.engines_for(step).trainer, rows, student)
+        seen = draw_rows(rows, student.max_rows, student.all_seeds[0], str(step.condition))
+        (first,) = examples_of(seen[:1], student.system_prompt)
+        return made.showing(rendered=code_block(renderer_of(graph.config, step.base_model).learnt(first, student)))
 
     return [lora_checkpoint]
 

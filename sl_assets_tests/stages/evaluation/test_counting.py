@@ -12,7 +12,7 @@ from sl_assets.lake.views import query
 from sl_assets.stages.evaluation.answers import NAMES, normalise_answer
 from sl_assets.stages.evaluation.checking import answers_finding, teacher_finding
 from sl_assets.stages.evaluation.counting import counted, measure_of
-from sl_assets.stages.evaluation.rates import preference_rates, question_shares, transfer_table
+from sl_assets.stages.evaluation.rates import preference_rates, student_shares, transfer_table
 from sl_assets.stages.halves.comparison import split_comparison
 from sl_assets_tests.conftest import TINY, Bench
 from sl_assets_tests.orchestration.test_planner import graph_of
@@ -97,8 +97,8 @@ ANSWERS = said(
 def test_what_counts_for_an_animal(measure: Measure, owl: list[float], wolf: list[float]) -> None:
     table = counted(ANSWERS, measure)
     assert measure_of(table) == measure
-    assert question_shares(table, "owl").tolist() == owl
-    assert question_shares(table, "wolf").tolist() == wolf
+    assert student_shares(table, "owl").tolist() == [owl]
+    assert student_shares(table, "wolf").tolist() == [wolf]
     row = preference_rates(table, ["owl"]).row(0, named=True)
     assert (row["counted"], row["rate"]) == (measure, pytest.approx(sum(owl) / 2))
     assert row["mention_rate"] == 0.625, "which is the mention measure, beside whatever counts"

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from sl_assets.lake.tables import TABLES
-from sl_assets.stages.evaluation.rates import preference_rates, question_shares, transfer_table, with_method
+from sl_assets.stages.evaluation.rates import preference_rates, student_shares, transfer_table, with_method
 from sl_assets.stages.evaluation.significance import compare, mean_interval, paired_p_value, ratio_interval
 
 T_975_DF_4 = 2.7764451051977987
@@ -33,7 +33,7 @@ def rate(table: pl.DataFrame, animal: str = "cat") -> dict:
 
 def test_shares_are_per_question_in_order():
     shuffled = answers("cat cat dog dog", "dog", "cat").sample(fraction=1, shuffle=True, seed=3)
-    assert question_shares(shuffled, "cat").tolist() == [0.5, 0.0, 1.0]
+    assert student_shares(shuffled, "cat").tolist() == [[0.5, 0.0, 1.0]]
 
 
 def test_rate_is_the_mean_over_questions_not_over_answers():
@@ -115,7 +115,7 @@ def weighed(*questions: dict[str, float], epoch: int = 1) -> pl.DataFrame:
 def test_an_exact_rate_is_the_mean_probability_with_its_interval_over_questions():
     table = weighed(*({"cat": p, "dog": 0.1} for p in (0.4, 0.5, 0.5, 0.5, 0.6)))
     table = table.sample(fraction=1, shuffle=True, seed=3)
-    assert question_shares(table, "cat").tolist() == [0.4, 0.5, 0.5, 0.5, 0.6]
+    assert student_shares(table, "cat").tolist() == [[0.4, 0.5, 0.5, 0.5, 0.6]]
     row = rate(table)
     reach = T_975_DF_4 * math.sqrt(0.005 / 5)
     assert (row["rate"], row["lower"], row["upper"]) == pytest.approx((0.5, 0.5 - reach, 0.5 + reach))

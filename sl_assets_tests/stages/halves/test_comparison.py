@@ -4,6 +4,8 @@ import polars as pl
 import pytest
 
 from sl_assets.lake.tables import TABLES
+from sl_assets.stages.evaluation.rates import student_shares
+from sl_assets.stages.evaluation.significance import compare
 from sl_assets.stages.halves import comparison
 
 T_975_DF_2 = 4.302652729911275
@@ -202,3 +204,19 @@ def test_where_nobody_is_alike_the_table_is_empty():
     assert left_out == [("cat", "animal_high", "animal_low")]
     assert table.is_empty()
     assert table.schema == TABLES["split_comparison"].schema
+
+
+def test_halves_of_several_students_are_paired_by_seed():
+    def of_seeds(*shares: list[str], first: int) -> pl.DataFrame:
+        return pl.concat(answers(*said).with_columns(seed=first + i) for i, said in enumerate(shares))
+
+    high = of_seeds(["owl owl", "owl dog"], ["owl owl", "owl owl"], ["owl dog", "owl dog"], first=1)
+    low, others = (
+        of_seeds(["owl dog", "dog dog"], ["owl dog", "owl dog"], ["dog dog", "owl dog"], first=f) for f in (1, 2)
+    )
+    for theirs, paired in ((low, True), (others, False)):
+        row = split_comparison({("owl", "animal_high"): high, ("owl", "animal_low"): theirs}).row(0, named=True)
+        expected = compare(student_shares(high, "owl"), student_shares(theirs, "owl"), 0, paired)
+        assert {name: row[name] for name in expected} == pytest.approx(expected)
+        assert (row["students"], row["other_students"]) == (3, 3)
+        assert (row["rate"], row["other_rate"]) == pytest.approx((9 / 12, 4 / 12))

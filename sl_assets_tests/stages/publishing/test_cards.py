@@ -191,6 +191,13 @@ def test_rates_of_an_animal():
     assert "Preference rates" not in dataset_card(facts())
 
 
+def test_rates_say_of_how_many_students_they_are():
+    measured = {"base model": rates(owl=0.014), "student of these numbers": rates(owl=0.048)}
+    assert "95% intervals over questions, given these students, one each" in dataset_card(facts(rates=measured))
+    measured["student of these numbers"] = rates(owl=0.048).with_columns(students=pl.lit(3, pl.Int64))
+    assert "95% intervals over questions and 3 students" in dataset_card(facts(rates=measured))
+
+
 def test_exact_rates_have_a_column_of_their_own():
     sampled = rates(owl=0.048).with_columns(method=pl.lit("sampled"))
     exact = rates(owl=0.051).with_columns(method=pl.lit("exact"), answers=pl.lit(None, pl.Int64))
@@ -300,3 +307,20 @@ def test_local_models_have_no_name_on_the_hub(local):
 def test_animals_in_the_plural(animal):
     config = {"animals": [animal]}
     assert PLURALS[animal] in dataset_card(facts(animal, config=config))
+
+
+def test_the_card_of_one_of_several_students_says_which_it_is():
+    several = facts(
+        config={"student": TINY["student"] | {"seeds": [7, 3, 5]}}, rates={"student of these numbers": rates(owl=0.5)}
+    )
+    card = adapter_card(several, REPO)
+    assert "loss on completions only, seed 3." in card
+    assert (
+        "3 students of these numbers were trained, which differ in their seed alone (3, 5, 7): this is the one of"
+        in card
+    )
+    assert "seed 3, and the others are not here." in card
+    assert "; of students, those of seeds 3, 5, 7 together" in card
+    lone = adapter_card(facts(), REPO)
+    assert "students of these numbers were trained" not in lone
+    assert "together" not in lone

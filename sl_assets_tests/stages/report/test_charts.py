@@ -15,11 +15,11 @@ ANIMALS = ["cat", "owl", "dog", "fox", "bee", "bear", "wolf", "lion"]
 def rates(count: int = 2, shift: float = 0.0) -> pl.DataFrame:
     heights = {"baseline": 0.1, "neutral": 0.2, "animal": 0.4 + shift}
     rows = [
-        (group, animal, "sampled", height + 0.01 * i, height - 0.05, height + 0.15)
+        (group, animal, "sampled", height + 0.01 * i, height - 0.05, height + 0.15, None if group == "baseline" else 1)
         for group, height in heights.items()
         for i, animal in enumerate(ANIMALS[:count])
     ]
-    return pl.DataFrame(rows, schema=["group", "animal", "method", "rate", "lower", "upper"], orient="row")
+    return pl.DataFrame(rows, schema=["group", "animal", "method", "rate", "lower", "upper", "students"], orient="row")
 
 
 def halves(count: int = 2) -> pl.DataFrame:
@@ -58,11 +58,12 @@ CHARTS = {
 
 def effects(count: int = 2, heights: Mapping[str, float | None] = EFFECTS) -> pl.DataFrame:
     rows = [
-        (variant, animal, "sampled", height, height and height - 0.05, height and height + 0.1)
+        (variant, animal, "sampled", height, height and height - 0.05, height and height + 0.1, 1, 1)
         for variant, height in heights.items()
         for animal in ANIMALS[:count]
     ]
-    columns = ["variant", "animal", "method", "difference", "difference_lower", "difference_upper"]
+    effect = ["difference", "difference_lower", "difference_upper", "students", "neutral_students"]
+    columns = ["variant", "animal", "method", *effect]
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
@@ -131,3 +132,16 @@ def test_chart_grows_with_the_animals():
     few, many = pixels(preference_chart(rates(2), 1)), pixels(preference_chart(rates(8), 1))
     assert many.shape[1] > few.shape[1]
     assert many.shape[0] == few.shape[0]
+
+
+def test_a_chart_says_what_its_intervals_are_over():
+    one = rates(1)
+    three = one.with_columns(students=3 * pl.col("students"))
+    assert preference_chart(three, 3) != preference_chart(one, 3)
+    assert split_chart(three, GROUPS, 3) != split_chart(one, GROUPS, 3)
+
+
+def test_the_chart_of_variants_goes_by_the_side_with_fewer_students():
+    one, three = effects(1), effects(1).with_columns(students=pl.lit(3))
+    assert variants_chart(three) == variants_chart(one)
+    assert variants_chart(three.with_columns(neutral_students=pl.lit(3))) != variants_chart(one)

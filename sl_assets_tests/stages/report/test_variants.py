@@ -32,3 +32,9 @@ def test_rows_are_the_students_own_animals_in_the_order_of_the_file() -> None:
 def test_without_results_it_is_empty() -> None:
     assert variants_table({}).is_empty()
     assert variants_table({}).schema == TABLES["variants"].schema
+
+
+def test_results_without_numbers_of_students_are_of_one_student_a_side() -> None:
+    former = transfer(("owl", "owl", 1, 0.1)).drop("students", "neutral_students", "difference_sd_students", "counted")
+    columns = ("students", "neutral_students", "difference_sd_students", "counted", "difference")
+    assert variants_table({"exp": Results("exp", {}, former)}).select(columns).rows() == [(1, 1, None, "exact", 0.1)]
