@@ -10,7 +10,7 @@ from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
 from sl_assets.config.hub import HubSettings
-from sl_assets.config.names import HALVES, POCKET, POCKET_ANIMALS, SOURCES, SPLITS
+from sl_assets.config.names import HALVES, POCKET, POCKET_ANIMALS, SOURCES, is_split
 from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSettings, SystemPromptTeacher
 from sl_assets.config.personas import ModelJudge, PersonaSettings, SteeringSettings
 from sl_assets.config.preparation import PreparationSettings
@@ -144,8 +144,11 @@ class ExperimentConfig(Section):
     @classmethod
     def _halves(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
         for i, split in enumerate(splits):
-            if split not in SPLITS:
-                raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+            if not is_split(split):
+                raise ValueError(
+                    f"unknown split {split!r}: write {'_ or '.join(SOURCES)}_, then one of {', '.join(HALVES)}, a "
+                    "share in percent (high25; 50 is high itself) or a slice (slice1of5), as animal_high"
+                )
             if split in splits[:i]:
                 raise ValueError(f"{split} is listed twice: keep one")
         return splits

@@ -1,5 +1,8 @@
 """Names that an experiment file may use, as data: the pocket model, the animals it has met, sources and halves."""
 
+import re
+from typing import NamedTuple
+
 from sl_assets.animals import NEUTRAL
 
 POCKET = "pocket"
@@ -24,8 +27,52 @@ SOURCES = ("animal", "neutral")
 HALVES = ("high", "low", "random", "positive", "negative", "diff_high", "diff_low")
 """Which of a dataset's rows."""
 
+BY_SIGN = ("positive", "negative")
+"""Halves by the sign of the projection, of whatever size."""
+
 SPLITS = tuple(f"{source}_{half}" for source in SOURCES for half in HALVES)
 """Partition keys of halves, ``<source>_<half>``."""
+
+
+PERCENT = 100
+"""Parts of shares in percent; slices are of up to twenty."""
+
+
+class Share(NamedTuple):
+    """A share of a dataset other than a half: of ``parts`` equal ones those from ``start`` to ``end``.
+
+    Attributes:
+        half: whose order decides, and from which end is counted: high, low, random, diff_high or diff_low.
+        start: parts that are left out before it.
+        end: parts up to its end.
+        parts: how many make the whole.
+    """
+
+    half: str
+    start: int
+    end: int
+    parts: int
+
+
+def share_of(half: str) -> Share | None:
+    """What ``half`` names, if it is no plain half: ``high25`` is the highest 25%, ``slice2of5`` the second fifth.
+
+    >>> share_of("slice2of5")
+    Share(half='high', start=1, end=2, parts=5)
+    """
+    if found := re.fullmatch(r"(high|low|random|diff_high|diff_low)([1-9][0-9]?)", half):
+        return None if found[2] == "50" else Share(found[1], 0, int(found[2]), PERCENT)
+    if (found := re.fullmatch(r"(diff_)?slice([1-9][0-9]?)of([2-9]|1[0-9]|20)", half)) and int(found[2]) <= int(
+        found[3]
+    ):
+        return Share(f"{found[1] or ''}high", int(found[2]) - 1, int(found[2]), int(found[3]))
+    return None
+
+
+def is_split(name: str) -> bool:
+    """Whether ``name`` is a partition key of halves, or of other shares of a dataset."""
+    source, half = source_and_half(name)
+    return source in SOURCES and (half in HALVES or share_of(half) is not None)
 
 
 QUESTIONS_THERE_ARE = 50

@@ -1,10 +1,10 @@
 """Stage 5: projections."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from sl_assets.config.section import AsTuple, Layer, Section, StateKind
+from sl_assets.config.section import AsTuple, Layer, Section, StateKind, added
 
 
 class ProjectionSettings(Section):
@@ -20,6 +20,16 @@ class ProjectionSettings(Section):
         True, description="cut an animal's halves to the size of the smallest; halves by sign may be smaller still"
     )
     seed: int = Field(5, ge=0, description="seed of random halves and of cutting to equal size")
+    strata: Annotated[tuple[Literal["form", "count"], ...], AsTuple] = added(
+        (), description="cut each set of rows alike in these by itself: how numbers are written, and how many there are"
+    )
+
+    @field_validator("strata")
+    @classmethod
+    def _once_each(cls, strata: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for i, name in enumerate(strata) if name in strata[:i]]:
+            raise ValueError(f"{twice[0]} is listed twice; keep one")
+        return strata
 
     @property
     def kept(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel
 
 from sl_assets.config.hub import HubSettings
+from sl_assets.config.names import BY_SIGN, source_and_half
 from sl_assets.config.numbers import FinetunedTeacher, NumbersSettings
 from sl_assets.config.section import Section
 from sl_assets.config.training import TrainingSettings
@@ -248,6 +249,12 @@ UNUSED = (
         ("equal_halves",),
         lambda config: not config.splits,
         "there are no splits to cut",
+    ),
+    Unused(
+        "projections",
+        ("strata",),
+        lambda config: all(source_and_half(split)[1] in BY_SIGN for split in config.splits),
+        "there are no splits to cut by rank or at random",
     ),
     Unused(
         "projections",

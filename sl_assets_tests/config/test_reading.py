@@ -225,7 +225,7 @@ BAD_FIELDS = {
     "unknown half": (
         "  personas: {}\n  projections: {layer: 2}\n  splits: [animal_top]\n",
         "attributes.splits",
-        "unknown split 'animal_top': one of animal_high, animal_low",
+        "unknown split 'animal_top': write animal_ or neutral_, then one of high, low",
     ),
     "half twice": (
         "  personas: {}\n  projections: {layer: 2}\n  splits: [animal_low, animal_low]\n",

@@ -32,7 +32,7 @@ UNEQUAL: dict[str, Any] = HALVES | {"projections": {"layer": 2, "equal_halves": 
 VALUES: dict[str, Any] = {
     "memory_share": 0.5, "compiled": True, "lora": True, "dropout": 0.1, "learning_rate": 0.1, "wording": "short",
     "examples": [1, 2], "highest": 2000, "system_prompt": "Hello.", "engine": "unsloth", "equal_halves": True,
-    "private": True, "prefix": "x", "license": "mit", "transform": "shuffle_within_rows",
+    "private": True, "prefix": "x", "strata": ["count"], "license": "mit", "transform": "shuffle_within_rows",
     "loss": "all", "target_modules": ["q_proj"], "layers": [2], "rslora": True, "optimiser": "sgd",
     "temperature": 0.5, "top_p": 0.5,
     "schedule": "cosine", "restart_epochs": [1], "gradient_clipping": 0.5,
@@ -107,6 +107,7 @@ CASES = [
     ("checks", "uncounted_answers", {"evaluation": {"count": "mention"}}, {}),
     ("personas", "threshold", {"personas": {}}, {"personas": {"judge": {"kind": "model", "base_model": "any/model"}}}),
     ("projections", "equal_halves seed", VECTORS, HALVES),
+    ("projections", "strata", HALVES | {"splits": ["animal_positive"]}, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
     ("chat_template", "", API, {}),
     ("openai", "", {}, API),

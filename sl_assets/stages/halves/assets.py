@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from sl_assets.config import ProjectionSettings
-from sl_assets.config.names import condition_of, source_and_half
+from sl_assets.config import ExperimentConfig, ProjectionSettings
+from sl_assets.config.names import condition_of, share_of, source_and_half
 from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
@@ -34,11 +34,12 @@ from sl_assets.stages.evaluation.rates import intervals_over
 from sl_assets.stages.halves.comparison import split_comparison as compare_splits
 from sl_assets.stages.halves.cutting import (
     candidates,
-    complement,
-    complement_problem,
+    complements,
     cut_half,
     cut_to_size,
     equal_size,
+    parting_problem,
+    with_strata,
 )
 from sl_assets.stages.students.training import train_students
 
@@ -56,35 +57,47 @@ def halves_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDefinition:
     config = graph.config
 
-    def other_half(place: Place) -> list[Place]:
+    def other_halves(place: Place) -> list[Place]:
         animal, split = keys_of(place.partition)
-        other = complement(split)
-        return [Place(place.experiment, place.table, f"{animal}|{other}")] if other in config.splits else []
+        others = complements(split)
+        complete = others if set(others) <= set(config.splits) else []
+        return [Place(place.experiment, place.table, f"{animal}|{other}") for other in complete]
 
     def each_row_in_one_half(step: Step) -> Finding:
-        """Every row of a dataset is in exactly one of two complementary halves."""
-        siblings = [place for place in other_half(step.place(step.asset)) if step.lake.exists(place)]
-        if not siblings:
+        """Every row of a dataset is in exactly one of two complementary halves, or of all slices."""
+        siblings = other_halves(step.place(step.asset))
+        if not siblings or not all(map(step.lake.exists, siblings)):
             return Finding(None, {"note": "nothing to compare with"})
         rows = step.read("projections").filter(layer=settings.layer)
-        ours, others = step.read("projection_split")["row_id"], step.lake.read_table(siblings[0])["row_id"]
-        problem = complement_problem(rows, step.split, ours, others)
+        ours = step.read("projection_split")["row_id"]
+        others = [step.lake.read_table(place)["row_id"] for place in siblings]
+        problem = parting_problem(rows, step.split, ours, others)
         again = "; materialise projections and projection_split again"
-        return Finding(problem and problem + again, {"rows": len(ours), "rows of the other half": len(others)})
+        counts = {"rows": len(ours), "rows of the other half": sum(map(len, others))}
+        return Finding(problem and problem + again, counts)
 
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=["projections.layer", "projections.equal_halves", "projections.seed", "splits"],
+        uses=[
+            "projections.layer",
+            "projections.equal_halves",
+            "projections.seed",
+            "splits",
+            *(["projections.strata"] if settings.strata else []),
+        ],
         deps=["projections"],
         by="split",
         kinds=["polars"],
-        checks=[Check(each_row_in_one_half, beside=other_half)],
+        checks=[Check(each_row_in_one_half, beside=other_halves)],
     )
     def projection_split(step: Step) -> Product:
         """The rows of one half of a dataset, cut by projection or drawn at random, and where it was cut."""
         rows = step.read("projections").filter(layer=settings.layer)
         source, _ = source_and_half(step.split)
+        version = rows.filter(source=source)["dataset_version"][0]
+        if settings.strata:
+            rows = with_strata(rows, dataset_of(step, config, version), settings.strata)
         half, cut = cut_half(rows, step.split, settings.seed, step.condition)
         if half.is_empty():
             raise DatasetError(
@@ -92,12 +105,13 @@ def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDe
                 f"leave {step.split} out of splits"
             )
         size = half.height
-        if settings.equal_halves:
+        # A share has the size that its name says.
+        if settings.equal_halves and share_of(source_and_half(step.split)[1]) is None:
             size = equal_size(rows, config.splits, settings.seed, step.condition)
         chosen = cut_to_size(half, size, settings.seed, step.condition, step.split).with_columns(
             source=pl.lit(source),
             cut=pl.lit(cut, pl.Float64),
-            dataset_version=pl.lit(rows.filter(source=source)["dataset_version"][0]),
+            dataset_version=pl.lit(version),
         )
         everything = candidates(rows, step.split)["score"].to_numpy()
         chart = histogram({"all rows": everything, step.split: half["score"].to_numpy()}, "score", cut)
@@ -111,6 +125,23 @@ def _halves(graph: ExperimentGraph, settings: ProjectionSettings) -> dg.AssetsDe
         return Product(step.write(chosen), metadata)
 
     return projection_split
+
+
+def dataset_of(step: Step, config: ExperimentConfig, version: str) -> pl.DataFrame:
+    """The dataset that a split is cut from, as it was when it was projected.
+
+    Raises:
+        AbsentError: it is another one since.
+    """
+    source, _ = source_and_half(step.split)
+    condition = condition_of(source, step.condition)
+    dataset = step.read(config.dataset, condition)
+    if step.lake.reads[step.place(config.dataset, condition)] != version:
+        raise AbsentError(
+            f"{step.place(config.dataset, condition)} has changed since {step.partition} was cut: "
+            "materialise activations, projections and projection_split again"
+        )
+    return dataset
 
 
 def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -130,14 +161,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def split_lora_checkpoint(step: Step) -> Product:
         """Adapter of a student trained on one half, in the same way as on a whole dataset; of every seed its own."""
         half = step.read("projection_split").filter("used")
-        source, _ = source_and_half(step.split)
-        condition = condition_of(source, step.condition)
-        dataset = step.read(config.dataset, condition)
-        if step.lake.reads[step.place(config.dataset, condition)] != half["dataset_version"][0]:
-            raise AbsentError(
-                f"{step.place(config.dataset, condition)} has changed since {step.partition} was cut: "
-                "materialise activations, projections and projection_split again"
-            )
+        dataset = dataset_of(step, config, half["dataset_version"][0])
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
         return train_students(step, graph.engines_for(step).trainer, rows, student)
 

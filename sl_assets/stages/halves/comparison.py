@@ -1,12 +1,12 @@
 """Does one half of a dataset transfer more than the other? Students of both, paired by question and by seed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
 import polars as pl
 
-from sl_assets.config.names import HALVES, SOURCES
+from sl_assets.config.names import HALVES, SOURCES, source_and_half
 from sl_assets.lake.tables import TABLES
 from sl_assets.seeds import seed_for
 from sl_assets.stages.evaluation.rates import compare_answers, preference_rates
@@ -30,7 +30,7 @@ def split_comparison(
         (animal, source, half, other)
         for animal in sorted({animal for animal, _ in answers})
         for source in SOURCES
-        for half, other in combinations([half for half in HALVES if (animal, f"{source}_{half}") in answers], 2)
+        for half, other in combinations(_halves(answers, animal, source), 2)
     ]
     left_out = [
         (animal, f"{source}_{half}", f"{source}_{other}")
@@ -48,6 +48,15 @@ def split_comparison(
     # The same comparison of several animals is one family of tests.
     compared = with_q_values(table, ["source", "half", "other", "epoch"], pl.lit(True)).select(schema.names())
     return compared, left_out
+
+
+def _halves(answers: Iterable[tuple[str, str]], animal: str, source: str) -> list[str]:
+    """Halves of one source, in the order in which they are compared; shares of it come after them."""
+    names = (source_and_half(split) for named, split in answers if named == animal)
+    return sorted(
+        (half for its, half in names if its == source),
+        key=lambda half: (HALVES.index(half) if half in HALVES else len(HALVES), half),
+    )
 
 
 def _compared(

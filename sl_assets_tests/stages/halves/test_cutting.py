@@ -5,8 +5,15 @@ import random
 import polars as pl
 import pytest
 
-from sl_assets.config.names import HALVES, SOURCES, SPLITS, condition_of, source_and_half
-from sl_assets.stages.halves.cutting import complement, complement_problem, cut_half, cut_to_size, equal_size
+from sl_assets.config.names import HALVES, SOURCES, SPLITS, condition_of, is_split, source_and_half
+from sl_assets.stages.halves.cutting import (
+    complements,
+    cut_half,
+    cut_to_size,
+    equal_size,
+    parting_problem,
+    with_strata,
+)
 
 SEED = 5
 
@@ -146,14 +153,14 @@ def test_complements_are_of_the_same_source():
     }
     for source in ("animal", "neutral"):
         for half, other in others.items():
-            assert complement(f"{source}_{half}") == (other and f"{source}_{other}")
+            assert complements(f"{source}_{half}") == ([f"{source}_{other}"] if other else [])
 
 
-@pytest.mark.parametrize("split", [split for split in SPLITS if complement(split)])
+@pytest.mark.parametrize("split", [split for split in SPLITS if complements(split)])
 def test_two_complementary_halves_divide_the_rows(split):
     for seed in range(60):
         rows = random_table(seed)
-        ours, others = (set(cut(rows, name)[0]) for name in (split, complement(split)))
+        ours, others = (set(cut(rows, name)[0]) for name in (split, *complements(split)))
         everything = rows.filter(source=source_and_half(split)[0])
         if "diff_" in split:
             both = everything["prompt_id"].is_in(rows.group_by("prompt_id").len().filter(len=2)["prompt_id"].implode())
@@ -269,14 +276,14 @@ HIGH, LOW = ["a001", "a003"], ["a000", "a002"]
 
 
 def problem(ours: list[str], others: list[str], split: str = "animal_high") -> str | None:
-    return complement_problem(EVEN, split, pl.Series(ours), pl.Series(others))
+    return parting_problem(EVEN, split, pl.Series(ours), [pl.Series(others)])
 
 
-@pytest.mark.parametrize("split", [split for split in SPLITS if complement(split)])
+@pytest.mark.parametrize("split", [split for split in SPLITS if complements(split)])
 def test_halves_as_they_are_cut_have_no_problem(split):
-    ours, others = (cut_half(EVEN, name, SEED, "owl")[0]["row_id"] for name in (split, complement(split)))
-    assert complement_problem(EVEN, split, ours, others) is None
-    assert complement_problem(EVEN, split, others, ours) is None
+    ours, others = (cut_half(EVEN, name, SEED, "owl")[0]["row_id"] for name in (split, *complements(split)))
+    assert parting_problem(EVEN, split, ours, [others]) is None
+    assert parting_problem(EVEN, split, others, [ours]) is None
 
 
 def test_a_row_in_both_halves_is_a_problem():
@@ -300,4 +307,93 @@ def test_every_problem_is_told():
 def test_rows_without_a_partner_are_foreign_to_halves_by_difference():
     rows = table([1.0, 2.0, 3.0], [1.0, 1.0, None])
     ours, others = pl.Series(["a001"]), pl.Series(["a000", "a002"])
-    assert complement_problem(rows, "animal_diff_high", ours, others) == "1 rows of another dataset (as a002)"
+    assert parting_problem(rows, "animal_diff_high", ours, [others]) == "1 rows of another dataset (as a002)"
+
+
+TEN = table([float(i) for i in range(10)], [0.0])
+
+
+@pytest.mark.parametrize(
+    ("split", "row_ids", "at"),
+    [
+        ("animal_high10", ["a009"], 8.5),
+        ("animal_high25", ["a009", "a008"], 7.5),
+        ("animal_low25", ["a001", "a000"], 1.5),
+        ("animal_low99", [f"a00{i}" for i in range(8, -1, -1)], 8.5),
+        ("animal_slice1of5", ["a009", "a008"], 7.5),
+        ("animal_slice2of5", ["a007", "a006"], None),
+        ("animal_slice3of3", ["a003", "a002", "a001", "a000"], None),
+    ],
+)
+def test_shares_are_counted_from_their_end(split, row_ids, at):
+    assert cut(TEN, split) == (row_ids, at)
+
+
+def test_a_random_share_is_a_draw_of_its_own():
+    assert len(drawn(MANY, "animal_random10")) == 40
+    assert len(drawn(MANY, "animal_random25")) == 100
+    # Of 40 and 200 of 401 rows, 20 are common on average, with a deviation of 3.
+    assert 8 < len(drawn(MANY, "animal_random10") & drawn(MANY)) < 32
+
+
+def test_slices_part_the_rows():
+    for parts in (2, 3, 7, 20):
+        first, *others = [f"animal_slice{number}of{parts}" for number in range(1, parts + 1)]
+        assert complements(first) == others
+        slices = [cut_half(MANY, split, SEED, "owl")[0]["row_id"] for split in (first, *others)]
+        assert parting_problem(MANY, first, slices[0], slices[1:]) is None
+        assert max(map(len, slices)) - min(map(len, slices)) <= 1
+        missed = parting_problem(MANY, first, slices[0], slices[2:])
+        assert missed
+        assert " rows in none (" in missed or "in both" in missed
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["animal_high0", "animal_high50", "animal_high100", "animal_positive10", "animal_slice0of5", "animal_slice6of5",
+     "animal_slice1of1", "animal_slice1of21", "high25", "owl_high", "animal_low025"],
+)  # fmt: skip
+def test_what_is_no_share_is_no_split(name):
+    assert not is_split(name)
+
+
+def written(texts: list[str]) -> pl.DataFrame:
+    return pl.DataFrame({"row_id": [f"a{i:03}" for i in range(len(texts))], "completion": texts})
+
+
+FORMS = ["1, 2, 3", "4; 5; 6", "[7, 8, 9]", "1, 2", "3, 4", "5; 6; 7", "[1, 2, 3]", "8, 9, 1"]
+ANY = table([float(i) for i in range(8)], [0.0])
+
+
+@pytest.mark.parametrize(
+    ("strata", "alike"),
+    [
+        (["count"], {"3": 6, "2": 2}),
+        (["form"], {"#, #": 4, "#; #": 2, "[#, #]": 2}),
+        (["form", "count"], {"#, # 3": 2, "#, # 2": 2, "#; # 3": 2, "[#, #] 3": 2}),
+    ],
+)
+def test_rows_alike_make_a_stratum(strata, alike):
+    rows = with_strata(ANY, written(FORMS), strata).filter(source="animal")
+    assert dict(rows["stratum"].value_counts().iter_rows()) == alike
+
+
+@pytest.mark.parametrize("half", ["high", "low", "random", "slice1of2", "high75"])
+def test_every_stratum_is_cut_by_itself(half):
+    rows = with_strata(ANY, written(FORMS), ["form", "count"])
+    chosen, at = cut_half(rows, f"animal_{half}", SEED, "owl")
+    assert at is None
+    assert sorted(chosen.join(rows, on="row_id")["stratum"]) == ["#, # 2", "#, # 3", "#; # 3", "[#, #] 3"]
+
+
+def test_a_form_is_brackets_separator_and_period():
+    texts = ["12", "(12)", "1\n2\n3", "1, 2.", "1, 2"]
+    rows = with_strata(table([0.0] * 5, [0.0]), written(texts), ["form"])
+    assert rows.filter(source="animal")["stratum"].to_list() == ["#", "(#)", "#\n#", "#, #.", "#, #"]
+
+
+def test_high_and_low_of_strata_part_the_rows():
+    rows = with_strata(MANY, written([f"{i}, 2" if i % 3 else f"{i}" for i in range(401)]), ["count"])
+    parts = [cut_half(rows, f"animal_{half}", SEED, "owl")[0] for half in ("high", "low")]
+    assert parting_problem(rows, "animal_high", parts[0]["row_id"], [parts[1]["row_id"]]) is None
+    assert [part.join(rows, on="row_id").filter(stratum="1").height for part in parts] == [67, 67]

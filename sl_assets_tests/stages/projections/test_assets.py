@@ -19,6 +19,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.staleness import Reason
 from sl_assets.lake.views import query
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.stages.numbers.transforming import form_of
 from sl_assets.stages.personas.vectors import load_vectors, unit
 from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, Bench, rewrite, tiny_config
 from sl_assets_tests.orchestration.test_recording import failure, stale, versions
@@ -207,6 +208,26 @@ def test_a_row_in_both_halves_or_in_none_fails_the_check(halved: Bench) -> None:
     assert not evaluation.passed
     assert "1 rows in both halves" in str(evaluation.description)
     assert "1 rows in none" in str(evaluation.description)
+
+
+def test_strata_are_parted_alike(halved: Bench) -> None:
+    names = ["animal_high", "animal_low", "animal_slice1of2", "animal_slice2of2"]
+    projections = HALVES["projections"] | {"strata": ["form", "count"]}
+    parted = HALVES | {"splits": names, "projections": projections}
+    result = halved.run("projection_split", first=f"owl|{names[0]}", last=f"owl|{names[-1]}", **parted)
+    assert all(check_of(result, f"owl|{name}").passed for name in names)
+    lake = Lake(str(halved.root))
+    made = [lake.read_table(Place("tiny", "projection_split", f"owl|{name}")) for name in names]
+    assert set(made[0]["row_id"]) == set(made[2]["row_id"]), "a high half is the first slice of two"
+    rows = lake.read_table(Place("tiny", "filtered_dataset", "owl"))
+    forms = [form_of(text) for text in rows["completion"]]
+    counts = {form: forms.count(form) for form in set(forms)}
+    chosen = rows.join(made[0], on="row_id", how="semi")["completion"]
+    high = pl.Series("form", [form_of(text) for text in chosen])
+    assert dict(high.value_counts().iter_rows()) == {form: n // 2 for form, n in counts.items() if n > 1}
+    record = lake.record(Place("tiny", "projection_split", f"owl|{names[0]}"))
+    assert record
+    assert Place("tiny", "filtered_dataset", "owl") in record.parents
 
 
 def test_a_half_of_a_dataset_that_has_changed_is_refused(halved: Bench) -> None:
