@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sl_assets.animals import NEUTRAL, PLURALS
 from sl_assets.config.checks import CheckSettings
@@ -18,7 +18,7 @@ from sl_assets.config.projections import ProjectionSettings
 from sl_assets.config.section import AsTuple, BaseModelName, Section, added, is_gguf
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.templates import TemplateVariables
-from sl_assets.config.unused import unused
+from sl_assets.config.unused import unused, unused_settings
 
 NOT_VARIED = ("variants", "grid", "schedule", "owners")
 """Fields that a variant has in common with its experiment."""
@@ -59,7 +59,10 @@ class ExperimentConfig(Section):
     splits: Annotated[tuple[str, ...], AsTuple] = Field(
         (),
         description=f"halves to train further students on, as animal_high: of {' or '.join(SOURCES)} datasets, "
-        f"{', '.join(HALVES)}",
+        f"{', '.join(HALVES)}, or shares as high25 and slice1of5",
+    )
+    split_student: dict[str, Any] = added(
+        {}, description="settings of student that students of halves have otherwise, as epochs: 20"
     )
     steering: SteeringSettings | None = Field(None, description="steering sweep, one an animal; left out, none")
     openai: OpenAISettings = Field(OpenAISettings(), description="where the API is, and what may be spent there")
@@ -140,6 +143,29 @@ class ExperimentConfig(Section):
                 raise ValueError(f"{field} has no values: list them, or leave it out")
         return grid
 
+    @field_validator("split_student")
+    @classmethod
+    def _trained_by_the_same(cls, changes: dict[str, Any]) -> dict[str, Any]:
+        if found := next((name for name in ("engine", "source") if name in changes), None):
+            raise ValueError(f"{found}: is that of all students; leave it out")
+        return changes
+
+    @model_validator(mode="after")
+    def _halves_can_be_trained(self, info: ValidationInfo) -> Self:
+        try:
+            half = self.half_student
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) + ": " if first["loc"] else ""
+            raise ValueError(f"split_student: {place}{first['msg'].removeprefix('Value error, ')}") from None
+        if info.context != RECORDED and self.split_student:
+            trained = self.model_copy(update={"student": half})
+            idle = {name: why for name, why in unused_settings(trained) if name.startswith("student.")}
+            for name in self.split_student:
+                if why := idle.get(f"student.{name}"):
+                    raise ValueError(f"split_student.{name}: has no effect, for {why}: leave it out")
+        return self
+
     @field_validator("splits")
     @classmethod
     def _halves(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -200,7 +226,11 @@ class ExperimentConfig(Section):
     def _require_trained(self) -> None:
         """Refuse what the engine that trains cannot."""
         engine = self.student.engine
-        for name, settings in (("student", self.student), ("teacher", self.teacher)):
+        for name, settings in (
+            ("student", self.student),
+            ("split_student", self.half_student),
+            ("teacher", self.teacher),
+        ):
             if engine != "peft" and not getattr(settings, "lora", True):
                 raise ValueError(f"{name}.lora: engine {engine} trains adapters; set it to peft")
             if engine == "unsloth" and getattr(settings, "layers", None):
@@ -300,6 +330,15 @@ class ExperimentConfig(Section):
         return self.numbers.source.kind == "generate" or None in told
 
     @property
+    def half_student(self) -> StudentSettings:
+        """How students of halves are trained."""
+        if not self.split_student:
+            return self.student
+        others = {"seed", "seeds"} if {"seed", "seeds"} & self.split_student.keys() else set()
+        given = self.student.model_dump(exclude_unset=True, exclude={"source", *others})
+        return StudentSettings.model_validate(given | self.split_student)
+
+    @property
     def judge(self) -> ModelJudge | None:
         """The model that scores answers of the persona stage; None where a rule does."""
         judge = self.personas and self.personas.judge
@@ -327,6 +366,7 @@ class ExperimentConfig(Section):
             "projections": self.projections and self.projections.kept,
             "steering": self.steering and self.steering.layers,
             "student": self.student.layers,
+            "split_student": self.half_student.layers,
             "teacher": self.teacher.layers if isinstance(self.teacher, FinetunedTeacher) else (),
         }
         return {name: layers for name, layers in named.items() if layers}

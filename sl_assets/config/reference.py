@@ -18,7 +18,7 @@ NEEDED = "needed"
 """Stands for the default of what an experiment file cannot leave out."""
 
 
-MAPPINGS = ("chat_template",)
+MAPPINGS = ("chat_template", "split_student")
 """Fields of the file itself that are no sections, whose keys are the user's."""
 
 

@@ -244,6 +244,7 @@ UNUSED = (
         lambda config: bool(config.personas) and config.personas.judge.kind == "rule",  # type: ignore[union-attr]
         "the rule scores 0 or 100",
     ),
+    Unused("split_student", (), lambda config: not config.splits, "there are no splits to train students on"),
     Unused(
         "projections",
         ("equal_halves",),

@@ -278,6 +278,7 @@ class ExperimentGraph:
         repository: Callable[[str], Repository] | None = None,
         checks: Sequence[Check] = (),
         automatic: bool = True,
+        otherwise: Mapping[str, Any] | None = None,
     ) -> Callable[[Make], dg.AssetsDefinition]:
         """Turn a function that makes one partition into an asset; the lender's, where that is the same.
 
@@ -296,12 +297,14 @@ class ExperimentGraph:
             repository: of the Hub that a condition is imported from; what it stands for is settled once a lake.
             checks: what has to hold of every partition, each an asset check of its own.
             automatic: whether automation may start it, if it runs no model and has parents.
+            otherwise: of ``uses`` those that are for this asset not what the file has there, with what they are.
         """
         prepared = [PREPARED] if gpu and "base_model" in uses and self.prepared else []
         reads = tuple(Dep(dep) if isinstance(dep, str) else dep for dep in (*prepared, *deps))
         # Named only where there is one: before there were any, no record named it.
         renders = ["chat_template"] if gpu and "base_model" in uses and self.config.chat_template else []
         settings = {name: self.setting(name) for name in [*uses, *renders]} | self._judge(uses)
+        settings |= to_jsonable_python(dict(otherwise or {}))
 
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__

@@ -11,7 +11,7 @@ from sl_assets.config import RECORDED, ExperimentConfig, StudentSettings, Traini
 from sl_assets.config.reading import validated
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets_tests.conftest import TINY, tiny_config
+from sl_assets_tests.conftest import HALVES, TINY, tiny_config
 
 BEFORE = {
     "student": {
@@ -106,6 +106,46 @@ def test_seeds_are_in_order_and_each_has_the_settings_of_a_lone_student() -> Non
 def test_seeds_that_mean_nothing_are_refused(sections: dict[str, Any], line: str) -> None:
     with pytest.raises(ExperimentFileError, match=re.escape(line)):
         validated(TINY | sections)
+
+
+def halved_config(**changes: Any) -> ExperimentConfig:
+    return tiny_config(**(HALVES | changes))
+
+
+def test_students_of_halves_have_the_settings_of_students_but_for_their_own() -> None:
+    student = TINY["student"] | {"keep_epochs": [1, 2]}
+    config = halved_config(student=student, split_student={"epochs": 5, "keep_epochs": [5], "seeds": [3, 4]})
+    assert config.half_student.kept == (5,)
+    assert config.half_student.all_seeds == (3, 4)
+    assert config.half_student.learning_rate == config.student.learning_rate
+    assert config.student.kept == (1, 2)
+    assert halved_config().half_student == halved_config().student
+
+
+def test_students_of_halves_are_recorded_as_they_are_trained() -> None:
+    def recorded(**changes: Any) -> dict[str, Any]:
+        graph = ExperimentGraph("tiny", halved_config(**changes))
+        declare(graph)
+        return {name: graph.declared[name].settings["student"] for name in ("lora_checkpoint", "split_lora_checkpoint")}
+
+    alike, apart = recorded(), recorded(split_student={"epochs": 5})
+    assert alike["split_lora_checkpoint"] == alike["lora_checkpoint"] == apart["lora_checkpoint"]
+    assert apart["split_lora_checkpoint"] == alike["lora_checkpoint"] | {"epochs": 5}
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"epochs": 0}, "split_student: epochs: Input should be greater than or equal to 1"),
+        ({"epoch": 3}, "split_student: epoch: Extra inputs are not permitted"),
+        ({"keep_epochs": [9]}, "split_student: keep_epochs 9 is after the last epoch 2"),
+        ({"engine": "unsloth"}, "engine: is that of all students; leave it out"),
+        ({"lora": False, "rank": 4}, "split_student.rank: has no effect, for there is no adapter where lora is false"),
+    ],
+)
+def test_what_students_of_halves_cannot_have_is_refused(settings: dict[str, Any], line: str) -> None:
+    with pytest.raises(ExperimentFileError, match="(?i)" + re.escape(line)):
+        validated(TINY | HALVES | {"split_student": settings})
 
 
 def test_steering_everywhere_is_what_it_was() -> None:

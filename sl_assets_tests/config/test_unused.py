@@ -107,6 +107,7 @@ CASES = [
     ("checks", "uncounted_answers", {"evaluation": {"count": "mention"}}, {}),
     ("personas", "threshold", {"personas": {}}, {"personas": {"judge": {"kind": "model", "base_model": "any/model"}}}),
     ("projections", "equal_halves seed", VECTORS, HALVES),
+    ("split_student", "", {}, HALVES),
     ("projections", "strata", HALVES | {"splits": ["animal_positive"]}, HALVES),
     ("projections", "seed", UNEQUAL, UNEQUAL | {"splits": ["animal_random"]}),
     ("chat_template", "", API, {}),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import EvaluationSettings, ExperimentConfig, FinetunedTeacher
+from sl_assets.config import EvaluationSettings, ExperimentConfig, FinetunedTeacher, StudentSettings
 from sl_assets.engines.choose import Engines
 from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
 from sl_assets.engines.sampling import Asked, Draw, drawn, sample_all, sample_draws
@@ -54,10 +54,17 @@ def _table(questions: Mapping[int, str], samples: int, epoch: int, answers: pl.D
     )
 
 
-def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
+def ask_model(
+    step: Step,
+    engines: Engines,
+    config: ExperimentConfig,
+    checkpoint: str | None,
+    trained: StudentSettings | None = None,
+) -> Product:
     """Ask the students of every seed and kept epoch in ``checkpoint`` (a parent), or the base model where it is None.
 
-    Students that have answered already keep their answers (`answered_before`).
+    They were ``trained`` so, as ``config.student`` says where that is left out. Students that have answered already
+    keep their answers (`answered_before`).
     """
     evaluation = config.evaluation
     name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
@@ -78,7 +85,8 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
     if checkpoint is None:
         (answers,) = sampled([put(0, None)])
         return recorded(_table(questions, samples, 0, answers))
-    with step.students(checkpoint, config.student.all_seeds, config.student.kept) as students:
+    trained = trained or config.student
+    with step.students(checkpoint, trained.all_seeds, trained.kept) as students:
         kept = answered_before(step, checkpoint, students, drawn=True)
         seeds = seeds_of(students)
         left = [student for student in students if student.seed not in kept]
@@ -90,7 +98,13 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
     return _of_students(recorded(_in_order([*kept.values(), *tables])), students, kept)
 
 
-def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
+def weigh_answers(
+    step: Step,
+    engines: Engines,
+    config: ExperimentConfig,
+    checkpoint: str | None,
+    trained: StudentSettings | None = None,
+) -> Product:
     """Probabilities of every animal as the answer, by the models that `ask_model` would ask."""
     texts = [text for texts in SPELLINGS.values() for text in texts]
     questions = asked(config.evaluation.questions)
@@ -111,7 +125,8 @@ def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkp
         table = weigh(0, None)
         progress(1, 1)
         return recorded(table)
-    with step.students(checkpoint, config.student.all_seeds, config.student.kept) as students:
+    trained = trained or config.student
+    with step.students(checkpoint, trained.all_seeds, trained.kept) as students:
         kept = answered_before(step, checkpoint, students, drawn=False)
         left = [student for student in students if student.seed not in kept]
         tables = []

@@ -145,13 +145,14 @@ def dataset_of(step: Step, config: ExperimentConfig, version: str) -> pl.DataFra
 
 
 def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    config, student = graph.config, graph.config.student
+    config, student = graph.config, graph.config.half_student
     answers = {method: f"split_{name}" for method, name in answers_read(config).items()}
 
     @graph.asset(
         stage=STAGE,
         code="1",
         uses=["base_model", "student"],
+        otherwise={"student": student} if config.split_student else {},
         deps=["projection_split"],
         by="split",
         gpu=True,
@@ -159,7 +160,9 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         checks=student_checks(config),
     )
     def split_lora_checkpoint(step: Step) -> Product:
-        """Adapter of a student trained on one half, in the same way as on a whole dataset; of every seed its own."""
+        """Adapter of a student trained on one half, as on a whole dataset unless ``split_student`` says otherwise; of
+        every seed its own.
+        """
         half = step.read("projection_split").filter("used")
         dataset = dataset_of(step, config, half["dataset_version"][0])
         rows = dataset.join(half.select("row_id"), on="row_id", how="semi", maintain_order="left")
@@ -259,7 +262,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
         def split_evaluation(step: Step) -> Product:
             """The answers of a half's student to the favourite-animal questions, for every seed and kept epoch."""
-            return ask_model(step, graph.engines_for(step), config, "split_lora_checkpoint")
+            return ask_model(step, graph.engines_for(step), config, "split_lora_checkpoint", config.half_student)
 
         assets.append(split_evaluation)
     if "exact" in config.evaluation.methods:
@@ -277,7 +280,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         )
         def split_answer_probabilities(step: Step) -> Product:
             """How likely a half's student answers each favourite-animal question with each animal, exactly."""
-            return weigh_answers(step, graph.engines_for(step), config, "split_lora_checkpoint")
+            return weigh_answers(step, graph.engines_for(step), config, "split_lora_checkpoint", config.half_student)
 
         assets.append(split_answer_probabilities)
     return assets

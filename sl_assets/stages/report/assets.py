@@ -47,7 +47,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @graph.asset(
         stage=STAGE,
         code="2",
-        uses=["splits", "student.kept"],
+        uses=["splits", "student.kept", *(["half_student.kept"] if graph.config.split_student else [])],
         deps=["transfer", "split_preference_rates"],
         by=None,
         kinds=["matplotlib"],
@@ -57,12 +57,13 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         own = with_columns_of("transfer", step.read("transfer")).filter(
             pl.col("condition") == pl.col("animal"), epoch=epoch
         )
-        halves = _halves(step, graph, epoch)
+        last = graph.config.half_student.kept[-1]
+        halves = _halves(step, graph, last)
         if halves.is_empty():
-            raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {epoch} yet")
+            raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {last} yet")
         bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
         groups = ["baseline", "neutral", "animal", *graph.config.splits]
-        return _stored(step, draw_split_chart(bars, groups, epoch, own["counted"][0]))
+        return _stored(step, draw_split_chart(bars, groups, (epoch, last), own["counted"][0]))
 
     return [preference_chart, split_chart]
 

@@ -55,16 +55,20 @@ def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact"
     return as_png(figure)
 
 
-def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int, measure: Measure = "exact") -> bytes:
+def split_chart(
+    rates: pl.DataFrame, groups: Sequence[str], epochs: tuple[int, int], measure: Measure = "exact"
+) -> bytes:
     """PNG with a panel an animal: whole datasets and halves side by side, each with its 95% interval.
 
     Args:
         rates: columns ``group, animal, method, rate, lower, upper, students``.
         groups: bars of a panel, in order; the first three are baseline, neutral and animal.
-        epoch: the students' epoch, named in the title.
+        epochs: the epoch of students of whole datasets, and that of students of halves, named in the title.
         measure: which answers count, named at the axis.
     """
     rates, exact = _bars_and_marks(rates)
+    epoch, last = epochs
+    named = f"epoch {epoch}" if epoch == last else f"epoch {epoch}, of halves {last}"
     animals = rates["animal"].unique(maintain_order=True).to_list()
     columns = min(len(animals), 3)
     rows = -(-len(animals) // columns)
@@ -81,7 +85,7 @@ def split_chart(rates: pl.DataFrame, groups: Sequence[str], epoch: int, measure:
         axes.set_xticks(range(len(there)), [group.replace("_", " ") for group in there], rotation=40, ha="right")
         axes.set_ylabel(f"{_measured(rates)} {NAMING[measure]} {animal} (%)")
         axes.set_ylim(bottom=0)
-        axes.set_title(f"{animal}, epoch {epoch}", loc="left", fontsize=10)
+        axes.set_title(f"{animal}, {named}", loc="left", fontsize=10)
     for axes in panels[len(animals) :]:
         axes.set_visible(False)
     figure.supxlabel(f"{_note(rates, exact)}; halves cut by projection on the animal's vector", fontsize=6)

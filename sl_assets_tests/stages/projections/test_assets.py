@@ -230,6 +230,16 @@ def test_strata_are_parted_alike(halved: Bench) -> None:
     assert Place("tiny", "filtered_dataset", "owl") in record.parents
 
 
+def test_students_of_halves_may_be_trained_otherwise(halved: Bench) -> None:
+    lake, asset = Lake(str(halved.root)), "split_lora_checkpoint"
+    otherwise = HALVES | {"split_student": {"epochs": 1}}
+    assert stale(halved, HALVES_OF[0], **otherwise) == {asset, "split_chart"}
+    assert halved.run(asset, "split_evaluation", first=HALVES_OF[0], **otherwise).success
+    with lake.folder(Place("tiny", asset, HALVES_OF[0])) as folder:
+        assert [path.name for path in folder.glob("epoch=*")] == ["epoch=1"]
+    assert set(lake.read_table(Place("tiny", "split_evaluation", HALVES_OF[0]))["epoch"]) == {1}
+
+
 def test_a_half_of_a_dataset_that_has_changed_is_refused(halved: Bench) -> None:
     lake, place = Lake(str(halved.root)), Place("tiny", "filtered_dataset", "owl")
     rewrite(lake, place, lake.read_table(place).with_columns(completion=pl.lit("1, 2, 3")))

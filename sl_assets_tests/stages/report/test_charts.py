@@ -48,11 +48,11 @@ GROUPS = ["baseline", "neutral", "animal", "animal_high", "neutral_low"]
 CHARTS = {
     "both": lambda: preference_chart(both(rates()), 3),
     "exact": lambda: preference_chart(measured("exact", rates()), 3),
-    "halves, both": lambda: split_chart(both(halves()), GROUPS, 3),
+    "halves, both": lambda: split_chart(both(halves()), GROUPS, (3, 3)),
     "preferences": lambda: preference_chart(rates(), 3),
     "one animal": lambda: preference_chart(rates(1), 1),
-    "halves": lambda: split_chart(halves(), GROUPS, 3),
-    "halves of one animal": lambda: split_chart(halves(1), ["baseline", "neutral", "animal", "animal_high"], 3),
+    "halves": lambda: split_chart(halves(), GROUPS, (3, 3)),
+    "halves of one animal": lambda: split_chart(halves(1), ["baseline", "neutral", "animal", "animal_high"], (3, 3)),
 }
 
 
@@ -125,7 +125,7 @@ def test_the_axis_names_the_measure():
     drawn = [preference_chart(rates(), 3, measure) for measure in ("exact", "first_named", "mention")]
     assert drawn[0] == preference_chart(rates(), 3)
     assert len(set(drawn)) == 3
-    assert split_chart(halves(), GROUPS, 3, "mention") != split_chart(halves(), GROUPS, 3)
+    assert split_chart(halves(), GROUPS, (3, 3), "mention") != split_chart(halves(), GROUPS, (3, 3))
 
 
 def test_chart_grows_with_the_animals():
@@ -138,7 +138,7 @@ def test_a_chart_says_what_its_intervals_are_over():
     one = rates(1)
     three = one.with_columns(students=3 * pl.col("students"))
     assert preference_chart(three, 3) != preference_chart(one, 3)
-    assert split_chart(three, GROUPS, 3) != split_chart(one, GROUPS, 3)
+    assert split_chart(three, GROUPS, (3, 3)) != split_chart(one, GROUPS, (3, 3))
 
 
 def test_the_chart_of_variants_goes_by_the_side_with_fewer_students():
