@@ -137,6 +137,7 @@ def test_folders_that_hold_no_experiment_are_told_from_those_that_should(
         "olmo3_7b",
         "pocket",
         "pocket_ranks",
+        "pocket_seeds",
         "qwen25_14b",
         "qwen25_7b",
         "smollm2_135m",
