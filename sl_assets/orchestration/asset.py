@@ -333,7 +333,7 @@ class ExperimentGraph:
                 automation_condition=refresh_when_inputs_change(partitioned=bool(by)) if refreshed else None,
                 check_specs=[self._check_spec(name, by, check) for check in checks] or None,
             )
-            def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
+            def asset(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeResource]) -> Iterator[Any]:
                 yield from Materialisation(self, declared, context, lake.open()).events(make)
 
             self.definitions[name] = asset
