@@ -133,8 +133,8 @@ def require_data_alone(folder: Path, base_model: str) -> None:
         file = folder / name
         if file.is_file() and "auto_map" in json.loads(file.read_text()):
             raise SlAssetsError(
-                f"base_model {base_model!r}: {name} has auto_map, which asks for Python that the model brings, and that "
-                "is not run here; take a model that transformers knows, or remove auto_map if it does"
+                f"base_model {base_model!r}: {name} has auto_map, which asks for Python that the model brings, "
+                "and that is not run here; take a model that transformers knows, or remove auto_map if it does"
             )
     pickled = [*folder.glob("pytorch_model*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
     if pickled and not any(folder.glob("*.safetensors")):
