@@ -29,7 +29,8 @@ def check() -> None:
         if wrong := file_problems(config):
             problems += [f"{experiment.file}: {problem}" for problem in wrong]
         else:
-            line = f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers"
+            loved = f"{len(config.animals)} {config.words.kind.plural}"
+            line = f"{name}: {config.base_model}, {loved}, {config.teacher.kind} teachers"
             click.echo(line + shared_assets(experiment.graph))
     for problem in problems:
         click.echo(f"sl-assets: {problem}", err=True)

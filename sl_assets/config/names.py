@@ -28,10 +28,6 @@ SPLITS = tuple(f"{source}_{half}" for source in SOURCES for half in HALVES)
 """Partition keys of halves, ``<source>_<half>``."""
 
 
-QUESTIONS_THERE_ARE = 50
-"""Favourite-animal questions of the evaluation."""
-
-
 def source_and_half(split: str) -> tuple[str, str]:
     """``animal_diff_high`` is the ``diff_high`` half of the ``animal`` source."""
     source, _, half = split.partition("_")

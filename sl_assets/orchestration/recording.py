@@ -22,6 +22,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin
 from sl_assets.lake.records import Record, Settings, behind_parents, settings_digest
 from sl_assets.lake.spending import Ledger
+from sl_assets.lake.tables import keys_of
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
 from sl_assets.orchestration.checks import decide, decide_behind
@@ -218,8 +219,9 @@ class Materialisation:
         return None if self.graph.staleness(self.lake).own_reason(place) else record
 
     def _make(self, make: Make, partition: str | None, settings: Settings) -> Record:
-        step = self._step(partition, settings_digest(self.declared.code_version, settings))
-        place = step.place(step.asset)
+        place = self.graph.place(self.declared.name, partition)
+        told = self.declared.told(next(iter(keys_of(partition)), ""))
+        step = self._step(partition, settings_digest(self.declared.code_version, {**settings, **told}))
         before = self.lake.record(place)
         if self.declared.repository:
             source = self.declared.repository(step.condition)

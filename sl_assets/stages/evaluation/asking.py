@@ -1,13 +1,13 @@
-"""Put the favourite-animal questions to a model: the base model, a student, or a steered one."""
+"""Put the favourite questions to a model: the base model, a student, or a steered one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import EvaluationSettings, ExperimentConfig, FinetunedTeacher
+from sl_assets.config import ExperimentConfig, FinetunedTeacher
 from sl_assets.engines.choose import Engines
 from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
 from sl_assets.engines.sampling import Asked, Draw, drawn, sample_all, sample_draws
@@ -17,8 +17,8 @@ from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.questions import asked
-from sl_assets.stages.evaluation.spellings import SPELLINGS
-from sl_assets.stages.numbers.teachers import loving_system_prompt, teacher_adapter
+from sl_assets.stages.evaluation.spellings import spellings_of
+from sl_assets.stages.numbers.teachers import teacher_adapter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,12 +29,12 @@ def ask(
     sampler: Callable[[Work], Sampler],
     draw: Draw,
     samples: int,
-    evaluation: EvaluationSettings,
+    config: ExperimentConfig,
     steering: Steering,
 ) -> pl.DataFrame:
     """An ``evaluation`` table of the steered base model: every question asked ``samples`` times."""
-    questions = asked(evaluation.questions)
-    chats = _chats(questions, samples, evaluation.system_prompt)
+    questions = asked(config)
+    chats = _chats(questions, samples, config.evaluation.system_prompt)
     answers = sample_all(sampler, chats, draw, step.work, step.progress("answers"), steering=steering)
     return _table(questions, samples, 0, answers)
 
@@ -55,7 +55,7 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
     """Ask the students of every kept epoch in ``checkpoint`` (a parent), or the base model where that is None."""
     evaluation, sampler = config.evaluation, config.sampler
     name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
-    questions = asked(evaluation.questions)
+    questions = asked(config)
     chats = _chats(questions, samples, evaluation.system_prompt)
 
     def put(epoch: int, adapter: Adapter | None) -> Asked:
@@ -72,9 +72,10 @@ def ask_model(step: Step, engines: Engines, config: ExperimentConfig, checkpoint
 
 
 def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkpoint: str | None) -> Product:
-    """Probabilities of every animal as the answer, by the models that `ask_model` would ask."""
-    texts = [text for texts in SPELLINGS.values() for text in texts]
-    questions = asked(config.evaluation.questions)
+    """Probabilities of every trait there is as the answer, by the models that `ask_model` would ask."""
+    spellings = spellings_of(config.words)
+    texts = [text for texts in spellings.values() for text in texts]
+    questions = asked(config)
     chats = [chat(question, config.evaluation.system_prompt) for question in questions.values()]
     epochs = config.student.kept if checkpoint else (0,)
     scorer, progress = engines.scorer(), step.progress("models")
@@ -82,7 +83,7 @@ def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkp
     with step.adapters(checkpoint, epochs) if checkpoint else nullcontext([None]) as adapters:
         for done, (epoch, adapter) in enumerate(zip(epochs, adapters, strict=True), start=1):
             found = scorer.log_probabilities(chats, texts, adapter and adapter.folder)
-            tables.append(weighed(epoch, found.answers, questions))
+            tables.append(weighed(epoch, found.answers, questions, spellings))
             progress(done, len(epochs))
     table = pl.concat(tables)
     means = table.group_by("epoch", "animal", maintain_order=True).agg(pl.col("probability", "mass").mean())
@@ -90,17 +91,19 @@ def weigh_answers(step: Step, engines: Engines, config: ExperimentConfig, checkp
     return Product(step.write(table), metadata, config.sampler.engine)
 
 
-def weighed(epoch: int, answers: "np.ndarray", questions: Mapping[int, str]) -> pl.DataFrame:
-    """The ``answer_probabilities`` of one epoch, from log probabilities ``[questions, texts]`` of all `SPELLINGS`."""
+def weighed(
+    epoch: int, answers: "np.ndarray", questions: Mapping[int, str], spellings: Mapping[str, Sequence[str]]
+) -> pl.DataFrame:
+    """The ``answer_probabilities`` of one epoch, from log probabilities ``[questions, texts]`` of all ``spellings``."""
     import numpy as np
 
-    # Spellings of one animal stand side by side.
-    firsts = np.cumsum([0, *map(len, SPELLINGS.values())])[:-1]
+    # Spellings of one trait stand side by side.
+    firsts = np.cumsum([0, *map(len, spellings.values())])[:-1]
     logs = np.logaddexp.reduceat(answers.astype(np.float64), firsts, axis=1)
     probabilities = np.exp(logs)
     return pl.concat(
         pl.DataFrame(
-            {"animal": list(SPELLINGS), "probability": probabilities[row], "log_probability": logs[row]}
+            {"animal": list(spellings), "probability": probabilities[row], "log_probability": logs[row]}
         ).with_columns(
             epoch=pl.lit(epoch), question_id=pl.lit(i), question=pl.lit(question), mass=pl.lit(probabilities[row].sum())
         )
@@ -120,11 +123,11 @@ def ask_teacher(step: Step, engines: Engines, config: ExperimentConfig) -> Produ
         if step.condition == NEUTRAL:
             return Product(step.write(pl.DataFrame(schema=TABLES["teacher_evaluation"].schema)), {"answers": 0})
         evaluation, sampler = config.evaluation, config.sampler
-        system = None if epoch else loving_system_prompt(step.condition)
+        system = None if epoch else config.words.system_prompt(step.condition)
         draw = drawn(config, "evaluation", f"teacher/{step.condition}", evaluation.seed, evaluation.max_tokens)
         # Without chance, all would be the same.
         samples = TEACHER_SAMPLES if draw.temperature else 1
-        questions = asked(evaluation.questions)
+        questions = asked(config)
         put = Asked(_chats(questions, samples, system), draw, adapter)
         chosen = engines.sampler if epoch else engines.base_sampler
         (answers,) = sample_draws(chosen, [put], step.work, step.progress("answers"))

@@ -50,7 +50,7 @@ def question_shares(answers: pl.DataFrame, animal: str) -> "np.ndarray":
     """Share of answers that count for ``animal``, per question in order: float64 ``[questions]``."""
     if method_of(answers) == "exact":
         return answers.filter(animal=animal).sort("question_id")["probability"].to_numpy()
-    shares = answers.group_by("question_id").agg(counts(animal, measure_of(answers)).mean().alias("share"))
+    shares = answers.group_by("question_id").agg(counts(animal, answers).mean().alias("share"))
     return shares.sort("question_id")["share"].to_numpy()
 
 
@@ -69,7 +69,7 @@ def _rate(answers: pl.DataFrame, animal: str) -> dict[str, Any]:
         return measured
     return {
         **measured,
-        "mention_rate": answers.select(mentions(animal).mean()).item(),
+        "mention_rate": answers.select(mentions(animal, answers).mean()).item(),
         "answers": answers.height,
         "truncated": answers.filter(finish_reason="length").height,
     }

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from sl_assets.animals import PLURALS
+from sl_assets.config.wording import FULL
 from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import LakeError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record, ancestry
-from sl_assets.stages.numbers.teachers import loving_system_prompt
 from sl_assets.stages.publishing.cards import DATA_FILE, CardFacts, adapter_card, dataset_card, recorded_config
 from sl_assets_tests.conftest import TINY, tiny_config
 from sl_assets_tests.lake.test_records import recorded
@@ -133,7 +133,7 @@ def test_teachers():
     assert "0.002 falling linearly" in owl
     assert "written by the control" in neutral
     assert "without fine-tuning and without a system prompt" in neutral
-    assert loving_system_prompt("owl") in dataset_card(facts(config=SYSTEM_PROMPT))
+    assert str(FULL.system_prompt("owl")) in dataset_card(facts(config=SYSTEM_PROMPT))
     imported = dataset_card(facts(config=IMPORTED))
     assert "written elsewhere" in imported
     assert "fine-tuned" not in imported
