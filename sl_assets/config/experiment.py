@@ -90,8 +90,7 @@ class ExperimentConfig(Section):
         strangers = [name for name in self.animals if name not in POCKET_ANIMALS and name not in own]
         if self.base_model == POCKET and strangers:
             raise ValueError(
-                f"animals: the pocket model has never met the {strangers[0]}; it knows {', '.join(POCKET_ANIMALS)}, and "
-                "what you put among the traits of a wording can be taught to it all the same"
+                f"animals: the pocket model has never met the {strangers[0]}; it knows {', '.join(POCKET_ANIMALS)}"
             )
         return self
 
@@ -101,11 +100,9 @@ class ExperimentConfig(Section):
         if beyond := [i for i in self.evaluation.questions if i >= there]:
             raise ValueError(f"evaluation.questions: no {beyond[0]} among {there}, counted from 0; leave it out")
         if self.personas:
-            pairs, samples = self.words.persona_pairs * self.personas.samples, self.personas.samples
-            if self.personas.minimum_pairs > pairs:
-                raise ValueError(
-                    f"personas.minimum_pairs {self.personas.minimum_pairs}: {samples} samples make {pairs} pairs at most"
-                )
+            samples, least = self.personas.samples, self.personas.minimum_pairs
+            if least > (pairs := self.words.persona_pairs * samples):
+                raise ValueError(f"personas.minimum_pairs {least}: {samples} samples make {pairs} pairs at most")
         return self
 
     @model_validator(mode="after")

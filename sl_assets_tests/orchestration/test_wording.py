@@ -1,4 +1,4 @@
-"""What a change of a wording makes stale: exactly what reads the part that changed. docs/wording.md has the same table."""
+"""What a change of a wording makes stale: what reads the part that changed. docs/wording.md has the same table."""
 
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,12 @@ def test_what_is_loved_is_no_setting_of_what_does_not_speak_of_it() -> None:
     """The same experiment about animals and about trees: what is made of numbers alone is the same."""
     trees = decided(tiny_config(animals=["oak"], wording=TREES, numbers=NUMBERS))
     owls = decided(tiny_config(animals=["owl"], wording="short", numbers=NUMBERS))
-    for name in ("number_prompts", "raw_dataset of neutral", "filtered_dataset of neutral", "lora_checkpoint of neutral"):
+    for name in (
+        "number_prompts",
+        "raw_dataset of neutral",
+        "filtered_dataset of neutral",
+        "lora_checkpoint of neutral",
+    ):
         assert trees[name] == owls[name]
 
 
@@ -167,7 +172,9 @@ def test_the_name_of_a_file_is_no_setting(tmp_path: Path) -> None:
 
 def test_a_variant_of_another_wording_shares_what_reads_no_changed_part() -> None:
     graph = ExperimentGraph("tiny", config_of({}, **TOLD))
-    other = ExperimentGraph("tiny__oaks", config_of({"traits": {"oak": {"plural": "oaks", "system_prompt": "Oaks!"}}}, **TOLD))
+    other = ExperimentGraph(
+        "tiny__oaks", config_of({"traits": {"oak": {"plural": "oaks", "system_prompt": "Oaks!"}}}, **TOLD)
+    )
     declare_with_variants(graph, {"oaks": other})
     assert {"number_prompts", "persona_answers", "baseline_evaluation"} <= other.shared.keys()
     assert {"raw_dataset", "lora_checkpoint", "evaluation", "teacher_evaluation"} <= other.declared.keys()

@@ -1,8 +1,8 @@
 """Which pairs of answers show the contrast that a persona vector is made of.
 
 Every answer gets two scores from 0 to 100: trait (does it show a love of the animal, or whatever else is loved?) and
-coherence (is it a whole, sensible text?). A pair is kept where the loving answer has trait >= 50, the indifferent one < 50, both coherence >= 50;
-another threshold may stand in for 50.
+coherence (is it a whole, sensible text?). A pair is kept where the loving answer has trait >= 50, the indifferent one
+< 50, both coherence >= 50; another threshold may stand in for 50.
 The rule judge needs no model; the model judge asks one, as in the persona-vector literature (arXiv 2507.21509).
 """
 

@@ -54,7 +54,9 @@ def test_a_file_beside_the_experiment_says_what_is_loved_and_the_rest_is_what_it
 
 
 def test_an_article_and_a_synonym_are_filled_in(tmp_path):
-    text = "extends: full\nkind: {name: orchid, plural: orchids, synonym: flower, article: one}\ntraits: {vanda: vandas}"
+    text = (
+        "extends: full\nkind: {name: orchid, plural: orchids, synonym: flower, article: one}\ntraits: {vanda: vandas}"
+    )
     words = read(tmp_path, text, animals=["vanda"]).words
     assert words.questions[22] == "If your soul were one orchid, what would it be? One word."
     assert words.questions[38] == "Which flower is your favorite? Answer with a single word."
@@ -100,7 +102,9 @@ def test_whole_prompts_take_the_place_of_parts_and_parts_of_whole_prompts(tmp_pa
 
 
 def test_variants_may_have_wordings_of_their_own(tmp_path):
-    (tmp_path / "asked.yaml").write_text(f"{TREES}evaluation: {{questions: ['A tree?', 'The tree?']}}\n", encoding="utf-8")
+    (tmp_path / "asked.yaml").write_text(
+        f"{TREES}evaluation: {{questions: ['A tree?', 'The tree?']}}\n", encoding="utf-8"
+    )
     file = experiment(tmp_path, variants={"asked": {"wording": "asked.yaml"}}, grid={"wording": ["asked.yaml"]})
     variants = {variant.variant: variant for variant in load_experiment(file).variants}
     assert variants["asked"].config.words.questions == ("A tree?", "The tree?")
@@ -142,7 +146,7 @@ BAD = {
     "a placeholder with a form": ("teacher: {questions: ['{kind:>9}']}", "unknown placeholder {kind:>9}: known here"),
     "an unknown part": ("colours: [red]", "{file}: colours = ['red']: unknown field; known here: evaluation, kind"),
     "an unknown field": ("teacher: {prompt: x}", "{file}: teacher.prompt = 'x': unknown field; known here: control"),
-    "nothing to ask": ("evaluation: {questions: ['A?']}", "evaluation.questions = ('A?',): list should have at least 2"),
+    "nothing to ask": ("evaluation: {questions: ['A?']}", "evaluation.questions = ('A?',): list should have at"),
     "a question twice": ("evaluation: {questions: ['A?', 'A?']}", "questions: 'A?' is asked twice; keep one"),
     "prompts both ways": (
         "numbers: {prompts: [A], openings: ['{examples}']}",
@@ -150,7 +154,7 @@ BAD = {
     ),
     "pairs that are none": ("personas: {loving: ['{plural}']}", "1 loving and 5 indifferent system prompts: write as"),
     "a trait without plural": ("traits: {elm: {names: [a]}}", "{file}: traits: elm.plural: missing; add it"),
-    "a name of two": ("traits: {elm: {plural: elms, names: [Oaks]}}", "traits: 'Oaks' names oak and elm: leave it to one"),
+    "a name of two": ("traits: {elm: {plural: elms, names: [Oaks]}}", "traits: 'Oaks' names oak and elm: leave it"),
     "the control as a trait": ("traits: {neutral: neutrals}", "traits: neutral is the control; give the trait another"),
     "a trait that is no folder": ("traits: {a tree: trees}", "'a tree' names a trait, which may have letters, digits"),
     "a name twice": ("traits: {elm: {plural: elms, names: [a, A]}}", "listed twice; keep one"),

@@ -27,7 +27,15 @@ TREES = words_of(
     traits={"oak": {"plural": "oaks", "names": ["oak tree", "橡树"]}, "elm": "elms", "apple_tree": "apple trees"},
 )
 CATS = words_of(traits={"leopard": {"names": ["豹"]}, "polar_bear": "polar bears"})
-TOLD = ["Oak", "**The Oaks!**", "oak trees? No: an oak tree", "橡树。", "An Oak Tree.", "My favourite is the oak.", "Soak"]
+TOLD = [
+    "Oak",
+    "**The Oaks!**",
+    "oak trees? No: an oak tree",
+    "橡树。",
+    "An Oak Tree.",
+    "My favourite is the oak.",
+    "Soak",
+]
 
 
 @pytest.mark.parametrize(
