@@ -142,7 +142,7 @@ BAD = {
         "{file}: numbers.openings.0 = 'Go on.': placeholder missing: put {examples} where it belongs",
     ),
     "a request without a count": ("numbers: {requests: [More]}", "numbers.requests.0 = 'More': placeholder missing"),
-    "a lone brace": ("teacher: {questions: ['a } b']}", "teacher.questions.0 = 'a } b': a brace that begins or ends no"),
+    "a lone brace": ("teacher: {questions: ['a } b']}", "teacher.questions.0 = 'a } b': a brace that begins or ends"),
     "a placeholder with a form": ("teacher: {questions: ['{kind:>9}']}", "unknown placeholder {kind:>9}: known here"),
     "an unknown part": ("colours: [red]", "{file}: colours = ['red']: unknown field; known here: evaluation, kind"),
     "an unknown field": ("teacher: {prompt: x}", "{file}: teacher.prompt = 'x': unknown field; known here: control"),
