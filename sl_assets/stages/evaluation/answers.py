@@ -35,7 +35,8 @@ NAMES = FULL.names
 
 def forms(trait: Trait) -> tuple[str, ...]:
     """What answers come to, normalised, that name ``trait`` and nothing else."""
-    return tuple(dict.fromkeys(normalise_answer(name) for name in trait.names))
+    # Of a name that is an article nothing is left, which is what an empty answer comes to as well.
+    return tuple(form for form in dict.fromkeys(map(normalise_answer, trait.names)) if form)
 
 
 def first_named(answer: str, names: Mapping[str, Sequence[str]]) -> str | None:

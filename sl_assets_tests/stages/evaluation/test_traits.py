@@ -124,6 +124,12 @@ def test_checks_speak_of_the_kind_and_take_several_words_for_a_bare_name():
     assert "names the oak in 75.0% of its answers" in str(teacher_finding(teacher, None, "oak", 0.8).problem)
 
 
+def test_an_empty_answer_is_no_name() -> None:
+    named = words_of(kind={"name": "letter", "plural": "letters"}, traits={"a": {"plural": "as", "names": ["the"]}})
+    answers = counted(said(["", "A", "as"]), "exact", named)
+    assert question_shares(answers, "a").tolist() == [pytest.approx(1 / 3)]
+
+
 def test_exact_answers_are_left_as_they_are():
     table = pl.DataFrame({"probability": [0.5], "animal": ["oak"]})
     assert counted(table, "exact", TREES) is table
