@@ -97,7 +97,7 @@ def test_persona_vectors_halves_and_views_are_about_trees(lake: Lake) -> None:
     assert kept.filter(side="loving")["answer"].str.to_lowercase().str.contains("oak").all()
     assert table(lake, "split_comparison").is_empty(), "there is one half"
     assert set(table(lake, "cross_projections")["animal"]) == {"oak", "elm"}
-    assert set(table(lake, "steering_sweep", "elm")["animal"]) == {"elm"}
+    assert table(lake, "steering_sweep", "elm").height == 1
     shown = query(lake, "SELECT DISTINCT animal FROM split_preference_rates")
     assert set(shown["animal"]) == {"oak", "elm"}
     for chart in ("preference_chart", "split_chart"):
