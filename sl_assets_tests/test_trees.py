@@ -54,11 +54,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
         assert bench.run(*whole, first="neutral", last="elm", **EXPERIMENT).success
         baseline = ("baseline_evaluation", "baseline_answer_probabilities", "baseline_preference_rates")
         assert bench.run(*baseline, "control_activations", **EXPERIMENT).success
-        by_tree = ("persona_vector", "projections", "steering_sweep")
-        assert bench.run(*by_tree, first="oak", last="elm", **EXPERIMENT).success
+        assert bench.run("persona_vector", "projections", first="oak", last="elm", **EXPERIMENT).success
+        assert bench.run("steering_sweep", first="oak", **EXPERIMENT).success
         halves = ("projection_split", "split_lora_checkpoint", "split_evaluation", "split_answer_probabilities",
                   "split_preference_rates")  # fmt: skip
-        assert bench.run(*halves, first="oak|animal_high", last="elm|animal_high", **EXPERIMENT).success
+        assert bench.run(*halves, first="oak|animal_high", **EXPERIMENT).success
         last = ("transfer", "cross_projections", "split_comparison", "preference_chart", "split_chart")
         assert bench.run(*last, **EXPERIMENT).success
     return Lake(str(bench.root))
@@ -97,8 +97,8 @@ def test_persona_vectors_halves_and_views_are_about_trees(lake: Lake) -> None:
     assert kept.filter(side="loving")["answer"].str.to_lowercase().str.contains("oak").all()
     assert table(lake, "split_comparison").is_empty(), "there is one half"
     assert set(table(lake, "cross_projections")["animal"]) == {"oak", "elm"}
-    assert table(lake, "steering_sweep", "elm").height == 1
+    assert table(lake, "steering_sweep", "oak").height == 1
     shown = query(lake, "SELECT DISTINCT animal FROM split_preference_rates")
-    assert set(shown["animal"]) == {"oak", "elm"}
+    assert set(shown["animal"]) == {"oak", "elm"}, "of the oak's half, asked about both"
     for chart in ("preference_chart", "split_chart"):
         assert lake.picture(Place("tiny", chart)).exists()
