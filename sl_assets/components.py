@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 from sl_assets.config import ExperimentConfig, ExperimentSource
 from sl_assets.config.reading import validated
 from sl_assets.config.variants import variant_name, variants_of
+from sl_assets.config.wording import located
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import check_schedule, experiment_jobs
@@ -87,7 +88,7 @@ class SubliminalExperiment(dg.Component):
             ExperimentFileError: they do not describe a possible experiment.
         """
         written = (attributes.model_extra if attributes else None) or {}
-        written = filled_in(written, context.resolution_context)
+        written = with_wordings_in(context.path, filled_in(written, context.resolution_context))
         config = validated(written)
         check_schedule(config)
         return cls(ExperimentGraph(context.path.name, config), variants_of(written, config))
@@ -100,6 +101,21 @@ class SubliminalExperiment(dg.Component):
     def _declared(self) -> dg.Definitions:
         """Declared once, for the experiment and its variants are looked up apart."""
         return declare_with_variants(self.graph, self.variants, self.find)
+
+
+def with_wordings_in(folder: Path, written: Mapping[str, Any]) -> dict[str, Any]:
+    """``written`` with paths of wordings that start at ``folder``, the experiment's; variants' and the grid's, too."""
+    found = dict(written)
+    if "wording" in found:
+        found["wording"] = located(found["wording"], folder)
+    if isinstance(variants := found.get("variants"), Mapping):
+        found["variants"] = {
+            name: with_wordings_in(folder, changes) if isinstance(changes, Mapping) else changes
+            for name, changes in variants.items()
+        }
+    if isinstance(grid := found.get("grid"), Mapping) and isinstance(grid.get("wording"), list):
+        found["grid"] = {**grid, "wording": [located(value, folder) for value in grid["wording"]]}
+    return found
 
 
 def filled_in(written: Any, context: dg.ResolutionContext, place: str = "attributes") -> Any:

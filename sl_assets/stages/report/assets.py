@@ -29,7 +29,14 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 7."""
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, code="2", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
+    @graph.asset(
+        stage=STAGE,
+        code="2",
+        uses=["student.kept", *graph.config.own_words("kind")],
+        deps=["transfer"],
+        by=None,
+        kinds=["matplotlib"],
+    )
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
         own = with_columns_of("transfer", step.read("transfer")).filter(
@@ -39,7 +46,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raise DatasetError(
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
-        return _stored(step, draw_chart(_bars(own), epoch, own["counted"][0]))
+        return _stored(step, draw_chart(_bars(own), epoch, own["counted"][0], graph.config.words.kind.name))
 
     if not graph.config.splits:
         return [preference_chart]

@@ -18,7 +18,7 @@ MARK: dict[str, Any] = {"marker": "D", "markersize": 3, "color": "white", "marke
 """What stands for an exact rate on the bar of a sampled one."""
 
 
-def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact") -> bytes:
+def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact", kind: str = "animal") -> bytes:
     """PNG with baseline, neutral and animal bars for every animal, each with its 95% interval.
 
     Where rates were measured twice, bars are of what was sampled, and marks on them exact.
@@ -28,6 +28,7 @@ def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact"
             last is null of the base model.
         epoch: the students' epoch, named in the title.
         measure: which answers count, named at the axis.
+        kind: of what is loved, named there, too.
     """
     figure, axes = blank_figure(width=max(4.5, 1.5 + 0.9 * rates["animal"].n_unique()))
     rates, exact = _bars_and_marks(rates)
@@ -45,7 +46,7 @@ def preference_chart(rates: pl.DataFrame, epoch: int, measure: Measure = "exact"
         for animal, place in zip(animals, places, strict=True):
             _mark(axes, place, exact.filter(group=group, animal=animal))
     axes.set_xticks(range(len(animals)), animals, rotation=0 if len(animals) < 6 else 40, ha="center")
-    axes.set_ylabel(f"{_measured(rates)} {NAMING[measure]} the animal (%)")
+    axes.set_ylabel(f"{_measured(rates)} {NAMING[measure]} the {kind} (%)")
     axes.set_ylim(bottom=0)
     axes.set_title(f"Preference of students trained on numbers, epoch {epoch}", loc="left", fontsize=10)
     if not exact.is_empty():
