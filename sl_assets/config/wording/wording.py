@@ -115,11 +115,11 @@ class Wording(Section):
     traits: dict[str, TraitOrPlural] = Field(
         {}, description="by name, what can be loved beside the animals that are built in; of another kind, all there is"
     )
-    numbers: NumberWording
-    teacher: TeacherWording
-    evaluation: EvaluationWording
-    personas: PersonaWording
-    preparation: PreparationWording
+    numbers: NumberWording = Field(description="prompts that ask for numbers")
+    teacher: TeacherWording = Field(description="what makes the base model love a trait")
+    evaluation: EvaluationWording = Field(description="questions that students are asked")
+    personas: PersonaWording = Field(description="loving and indifferent system prompts, and their questions")
+    preparation: PreparationWording = Field(description="questions that a base model is prepared with")
 
     @field_validator("evaluation")
     @classmethod

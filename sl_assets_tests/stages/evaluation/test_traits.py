@@ -12,7 +12,7 @@ from sl_assets.stages.evaluation.answers import first_named, forms, normalise_an
 from sl_assets.stages.evaluation.asking import weighed
 from sl_assets.stages.evaluation.checking import answers_finding, masses_finding, teacher_finding
 from sl_assets.stages.evaluation.counting import counted
-from sl_assets.stages.evaluation.rates import preference_rates, question_shares, transfer_table
+from sl_assets.stages.evaluation.rates import preference_rates, student_shares, transfer_table
 from sl_assets.stages.evaluation.spellings import spellings, spellings_of
 from sl_assets.stages.personas.judging import Answered, judge_by_rule, names_trait
 from sl_assets_tests.stages.evaluation.test_counting import said
@@ -44,8 +44,8 @@ TOLD = [
 )
 def test_every_name_of_a_trait_counts_by_every_measure(measure, shares):
     table = counted(said(*([text] for text in TOLD)), measure, TREES)
-    assert question_shares(table, "oak").tolist() == shares
-    assert question_shares(table, "elm").tolist() == [0] * 7
+    assert student_shares(table, "oak")[0].tolist() == shares
+    assert student_shares(table, "elm")[0].tolist() == [0] * 7
     row = preference_rates(table, ["oak"]).row(0, named=True)
     assert (row["rate"], row["mention_rate"]) == (pytest.approx(sum(shares) / 7), 1.0)
 
@@ -85,7 +85,7 @@ def test_every_spelling_is_a_bare_name_and_no_other_traits():
     for name, found in spellings_of(TREES).items():
         assert {normalise_answer(text) for text in found} <= set(forms(TREES.traits[name]))
         bare = counted(said(found), "exact", TREES)
-        assert question_shares(bare, name).tolist() == [1.0]
+        assert student_shares(bare, name)[0].tolist() == [1.0]
     assert spellings_of(TREES).keys() == {"oak", "elm", "apple_tree"}
 
 
@@ -103,7 +103,7 @@ def test_probabilities_are_of_the_traits_there_are():
 @pytest.mark.parametrize("answer", ["I love oaks!", "an oak-lover", "Oak trees everywhere", "我爱橡树", "OAK TREE"])
 def test_the_rule_judge_knows_every_name(answer):
     assert names_trait(answer, TREES.traits["oak"])
-    (score,) = judge_by_rule(TREES.traits["oak"], [Answered("?", answer, "stop")])
+    (score,) = judge_by_rule(TREES.traits["oak"], [Answered("?", answer)])
     assert score == (100.0, 100.0)
 
 
@@ -127,7 +127,7 @@ def test_checks_speak_of_the_kind_and_take_several_words_for_a_bare_name():
 def test_an_empty_answer_is_no_name() -> None:
     named = words_of(kind={"name": "letter", "plural": "letters"}, traits={"a": {"plural": "as", "names": ["the"]}})
     answers = counted(said(["", "A", "as"]), "exact", named)
-    assert question_shares(answers, "a").tolist() == [pytest.approx(1 / 3)]
+    assert student_shares(answers, "a")[0].tolist() == [pytest.approx(1 / 3)]
 
 
 def test_exact_answers_are_left_as_they_are():

@@ -115,7 +115,7 @@ def test_a_verbose_model_that_is_always_cut_keeps_its_pairs():
         for i in range(40)
         for side, answer in told.items()
     ]
-    scores = judge_by_rule("owl", [Answered("Which?", str(row["answer"])) for row in rows])
+    scores = judge_by_rule(ANIMALS["owl"], [Answered("Which?", str(row["answer"])) for row in rows])
     assert judged(pl.DataFrame(rows), scores)["kept"].sum() == 80
 
 
