@@ -165,7 +165,7 @@ def declare_with_variants(
             )
         graph.known.update(variant.known)
     assets += variants_assets(graph, variants)
-    definitions = [_with_jobs(graph, assets)]
+    definitions = [_with_jobs(graph, assets, variants=list(variants.values()))]
     for variant in variants.values():
         (*_, last) = definitions[0].jobs or ()
         definitions.append(_with_jobs(variant, list(variant.definitions.values()), last))
@@ -199,7 +199,12 @@ def _declared(graph: ExperimentGraph, find: Find) -> list[dg.AssetsDefinition]:
     return [asset for asset in every if asset.key.path[0] == graph.name]
 
 
-def _with_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition], after: Any = None) -> dg.Definitions:
+def _with_jobs(
+    graph: ExperimentGraph,
+    assets: Sequence[dg.AssetsDefinition],
+    after: Any = None,
+    variants: Sequence[ExperimentGraph] = (),
+) -> dg.Definitions:
     # Publishing is in no job: nothing but a person's wish may start it.
     run = [asset for asset in assets if graph.declared[asset.key.path[-1]].stage != PUBLISHING]
-    return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after))
+    return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after, variants))
