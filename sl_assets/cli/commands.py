@@ -9,6 +9,7 @@ from sl_assets.cli.power import power
 from sl_assets.cli.querying import sql, trace
 from sl_assets.cli.running import run
 from sl_assets.cli.serving import ui
+from sl_assets.cli.status import status
 from sl_assets.cli.tidying import pins, prune
 from sl_assets.cli.wording import wording
 
@@ -21,5 +22,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, sql, trace, power, wording, prune, pins, gpus, ui):
+for command in (check, run, status, sql, trace, power, wording, prune, pins, gpus, ui):
     cli.add_command(command)

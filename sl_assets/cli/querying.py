@@ -79,13 +79,14 @@ def _asked(statements: str | None, file: str | None, tables: bool, columns: str 
         return TABLES, "SQL"
     if statements is not None and statements != "-":
         return statements, "SQL"
-    if file in (None, "-"):
-        return sys.stdin.read(), "standard input"
+    source = file or "-"
     try:
-        return Path(str(file)).read_text(encoding="utf-8"), str(file)
+        if source == "-":
+            return sys.stdin.read(), "standard input"
+        return Path(source).read_text(encoding="utf-8"), source
     except (OSError, UnicodeDecodeError) as error:
         reason = str(getattr(error, "strerror", None) or error).lower()
-        raise click.ClickException(f"-f {file}: {reason}; name a file of SQL, or - for standard input") from None
+        raise click.ClickException(f"-f {source}: {reason}; name a file of SQL, or - for standard input") from None
 
 
 TABLES = (
