@@ -252,6 +252,8 @@ def table(frame: "pl.DataFrame", width: int = VALUE_WIDTH) -> str:
 
     # Four digits that count: p-values are small, and so are learning rates.
     floats = pl.selectors.float().map_elements(lambda value: f"{value:.4g}", return_dtype=pl.String)
+    # A row is a line.
+    texts = pl.selectors.string().str.replace_all("\n", "\\n", literal=True)
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
@@ -261,4 +263,4 @@ def table(frame: "pl.DataFrame", width: int = VALUE_WIDTH) -> str:
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
     ):
-        return str(frame.with_columns(floats))
+        return str(frame.with_columns(floats, texts))
