@@ -38,12 +38,12 @@ def status(experiment: str | None, animals: str | None, alone: bool, csv: bool, 
     lake = existing_lake()
     problems: list[str] = []
     if experiment is not None:
-        found = {experiment: _statuses(known_experiment(experiment), lake, animals, alone)}
+        found = {experiment: standing(known_experiment(experiment), lake, animals, alone)}
     else:
         found = {}
         for known in found_experiments().files:
             try:
-                found[known.name] = _statuses(known, lake, None, alone)
+                found[known.name] = standing(known, lake, None, alone)
             except (SlAssetsError, click.ClickException) as error:
                 said = error.format_message() if isinstance(error, click.ClickException) else str(error)
                 problems.append(said if said.startswith(known.name) else f"{known.name}: {said}")
@@ -58,7 +58,7 @@ def status(experiment: str | None, animals: str | None, alone: bool, csv: bool, 
         click.echo(f"sl-assets: left out: {problem}", err=True)
 
 
-def _statuses(experiment: "Experiment", lake: "Lake", animals: str | None, alone: bool) -> "list[Status]":
+def standing(experiment: "Experiment", lake: "Lake", animals: str | None, alone: bool) -> "list[Status]":
     """How the partitions of ``experiment`` stand, and those of its variants.
 
     Raises:
