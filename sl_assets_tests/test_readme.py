@@ -65,14 +65,12 @@ def test_there_are_questions() -> None:
     assert len(QUESTIONS) > 9
 
 
-def test_every_query_runs_and_every_table_exists(halved: Bench) -> None:
+def test_every_query_runs(halved: Bench) -> None:
     lake = Lake(str(halved.root))
     statements = re.findall(r'sl-assets sql "([^"]+)"', README + PAGES[PROJECT / "docs" / "results.md"])
     assert statements
     for statement in statements:
         assert query(lake, statement).height
-    for table in re.findall(r"^\| `(\w+)` \|", PAGES[PROJECT / "docs" / "results.md"], flags=re.MULTILINE):
-        assert {"experiment", "animal"} <= set(query(lake, f"SELECT * FROM {table} LIMIT 1").columns)
 
 
 def test_the_tree_names_real_places() -> None:

@@ -4,11 +4,13 @@ import click
 
 from sl_assets.cli.cards import gpus
 from sl_assets.cli.checking import check
+from sl_assets.cli.exporting import export
 from sl_assets.cli.interrupts import Interrupted
 from sl_assets.cli.power import power
 from sl_assets.cli.querying import sql, trace
 from sl_assets.cli.running import run
 from sl_assets.cli.serving import ui
+from sl_assets.cli.status import status
 from sl_assets.cli.tidying import pins, prune
 from sl_assets.cli.wording import wording
 
@@ -21,5 +23,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, sql, trace, power, wording, prune, pins, gpus, ui):
+for command in (check, run, status, sql, export, trace, power, wording, prune, pins, gpus, ui):
     cli.add_command(command)

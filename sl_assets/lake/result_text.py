@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 if TYPE_CHECKING:
-    from sl_assets.lake.views import Result
+    from sl_assets.lake.session import Result
 
 TYPES = {
     "boolean": pl.Boolean(), "tinyint": pl.Int64(), "smallint": pl.Int64(), "integer": pl.Int64(),
@@ -43,6 +43,27 @@ def csv_of(result: "Result") -> Iterator[str]:
     yield frame_of(result, []).write_csv()
     for rows in result.batches:
         yield frame_of(result, rows).write_csv(include_header=False)
+
+
+def json_of(result: "Result") -> Iterator[str]:
+    """``result`` as a JSON list of objects, a row each, in pieces.
+
+    Lists, structs and maps are such, too. Numbers that are none, infinite ones and what is missing are null; decimals
+    and times are text, and bytes hexadecimal digits.
+    """
+    from pydantic_core import to_json
+
+    between = "[\n"
+    for rows in result.batches:
+        objects = (
+            to_json(
+                dict(zip(result.columns, row, strict=True)), inf_nan_mode="null", bytes_mode="hex", fallback=str
+            ).decode()
+            for row in rows
+        )
+        yield between + ",\n".join(objects)
+        between = ",\n"
+    yield "[]\n" if between == "[\n" else "\n]\n"
 
 
 def beginning_of(result: "Result", most: int) -> tuple[pl.DataFrame, Iterator[int]]:

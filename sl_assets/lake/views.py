@@ -13,16 +13,14 @@ to ``SET VARIABLE lake = '<folder>'``, which always decides. The script takes th
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from itertools import chain, count, islice
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sl_assets.errors import LakeError
+from sl_assets.lake.catalogue import comments
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.parquet import DATA
@@ -34,8 +32,6 @@ from sl_assets.lake.unfinished import unfinished
 
 if TYPE_CHECKING:
     import duckdb
-
-T = TypeVar("T")
 
 STORE = "results.duckdb"
 VIEWS = "results.sql"
@@ -77,7 +73,7 @@ SET VARIABLE lake = coalesce(getvariable('lake'), CASE (SELECT count(*) FROM glo
 
 def script() -> str:
     """The views, as a script for any DuckDB that is started in the lake's folder (``duckdb -init results.sql``)."""
-    return f"-- columns {_columns_digest()}\n{WHERE_STARTED}{views_sql()}"
+    return f"-- columns {_columns_digest()}\n{WHERE_STARTED}{views_sql()}{comments()}"
 
 
 def _columns_digest() -> str:
@@ -270,7 +266,11 @@ def _build_store(root: Path) -> None:
     beside = unfinished(root)
     try:
         with duckdb.connect(str(beside)) as connection:
+            # As one change, for the disk is slow.
+            connection.begin()
             _create_views(connection)
+            connection.execute(comments())
+            connection.commit()
         os.replace(beside, root / STORE)
     finally:
         beside.unlink(missing_ok=True)
@@ -307,72 +307,10 @@ def query(lake: Lake, sql: str) -> pl.DataFrame:
         if result is None:
             return pl.DataFrame()
         # By rows rather than Arrow, which DuckDB 2.0 hands over with a page of leak warnings at exit.
-        return pl.DataFrame(
-            result.fetchall(), schema=_once_each(result.columns), orient="row", infer_schema_length=None
-        )
+        return pl.DataFrame(result.fetchall(), schema=once_each(result.columns), orient="row", infer_schema_length=None)
 
 
-class Result(NamedTuple):
-    """What a statement gives, as it comes.
-
-    Attributes:
-        columns: their names, each once.
-        kinds: their types, as DuckDB calls them, without what is in brackets.
-        batches: rows, each batch read when it is asked for.
-    """
-
-    columns: list[str]
-    kinds: list[str]
-    batches: Iterator[list[tuple[Any, ...]]]
-
-
-@contextmanager
-def queried(lake: Lake, sql: str) -> Iterator[Result]:
-    """Result of SQL over the views, of the last statement if there are several; no columns where it has none.
-
-    Raises:
-        LakeError: there is no statement.
-        duckdb.Error: as DuckDB says.
-    """
-    import duckdb
-
-    with connect(lake) as connection, ThreadPoolExecutor(1) as aside:
-
-        def interruptible(call: Callable[..., T], *arguments: Any) -> T:
-            # DuckDB does not notice Ctrl-C in every query; from another thread it can always be told. This one looks up
-            # now and then, for the system may give the signal to a third.
-            called = aside.submit(call, *arguments)
-            try:
-                while not wait([called], timeout=SECONDS_BETWEEN_LOOKS).done:
-                    pass
-            except KeyboardInterrupt:
-                connection.interrupt()
-                raise
-            return called.result()
-
-        statements = connection.extract_statements(sql)
-        if not statements:
-            raise LakeError(f"SQL: no statement in {sql!r}; write one, such as SELECT * FROM preference_rates")
-        answer = interruptible(connection.execute, sql)
-        batches: Iterator[list[Any]] = iter(lambda: interruptible(answer.fetchmany, BATCH), [])
-        expected = statements[-1].expected_result_type
-        has_result = duckdb.ExpectedResultType.QUERY_RESULT in expected
-        if duckdb.ExpectedResultType.CHANGED_ROWS in expected:
-            # CREATE, COPY and PIVOT are told apart by what comes.
-            first = list(islice(batches, 1))
-            batches, has_result = chain(first, batches), bool(first)
-        described = (answer.description or []) if has_result else []
-        yield Result(_once_each([column[0] for column in described]), [column[1].id for column in described], batches)
-
-
-BATCH = 10_000
-"""Rows read together."""
-
-SECONDS_BETWEEN_LOOKS = 0.2
-"""At whether Ctrl-C was pressed."""
-
-
-def _once_each(columns: Sequence[str]) -> list[str]:
+def once_each(columns: Sequence[str]) -> list[str]:
     """``columns``, those that a statement names again with a number behind."""
     names: list[str] = []
     for column in columns:

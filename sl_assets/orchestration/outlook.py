@@ -6,6 +6,7 @@ What is not made, and what checks say of what is there, is told here for the pla
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
+from typing import NamedTuple
 
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, blocked, failing
@@ -21,23 +22,52 @@ WIDTH = 120
 UNKNOWN = "unknown"
 
 
+class Outlook(NamedTuple):
+    """What would become of an asset.
+
+    Attributes:
+        planned: what is to be made of it, as the planner says.
+        waiting: those of its partitions that cannot be made, each with the parent that has failed.
+        unusable: of partitions that are there and stay, those that nothing may be made of, and why.
+        warnings: what checks say of those that stay, a line each.
+    """
+
+    planned: Planned
+    waiting: dict[str | None, Place]
+    unusable: dict[str | None, str]
+    warnings: list[str]
+
+    @property
+    def made(self) -> Planned:
+        """What is to be made of it, without what waits."""
+        return self.planned._replace(due={key: why for key, why in self.planned.due.items() if key not in self.waiting})
+
+
+def outlooks(planner: Planner) -> Iterator[Outlook]:
+    """What would become of every asset, if all that is due were made."""
+    failed: dict[Place, str] = {}
+    records = cache(planner.record)
+    for planned in planner.plan():
+        waiting = waiting_for(planner, planned, failed)
+        failed |= {planner.place(planned.asset, partition): "" for partition in waiting}
+        there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
+        warnings = list(check_lines(records, there, failed))
+        unusable = {place.partition: why for place in there if (why := _unusable(records, place))}
+        yield Outlook(planned, waiting, unusable, warnings)
+
+
 def plan_lines(planner: Planner, width: int = WIDTH) -> Iterator[str]:
     """What would be made of every asset, why, and how long that may take; what checks would say of what stays as it is.
 
     The last line sums up.
     """
-    failed: dict[Place, str] = {}
-    records = cache(planner.record)
     counted: list[Planned] = []
-    for planned in planner.plan():
-        waiting = waiting_for(planner, planned, failed)
-        failed |= {planner.place(planned.asset, partition): "" for partition in waiting}
-        made = planned._replace(due={key: why for key, why in planned.due.items() if key not in waiting})
-        there = [place for place in planner.wanted(planned.asset) if place.partition not in planned.due]
-        for line in (*_lines(made, waiting, width), *left_out_lines(planned, waiting, width)):
+    for found in outlooks(planner):
+        made = found.made
+        for line in (*_lines(made, found.waiting, width), *left_out_lines(found.planned, found.waiting, width)):
             yield _cut(line, width)
         # Whole, for they end with the fix.
-        yield from check_lines(records, there, failed)
+        yield from found.warnings
         counted += [made] if made.due else []
     if counted:
         yield _cut(_line("in all", *_total(counted)), width)
@@ -77,13 +107,21 @@ def check_lines(records: Records, places: Sequence[Place], failed: dict[Place, s
         for name, outcome in (record.checks or {}).items():
             if outcome.problem and not outcome.blocking:
                 yield f"{place.table:<{COLUMN}} warning: {named} fails {name}: {outcome.problem}"
-        if found := failing(record):
-            failed[place] = str(found)
-            yield f"{place.table:<{COLUMN}} not to be used: {named} fails {found.check}: {found.problem}"
-        elif found := blocked(records, place):
-            failed[place] = ""
-            why = f"was made of {found.place}, which fails {found.check}"
+        if why := _unusable(records, place):
+            found = failing(record)
+            failed[place] = str(found) if found else ""
             yield f"{place.table:<{COLUMN}} not to be used: {named} {why}"
+
+
+def _unusable(records: Records, place: Place) -> str | None:
+    """Why nothing may be made of ``place``; None where something may, and where nothing is there."""
+    if (record := records(place)) is None:
+        return None
+    if found := failing(record):
+        return f"fails {found.check}: {found.problem}"
+    if found := blocked(records, place):
+        return f"was made of {found.place}, which fails {found.check}"
+    return None
 
 
 def _named(place: Place) -> str:
@@ -126,11 +164,15 @@ def _lines(planned: Planned, waiting: Mapping[str | None, Place], width: int) ->
         yield _line(planned.asset, took, _what(state, reasons, room))
 
 
+def state_of(reason: Reason) -> str:
+    """What is said of a partition that is due for ``reason``, in a word."""
+    return "missing" if reason == MISSING else "again" if reason == AGAIN else "stale"
+
+
 def _by_state(due: Mapping[str | None, Reason]) -> dict[str, dict[str | None, Reason]]:
     found: dict[str, dict[str | None, Reason]] = {}
     for partition, reason in due.items():
-        state = "missing" if reason == MISSING else "again" if reason == AGAIN else "stale"
-        found.setdefault(state, {})[partition] = reason
+        found.setdefault(state_of(reason), {})[partition] = reason
     return found
 
 

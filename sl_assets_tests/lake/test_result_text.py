@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 
 from sl_assets.errors import LakeError
 from sl_assets.lake.lake import Lake
-from sl_assets.lake.result_text import beginning_of, csv_of
-from sl_assets.lake.views import BATCH, queried
+from sl_assets.lake.result_text import beginning_of, csv_of, json_of
+from sl_assets.lake.session import BATCH, queried, session
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,43 @@ def test_what_other_statements_give(lake: Lake, tmp_path: Path) -> None:
 def test_no_statement_is_one_line(lake: Lake, sql: str) -> None:
     with pytest.raises(LakeError, match="SQL: no statement in"), queried(lake, sql):
         pass
+
+
+def test_rows_as_json_keep_what_is_nested_and_what_is_missing(lake: Lake) -> None:
+    sql = (
+        "SELECT range AS i, [1, NULL] AS l, {'a': DATE '2026-01-02'} AS s, NULL AS missing, 'inf'::DOUBLE AS inf, "
+        "1.50::DECIMAL(4, 2) AS d, '\\xAA'::BLOB AS b, 'ü\"' AS t, true AS yes FROM range("
+    )
+    for rows in (0, 1, BATCH + 1):
+        with queried(lake, f"{sql}{rows})") as result:
+            read = json.loads("".join(json_of(result)))
+        assert [row.pop("i") for row in read] == list(range(rows))
+        expected = {
+            "l": [1, None], "s": {"a": "2026-01-02"}, "missing": None, "inf": None, "d": "1.50", "b": "aa",
+            "t": 'ü"', "yes": True,
+        }  # fmt: skip
+        assert all(row == expected for row in read)
+
+
+def test_statements_go_by_the_comment_right_above_them(lake: Lake) -> None:
+    text = "-- Head of the file\n\n-- How many;\n--   and which?\nSELECT 1; -- aside\n\n-- Next\nSELECT 2;\nSELECT 3"
+    with session(lake) as opened:
+        found = opened.statements(text)
+        assert [statement.title for statement in found] == ["How many; and which?", "Next", ""]
+        assert [next(opened.result(statement).batches) for statement in found] == [[(1,)], [(2,)], [(3,)]]
+
+
+@pytest.mark.parametrize(
+    ("sql", "gives"),
+    [
+        ("SELECT 1", True),
+        ("PIVOT (SELECT 'owl' AS a) ON a USING count(*)", True),
+        ("DESCRIBE training", True),
+        ("CREATE TABLE t AS SELECT 1", False),
+        ("COPY (SELECT 1) TO '/dev/null'", False),
+        ("SET VARIABLE x = 1", False),
+    ],
+)
+def test_which_statements_give_rows(lake: Lake, sql: str, gives: bool) -> None:
+    with session(lake) as opened:
+        assert opened.statements(sql)[-1].gives_rows is gives
