@@ -4,6 +4,7 @@ import click
 
 from sl_assets.cli.cards import gpus
 from sl_assets.cli.checking import check
+from sl_assets.cli.galleries import gallery
 from sl_assets.cli.interrupts import Interrupted
 from sl_assets.cli.power import power
 from sl_assets.cli.querying import sql, trace
@@ -21,5 +22,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, sql, trace, power, wording, prune, pins, gpus, ui):
+for command in (check, run, sql, trace, power, wording, gallery, prune, pins, gpus, ui):
     cli.add_command(command)

@@ -161,7 +161,7 @@ def test_numbers_that_were_dealt_anew_are_followed_to_the_students_of_the_rows_t
 
 
 def test_a_row_of_a_real_run_is_traced_by_the_command(
-    halved: Bench, environment: dict[str, str], experiment_folder: Any
+    environment: dict[str, str], halved: Bench, experiment_folder: Any
 ) -> None:
     environment |= {"SL_EXPERIMENTS": str(experiment_folder(**HALVES)), "SL_DATA_LAKE": str(halved.root)}
     lake = Lake(str(halved.root))
