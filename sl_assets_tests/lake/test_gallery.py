@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sl_assets.cli.commands import cli
 from sl_assets.errors import LakeError
 from sl_assets.lake.gallery import ABSOLUTE, write_gallery
 from sl_assets.lake.lake import Lake
@@ -14,7 +15,6 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import Outcome
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.views import query
-from sl_assets_tests.cli.command import run_forked
 from sl_assets_tests.lake.filling import everything, put_folder
 from sl_assets_tests.lake.test_records import recorded
 
@@ -115,11 +115,13 @@ def test_a_table_that_its_record_does_not_tell_of_is_refused(lake: Lake, tmp_pat
 
 
 def test_the_command_makes_a_gallery_that_another_command_opens(
-    lake: Lake, tmp_path: Path, environment: dict[str, str]
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = run_forked(environment, "gallery", str(tmp_path / "gallery"), "exp", "--lake", str(lake.root))
-    assert made.stdout.startswith(f"{tmp_path / 'gallery'}: 2 tables (")
-    asked = run_forked(
-        environment, "sql", "--lake", str(tmp_path / "gallery"), "SELECT animal, rate FROM preference_rates", "--csv"
-    )
-    assert asked.stdout.splitlines() == ["animal,rate", "owl,0.25"]
+    monkeypatch.setenv("SL_DATA_LAKE", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    cli.main(["gallery", "gallery", "exp", "--lake", "source"], standalone_mode=False)
+    assert capsys.readouterr().out.startswith("gallery: 2 tables (")
+    statement = "SELECT animal, rate FROM preference_rates"
+    cli.main(["sql", "--lake", "gallery", statement, "--csv"], standalone_mode=False)
+    assert capsys.readouterr().out.splitlines() == ["animal,rate", "owl,0.25"]
+    assert not (tmp_path / "elsewhere").exists()
