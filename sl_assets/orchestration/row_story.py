@@ -281,6 +281,9 @@ class _Teller:
 
     def _students(self, story: Story) -> Iterator[Trained]:
         seen = dict.fromkeys([story.row_id, *(form.row_id for form in story.transformed)])
+        whole = self.graph.place("lora_checkpoint", story.condition)
+        if self.staleness.record(whole) is None:
+            self.notes.append(f"{whole} is not there: nobody was trained on the row's whole dataset")
         for asset, table in ROWS_SEEN.items():
             unknown = []
             for place, _ in self._partitions(asset):

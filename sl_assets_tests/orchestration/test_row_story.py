@@ -74,6 +74,7 @@ def test_a_rejected_row_is_told_with_every_reason(hand: Hand) -> None:
     assert not story.filtered.kept
     assert story.filtered.reasons == ("too many numbers", "numbers too large")
     assert not story.students
+    assert "tiny/lora_checkpoint of owl is not there: nobody was trained on the row's whole dataset" in story.notes
 
 
 def test_the_beginning_of_a_row_id_is_enough_where_it_is_one_row_s(hand: Hand) -> None:
