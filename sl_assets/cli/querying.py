@@ -71,7 +71,6 @@ def trace(experiment: str, asset: str, partition: str | None, json: bool) -> Non
     A half is named like 'owl|animal_high'. With the word row in place of an asset, and a row_id or its beginning behind
     it, show what became of that row of numbers.
     """
-    from sl_assets.definitions import open_lake
     from sl_assets.orchestration.tracing import links, text_of
 
     graph = known_experiment(experiment).graph
@@ -83,7 +82,7 @@ def trace(experiment: str, asset: str, partition: str | None, json: bool) -> Non
     keys = graph.keys(graph.declaration(asset).by)
     if partition not in keys:
         raise click.ClickException(f"{asset}: {no_such_partition(partition, keys)}")
-    found = links(graph, open_lake(), graph.place(asset, partition))
+    found = links(graph, existing_lake(), graph.place(asset, partition))
     if json:
         click.echo(dumps([link.to_json() for link in found], indent=2, ensure_ascii=False))
         return
