@@ -179,6 +179,3 @@ def test_a_row_of_a_real_run_is_traced_by_the_command(
     assert (row_id in rows_of_half) == (student_of_half in {seen["by"] for seen in story["students"]})
     assert story["notes"] == []
     assert story["written"]["stale"] is None
-    wrong = run_forked(environment, "trace", "tiny", "row", "nothing")
-    assert wrong.returncode == 1
-    assert wrong.stderr == ("sl-assets: row 'nothing': no row_id of tiny begins so; the view datasets lists them\n")
