@@ -221,7 +221,9 @@ class _Teller:
             for row in rows.filter(pl.col("row_id").str.starts_with(beginning))["row_id"]:
                 found[row] = (place, rows)
         if not looked:
-            raise DatasetError(f"{self.graph.name} has no raw_dataset in {self.lake.root}: materialise it first")
+            raise DatasetError(
+                f"{self.graph.name} has no rows in {self.lake.root}: materialise raw_dataset, or name the lake that has it"
+            )
         row_id = beginning if beginning in found else next(iter(found), "")
         if not found:
             raise DatasetError(
