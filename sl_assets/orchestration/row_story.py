@@ -222,7 +222,7 @@ class _Teller:
                 found[row] = (place, rows)
         if not looked:
             raise DatasetError(
-                f"{self.graph.name} has no rows in {self.lake.root}: materialise raw_dataset, or name the lake that has it"
+                f"{self.graph.name} has no rows in {self.lake.root}: materialise raw_dataset, or name another lake"
             )
         row_id = beginning if beginning in found else next(iter(found), "")
         if not found:

@@ -83,7 +83,7 @@ def test_the_beginning_of_a_row_id_is_enough_where_it_is_one_row_s(hand: Hand) -
         hand.story("ab")
     with pytest.raises(DatasetError, match=r"row 'ef': no row_id of tiny begins so"):
         hand.story("ef")
-    with pytest.raises(DatasetError, match="tiny has no rows in .*: materialise raw_dataset, or name the lake"):
+    with pytest.raises(DatasetError, match=r"tiny has no rows in .*: materialise raw_dataset, or name another lake"):
         story_of(hand.graph, Lake(f"{hand.lake.root}-elsewhere"), "ab11")
     hand.put("raw_dataset", "wolf", [row("ab", "5, 6")])
     assert hand.story("ab").condition == "wolf", "a whole row_id is that row, whatever others begin so"
