@@ -211,6 +211,8 @@ def test_a_result_is_traced_back_to_its_prompts(
     ]
     assert f"libraries torch {version('torch')}, transformers {version('transformers')}" in chain
     assert 'setting   filter = {"banned": [], "max_count": 10' in chain
+    assert "  model     pocket, content " in chain
+    assert "numbers.seed = 42" in chain
     environment["SL_EXPERIMENTS"] = str(experiment_folder(filter={"max_count": 9}))
     assert (
         "filtered_dataset of owl: STALE, for filter changed"

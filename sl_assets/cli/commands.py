@@ -5,6 +5,7 @@ import click
 from sl_assets.cli.cards import gpus
 from sl_assets.cli.checking import check
 from sl_assets.cli.exporting import export
+from sl_assets.cli.galleries import gallery
 from sl_assets.cli.interrupts import Interrupted
 from sl_assets.cli.power import power
 from sl_assets.cli.querying import sql, trace
@@ -23,5 +24,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, status, sql, export, trace, power, wording, prune, pins, gpus, ui):
+for command in (check, run, status, sql, export, gallery, trace, power, wording, prune, pins, gpus, ui):
     cli.add_command(command)

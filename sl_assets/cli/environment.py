@@ -2,6 +2,7 @@
 
 import os
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -32,6 +33,23 @@ def load_environment() -> None:
         raise SlAssetsError(f"{file}: cannot be read ({reason}); mend it, or remove it") from None
     # Processes that are started from here take the same folder for the project's, wherever they run.
     os.environ[VARIABLE] = str(PROJECT)
+
+
+def _choose_lake(_: click.Context, __: click.Parameter, root: str | None) -> None:
+    if root:
+        # Where the command is typed; the variable's relative paths start in the project's folder.
+        os.environ["SL_DATA_LAKE"] = root if "://" in root else str(Path(root).resolve())
+
+
+lake_option = click.option(
+    "--lake",
+    metavar="FOLDER",
+    expose_value=False,
+    is_eager=True,
+    callback=_choose_lake,
+    help="The lake to look at, rather than that of SL_DATA_LAKE.",
+)
+"""Option of a command that only looks."""
 
 
 def found_experiments() -> "Experiments":

@@ -5,21 +5,24 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sl_assets.cli.environment import known_experiment
+from sl_assets.cli.environment import known_experiment, lake_option
 
 if TYPE_CHECKING:
     import polars as pl
 
     from sl_assets.lake.lake import Lake
     from sl_assets.lake.session import Session, Statement
+    from sl_assets.orchestration.asset import ExperimentGraph
 
 
 @click.command()
+@lake_option
 @click.argument("statements", required=False, metavar="[STATEMENTS]")
 @click.option("-f", "--file", metavar="FILE", help="Read the statements from FILE; - is standard input.")
 @click.option("--tables", is_flag=True, help="List what can be queried, and what a row of it is.")
@@ -208,22 +211,47 @@ TABLE_ROWS = 1_000
 @click.argument("experiment")
 @click.argument("asset")
 @click.argument("partition", required=False)
-def trace(experiment: str, asset: str, partition: str | None) -> None:
+@click.option("--json", is_flag=True, help="JSON rather than lines.")
+@lake_option
+def trace(experiment: str, asset: str, partition: str | None, json: bool) -> None:
     """Show what PARTITION of ASSET was made of, all the way back, and whether that still holds.
 
-    A half is named like 'owl|animal_high'.
+    A half is named like 'owl|animal_high'. With the word row in place of an asset, and a row_id or its beginning behind
+    it, show what became of that row of numbers.
     """
-    from sl_assets.definitions import open_lake
-    from sl_assets.orchestration.tracing import trace as chain
+    from sl_assets.orchestration.tracing import links, text_of
 
     graph = known_experiment(experiment).graph
+    if asset == ROW:
+        _tell_row(graph, partition, json)
+        return
     if asset not in graph.assets:
         raise click.ClickException(f"{experiment} has no asset {asset!r}; it has {', '.join(graph.assets)}")
     keys = graph.keys(graph.declaration(asset).by)
     if partition not in keys:
         raise click.ClickException(f"{asset}: {no_such_partition(partition, keys)}")
-    for line in chain(graph, open_lake(), graph.place(asset, partition)):
-        click.echo(line)
+    found = links(graph, existing_lake(), graph.place(asset, partition))
+    if json:
+        click.echo(dumps([link.to_json() for link in found], indent=2, ensure_ascii=False))
+        return
+    for link in found:
+        for line in text_of(link):
+            click.echo(line)
+
+
+ROW = "row"
+"""What is written in place of an asset to ask for a row of numbers."""
+
+
+def _tell_row(graph: "ExperimentGraph", row_id: str | None, json: bool) -> None:
+    from sl_assets.orchestration.row_story import story_of
+
+    if not row_id:
+        raise click.ClickException(
+            f"trace {graph.name} row: name a row_id, or its beginning; the view datasets has them"
+        )
+    story = story_of(graph, existing_lake(), row_id)
+    click.echo(story.to_json() if json else "\n".join(story.lines()))
 
 
 def no_such_partition(partition: str | None, keys: Sequence[str | None]) -> str:

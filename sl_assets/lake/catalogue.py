@@ -83,6 +83,7 @@ CATALOGUE = {
         of_rows=True,
     ),
     "training": View("an optimiser step of a student", PARTITION, "training"),
+    "training_rows": View("a row that a student was trained on", PARTITION, "training_rows", of_rows=True),
     "answers": View(
         "an answer of a student, or of the base model, to a favourite-animal question", PARTITION, "evaluation"
     ),
@@ -128,6 +129,9 @@ CATALOGUE = {
     "cross_projections": View("a dataset on a persona vector, at one layer", EXPERIMENT, "cross_projections"),
     "splits": View("a row of a half, with the score it was cut by", HALF, "projection_split", of_rows=True),
     "split_training": View("an optimiser step of a half's student", HALF, "split_training"),
+    "split_training_rows": View(
+        "a row that a half's student was trained on", HALF, "split_training_rows", of_rows=True
+    ),
     "split_answers": View("an answer of a half's student to a favourite-animal question", HALF, "split_evaluation"),
     "split_answer_probabilities": View(
         "how likely a half's student answers a favourite-animal question with an animal, exactly",

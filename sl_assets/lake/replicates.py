@@ -15,6 +15,10 @@ from sl_assets.lake.records import Record, Settings, identity
 CHECKPOINTS = ("lora_checkpoint", "split_lora_checkpoint")
 """Assets whose partitions hold students."""
 
+ROWS_SEEN = {"lora_checkpoint": "training_rows", "split_lora_checkpoint": "split_training_rows"}
+"""Tables of the rows that students were trained on, by the asset that writes them. Partitions that are older than these
+tables have none."""
+
 SEEDS = ("seed", "seeds")
 """Fields of the section ``student`` that say of which seeds there are students, and nothing more."""
 

@@ -68,6 +68,7 @@ _TRAINING = {
     "loss": (REAL, "mean loss of the batch over the tokens that are learnt, in nats a token"),
     "learning_rate": (REAL, "learning rate of the step"),
 }
+_SEEN = {"seed": _SEED, "row_id": (TEXT, "row that the student of this seed was trained on, in every epoch")}
 _ANSWER = {
     "epoch": (WHOLE, "epoch of the student's adapter; 0 for the base model"),
     "question_id": (WHOLE, "index of the question, from 0"),
@@ -188,6 +189,7 @@ TABLES: dict[str, Table] = {
         optional=("system",),
     ),
     "training": Table(_TRAINING, beside="lora_checkpoint"),
+    "training_rows": Table(_SEEN, beside="lora_checkpoint"),
     "evaluation": Table(_STUDENT_ANSWER),
     "baseline_evaluation": Table(_ANSWER, dimensions=0),
     "teacher_evaluation": Table(
@@ -307,6 +309,7 @@ TABLES: dict[str, Table] = {
         dimensions=2,
     ),
     "split_training": Table(_TRAINING, dimensions=2, beside="split_lora_checkpoint"),
+    "split_training_rows": Table(_SEEN, dimensions=2, beside="split_lora_checkpoint"),
     "split_evaluation": Table(_STUDENT_ANSWER, dimensions=2),
     "split_answer_probabilities": Table({"seed": _SEED, **_PROBABILITY}, dimensions=2),
     "split_preference_rates": Table(_RATE, dimensions=2),

@@ -100,6 +100,7 @@ def views_sql() -> str:
         "rejections": _partitioned("rejections"),
         "transformed_datasets": _partitioned("transformed_dataset"),
         "training": _partitioned("training"),
+        "training_rows": _partitioned("training_rows"),
         "answers": (
             f"{_partitioned('evaluation')} UNION ALL BY NAME "
             f"SELECT *, 'baseline' AS condition FROM {_scan('baseline_evaluation')}"
@@ -127,6 +128,7 @@ def views_sql() -> str:
         "cross_projections": f"SELECT experiment, * EXCLUDE (experiment) FROM {_scan('cross_projections')}",
         "splits": _partitioned("projection_split"),
         "split_training": _partitioned("split_training"),
+        "split_training_rows": _partitioned("split_training_rows"),
         "split_answers": _partitioned("split_evaluation"),
         "split_answer_probabilities": (
             "SELECT experiment, condition, split, * EXCLUDE (experiment, condition, split) "

@@ -23,12 +23,12 @@ from sl_assets_tests.lake.test_records import NOON, recorded
 
 STAGES_4_AND_5 = [
     "persona_answers", "steering_sweep", "projections", "projection_differences", "cross_projections", "splits",
-    "split_training", "split_answers", "split_answer_probabilities",
+    "split_training", "split_training_rows", "split_answers", "split_answer_probabilities",
     "split_preference_rates", "split_comparison", "high_vs_low",
 ]  # fmt: skip
 NAMES = [
-    "datasets", "rejections", "training", "answers", "preference_rates", "transfer", "lineage", "spending",
-    "checks", "teacher_answers", "preparation_chats", "answer_probabilities", "variants",
+    "datasets", "rejections", "training", "training_rows", "answers", "preference_rates", "transfer", "lineage",
+    "spending", "checks", "teacher_answers", "preparation_chats", "answer_probabilities", "variants",
     "transformed_datasets",
     *STAGES_4_AND_5,
 ]  # fmt: skip
@@ -79,6 +79,7 @@ def test_there_are_no_other_views(lake):
         ("rejections", ["experiment", "condition", "animal"], "rejections"),
         ("transformed_datasets", ["experiment", "condition", "animal"], "transformed_dataset"),
         ("training", ["experiment", "condition", "animal"], "training"),
+        ("training_rows", ["experiment", "condition", "animal"], "training_rows"),
         ("answers", ["experiment", "condition", "animal"], "evaluation"),
         ("answer_probabilities", ["experiment", "condition"], "answer_probabilities"),
         ("preference_rates", ["experiment", "condition"], "preference_rates"),

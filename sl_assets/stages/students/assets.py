@@ -71,8 +71,9 @@ def _imported(graph: ExperimentGraph, source: HubAdapters) -> dg.AssetsDefinitio
             if graph.config.sampler.engine != "openai":
                 require_adapter(adapter, step.base_model, f"model {repo}{path and f', {path}'} at {commit}")
             version = step.put(folder)
-        # A student trained here before may have left its curve.
-        step.write(pl.DataFrame(schema=TABLES["training"].schema), "training")
+        # A student trained here before may have left its curve, and the rows that it saw.
+        for table in ("training", "training_rows"):
+            step.write(pl.DataFrame(schema=TABLES[table].schema), table)
         return Product(version, {"repo": repo, "commit": commit}, "huggingface")
 
     return lora_checkpoint

@@ -17,7 +17,7 @@ from sl_assets.engines.interfaces import Trainer
 from sl_assets.errors import AbsentError
 from sl_assets.lake.fingerprint import folder_digest
 from sl_assets.lake.folders import take_files
-from sl_assets.lake.replicates import student_folder, students_of
+from sl_assets.lake.replicates import ROWS_SEEN, student_folder, students_of
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.students.rows import draw_rows, examples_of
@@ -42,7 +42,7 @@ def train_students(
     rows: pl.DataFrame,
     student: StudentSettings,
 ) -> Product:
-    """Write the adapters of every seed's kept epochs and all training curves of this asset.
+    """Write the adapters of every seed's kept epochs, all training curves, and which rows each student was trained on.
 
     Raises:
         DatasetError: there are no rows, or the trainer wrote an adapter that is none of the base model.
@@ -59,12 +59,26 @@ def train_students(
         version = step.put(folder)
     curve = pl.concat([(curves | trained)[seed] for seed in seeds])
     step.write(curve, CURVES[step.asset])
+    # A student that is taken over saw these as well: it is one of the same code, settings and dataset.
+    step.write(rows_seen(rows, student, str(step.partition)), ROWS_SEEN[step.asset])
     metadata = training_metadata(step, version, min(rows.height, student.max_rows)) | curve_metadata(curve)
     if len(seeds) > 1 or earlier:
         metadata |= {"seeds": listed(seeds), "trained": listed(left), "taken_over": listed(list(earlier))}
     # What nobody trains was still made by someone.
     made_by = engine or (step.earlier.engine if step.earlier else "")
     return Product(version, metadata, made_by, versions)
+
+
+def rows_seen(rows: pl.DataFrame, student: StudentSettings, partition: str) -> pl.DataFrame:
+    """Which of ``rows`` the student of each seed is trained on: ``seed, row_id``, in the order of ``rows``.
+
+    Raises:
+        DatasetError: there are no rows.
+    """
+    return pl.concat(
+        draw_rows(rows, student.max_rows, seed, partition).select(pl.lit(seed, pl.Int64).alias("seed"), "row_id")
+        for seed in student.all_seeds
+    )
 
 
 def listed(seeds: Sequence[int]) -> str:

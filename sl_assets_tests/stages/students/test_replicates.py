@@ -26,6 +26,7 @@ from sl_assets_tests.lake.test_records import recorded
 
 STUDENT, ANSWERS = Place("tiny", "lora_checkpoint", "owl"), Place("tiny", "evaluation", "owl")
 ROWS, CURVE = Place("tiny", "filtered_dataset", "owl"), Place("tiny", "training", "owl")
+SEEN = Place("tiny", "training_rows", "owl")
 
 
 class StoppedError(Exception):
@@ -147,6 +148,36 @@ def test_seeds_more_or_fewer_train_what_is_not_there_and_nothing_else(pupils: Pu
     # The same as if each had been made by itself.
     pupils.lake.forget_record(STUDENT)
     assert pupils.make(1, 2, 3) == three
+
+
+def rows_seen(pupils: Pupils) -> dict[int, list[str]]:
+    """Rows that each student was trained on, by seed."""
+    table = pupils.lake.apart().read_table(SEEN)
+    return {seed: part["row_id"].to_list() for (seed,), part in table.group_by("seed", maintain_order=True)}
+
+
+def test_rows_that_each_student_saw_are_a_table_and_come_along_with_it(pupils: Pupils) -> None:
+    pupils.make(1, 2, max_rows=3)
+    two = rows_seen(pupils)
+    assert [len(seen) for seen in two.values()] == [3, 3]
+    assert two[1] != two[2]
+    for seed in (1, 2):
+        # What the pupil wrote down as its weights names the examples that it was given.
+        examples = [Example(f"prompt {row[-1]}", f"completion {row[-1]}", None) for row in two[seed]]
+        assert in_the_lake(pupils)[f"seed={seed}/epoch=1/weights"] == digest(seed, 8, examples, 1)
+    pupils.make(3, 2, max_rows=3)
+    assert pupils.trained == [1, 2, 3]
+    assert list(rows_seen(pupils)) == [2, 3]
+    assert rows_seen(pupils)[2] == two[2]
+
+
+def test_students_older_than_the_table_of_their_rows_get_one_when_others_are_added(pupils: Pupils) -> None:
+    pupils.make(1, max_rows=3)
+    seen = rows_seen(pupils)
+    (Path(pupils.lake.root) / SEEN.folder / "data.parquet").unlink()
+    pupils.make(1, 2, max_rows=3)
+    assert pupils.trained == [1, 2]
+    assert rows_seen(pupils)[1] == seen[1]
 
 
 def test_a_record_from_before_there_could_be_several_tells_of_a_lone_student(pupils: Pupils) -> None:
