@@ -30,7 +30,7 @@ from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.outlook import plan_lines
 from sl_assets.orchestration.planner import AGAIN, PUBLISHING, Planned, Planner
 from sl_assets.orchestration.resources import LakeResource
-from sl_assets.orchestration.tracing import trace
+from sl_assets.orchestration.tracing import links, text_of
 from sl_assets_tests.conftest import HALVES, TINY, tiny_config
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -617,5 +617,5 @@ def test_a_trace_names_students_by_seed(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "lake", student=TINY["student"] | {"seeds": [1, 2]}).make_all()
     place = desk.place("lora_checkpoint", "owl")
     desk.lake.write_record(replace(desk.known[place], students={"1": "a", "2": "b"}))
-    lines = list(trace(desk.graph, desk.lake, place))
+    lines = [line for link in links(desk.graph, desk.lake, place) for line in text_of(link)]
     assert "  students  seed 1 a, seed 2 b" in lines
