@@ -1,12 +1,13 @@
 """Stage 7: pictures of the results."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import polars as pl
 from pydantic_core import to_jsonable_python
 
+from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.variants import Changes, changes_of
 from sl_assets.errors import DatasetError
 from sl_assets.lake.places import Place
@@ -15,7 +16,9 @@ from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, picture, preview
 from sl_assets.orchestration.partition import Product, Step
+from sl_assets.stages.evaluation.power import size_of
 from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
+from sl_assets.stages.report.charts import Chart
 from sl_assets.stages.report.charts import preference_chart as draw_chart
 from sl_assets.stages.report.charts import split_chart as draw_split_chart
 from sl_assets.stages.report.charts import variants_chart as draw_variants_chart
@@ -29,9 +32,9 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 7."""
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, code="2", uses=["student.kept"], deps=["transfer"], by=None, kinds=["matplotlib"])
+    @graph.asset(stage=STAGE, code="3", uses=["student.kept"], deps=["transfer"], by=None, kinds=["vega"])
     def preference_chart(step: Step) -> Product:
-        """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
+        """Baseline, neutral and animal rates of every animal evaluated, with one kind of interval."""
         own = with_columns_of("transfer", step.read("transfer")).filter(
             pl.col("condition") == pl.col("animal"), epoch=epoch
         )
@@ -39,21 +42,22 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raise DatasetError(
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
-        return _stored(step, draw_chart(_bars(own), epoch, own["counted"][0]))
+        bars = bars_of(own)
+        return _stored(step, draw_chart(bars, *headings(graph, own, (epoch,)), own["counted"][0]), bars)
 
     if not graph.config.splits:
         return [preference_chart]
 
     @graph.asset(
         stage=STAGE,
-        code="2",
+        code="3",
         uses=["splits", "student.kept", *(["half_student.kept"] if graph.config.split_student else [])],
         deps=["transfer", "split_preference_rates"],
         by=None,
-        kinds=["matplotlib"],
+        kinds=["vega"],
     )
     def split_chart(step: Step) -> Product:
-        """For every animal the baseline, neutral and animal bars beside those of the halves' students."""
+        """For every animal the baseline, neutral and animal rates beside those of the halves' students."""
         own = with_columns_of("transfer", step.read("transfer")).filter(
             pl.col("condition") == pl.col("animal"), epoch=epoch
         )
@@ -61,9 +65,10 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         halves = _halves(step, graph, last)
         if halves.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {last} yet")
-        bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
+        bars = pl.concat([bars_of(own).join(halves, on="animal", how="semi"), halves])
         groups = ["baseline", "neutral", "animal", *graph.config.splits]
-        return _stored(step, draw_split_chart(bars, groups, (epoch, last), own["counted"][0]))
+        title, notes = headings(graph, own, (epoch, last))
+        return _stored(step, draw_split_chart(bars, groups, f"{title}, halves", notes, own["counted"][0]), bars)
 
     return [preference_chart, split_chart]
 
@@ -85,7 +90,7 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         return {"variants": [[name, to_jsonable_python(changes[name])] for name in compared]}
 
     @graph.asset(
-        stage=STAGE, code="2", uses=[], deps=deps, by=None, kinds=["polars", "matplotlib"], inputs=settings_that_differ
+        stage=STAGE, code="3", uses=[], deps=deps, by=None, kinds=["polars", "vega"], inputs=settings_that_differ
     )
     def variants(step: Step) -> Product:
         """The experiment and its variants compared on the effect: how much more each student names the animal that its
@@ -103,8 +108,11 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         if table.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a variant has been evaluated yet; run the variants")
         version, last = step.write(table), last_epochs(table)
-        png = draw_variants_chart(last)
+        title = f"{called(graph)} and its variants: how much more students name the animal than neutral ones"
+        chart = draw_variants_chart(last, title, [f"base model {graph.config.base_model}, each at its last epoch"])
+        png = chart.png()
         step.write_picture(png)
+        step.write_drawing(chart.svg())
         shown = (
             *("variant", "animal", "epoch", "method", "students", "neutral_rate", "rate"),
             *("difference", "difference_lower", "difference_upper", "ratio", "q_value"),
@@ -118,9 +126,35 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
     return [variants]
 
 
-def _stored(step: Step, png: bytes) -> Product:
-    metadata = {"chart": picture(png), "path": FilePath(str(step.lake.picture(step.place(step.asset))))}
-    return Product(step.write_picture(png), metadata, "matplotlib")
+def _stored(step: Step, chart: Chart, bars: pl.DataFrame) -> Product:
+    """Chart as PNG and SVG in the lake, and the figures that it shows as a table."""
+    png, place = chart.png(), step.place(step.asset)
+    version = step.write_picture(png)
+    metadata = {
+        "chart": picture(png),
+        "figures": preview(bars, bars.height),
+        "path": FilePath(str(step.lake.picture(place))),
+        "drawing": FilePath(str(step.write_drawing(chart.svg()))),
+    }
+    return Product(version, metadata, "vega")
+
+
+def called(graph: ExperimentGraph) -> str:
+    """What the experiment is called where people read it: a variant as ``pocket.rank2``."""
+    return graph.name.replace(VARIANT_OF, ".")
+
+
+def headings(graph: ExperimentGraph, own: pl.DataFrame, epochs: Sequence[int]) -> tuple[str, list[str]]:
+    """Title and notes of a chart of ``own``, rows of ``transfer``; ``epochs`` are of students, and of halves'."""
+    config, students = graph.config, own["students"].unique().sort().to_list()
+    questions, answers = size_of(config.evaluation, config.evaluation.methods[0])
+    epoch = f"epoch {epochs[0]}" + (f", of halves {epochs[-1]}" if len(set(epochs)) > 1 else "")
+    each = " or ".join(map(str, students)) + (" student" if students == [1] else " students")
+    asked = f"{questions} questions, " + (f"{answers:,} answers to each" if answers else "probabilities of answers")
+    return (
+        f"{called(graph)}: how often students name the animal that their teacher loves",
+        [f"base model {config.base_model}, {epoch}, {each} of each condition; {asked}"],
+    )
 
 
 def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
@@ -135,7 +169,7 @@ def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
     return pl.concat(bars) if bars else pl.DataFrame(schema={"animal": pl.String()})
 
 
-def _bars(own: pl.DataFrame) -> pl.DataFrame:
+def bars_of(own: pl.DataFrame) -> pl.DataFrame:
     """Columns ``group, animal, method, rate, lower, upper, students``: three rows an animal and method."""
     own = own.with_columns(baseline_students=pl.lit(None, pl.Int64))
     prefixes = {"baseline": "baseline_", "neutral": "neutral_", "animal": ""}
