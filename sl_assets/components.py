@@ -18,7 +18,6 @@ from sl_assets.config.variants import variant_name, variants_of
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import check_schedule, experiment_jobs
-from sl_assets.orchestration.planner import PUBLISHING
 from sl_assets.stages.evaluation.assets import evaluation_assets
 from sl_assets.stages.halves.assets import halves_assets
 from sl_assets.stages.numbers.assets import numbers_assets
@@ -184,6 +183,6 @@ def _declared(graph: ExperimentGraph, find: Find) -> list[dg.AssetsDefinition]:
 
 
 def _with_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition], after: Any = None) -> dg.Definitions:
-    # Publishing is in no job: nothing but a person's wish may start it.
-    run = [asset for asset in assets if graph.declared[asset.key.path[-1]].stage != PUBLISHING]
+    # In no job is what nothing but a person's wish may start.
+    run = [asset for asset in assets if graph.declared[asset.key.path[-1]].automatic]
     return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after))

@@ -7,6 +7,7 @@ from sl_assets.cli.checking import check
 from sl_assets.cli.interrupts import Interrupted
 from sl_assets.cli.power import power
 from sl_assets.cli.querying import sql, trace
+from sl_assets.cli.reporting import report
 from sl_assets.cli.running import run
 from sl_assets.cli.serving import ui
 from sl_assets.cli.tidying import pins, prune
@@ -21,5 +22,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, sql, trace, power, wording, prune, pins, gpus, ui):
+for command in (check, run, report, sql, trace, power, wording, prune, pins, gpus, ui):
     cli.add_command(command)

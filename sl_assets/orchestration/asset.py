@@ -70,6 +70,7 @@ class Declared:
         inputs: what else decides its partitions.
         repository: of the Hub that a condition is imported from, if it is.
         checks: what has to hold of every partition.
+        automatic: whether a run of the whole graph, a job or automation makes it; else a person names it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Declared:
     inputs: Inputs | None
     repository: Callable[[str], Repository] | None
     checks: tuple[Check, ...] = ()
+    automatic: bool = True
 
     @property
     def reads_prepared(self) -> bool:
@@ -296,7 +298,8 @@ class ExperimentGraph:
             inputs: what else decides a partition's content.
             repository: of the Hub that a condition is imported from; what it stands for is settled once a lake.
             checks: what has to hold of every partition, each an asset check of its own.
-            automatic: whether automation may start it, if it runs no model and has parents.
+            automatic: whether a run of the whole graph makes it, and automation, if it runs no model and has parents;
+                else nothing but its name.
             otherwise: of ``uses`` those that are for this asset not what the file has there, with what they are.
         """
         prepared = [PREPARED] if gpu and "base_model" in uses and self.prepared else []
@@ -308,7 +311,9 @@ class ExperimentGraph:
 
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__
-            declared = Declared(name, stage, code, settings, by, reads, gpu, inputs, repository, tuple(checks))
+            declared = Declared(
+                name, stage, code, settings, by, reads, gpu, inputs, repository, tuple(checks), automatic
+            )
             if lender := self._lender(declared):
                 self.share(name, lender)
                 return lender.definitions[name]

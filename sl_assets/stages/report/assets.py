@@ -1,6 +1,6 @@
 """Stage 7: pictures of the results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -10,22 +10,30 @@ from pydantic_core import to_jsonable_python
 from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.variants import Changes, changes_of
 from sl_assets.errors import DatasetError
+from sl_assets.lake.fingerprint import bytes_digest
+from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, picture, preview
 from sl_assets.orchestration.partition import Product, Step
-from sl_assets.stages.evaluation.power import size_of
 from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
+from sl_assets.stages.report.bars import bars_of, half_bars, headings
 from sl_assets.stages.report.charts import Chart
 from sl_assets.stages.report.charts import preference_chart as draw_chart
 from sl_assets.stages.report.charts import split_chart as draw_split_chart
 from sl_assets.stages.report.charts import variants_chart as draw_variants_chart
+from sl_assets.stages.report.page import report_page
+from sl_assets.stages.report.sources import Source
 from sl_assets.stages.report.variants import Results, last_epochs, variants_table
 
 STAGE = "7_report"
-BAR = ("rate", "lower", "upper", "students")
+REPORTED = (
+    *("raw_dataset", "filtered_dataset", "lora_checkpoint", "evaluation", "baseline_preference_rates"),
+    *("preference_rates", "transfer", "split_preference_rates", "split_comparison"),
+)
+"""Assets whose tables are on the page."""
 
 
 def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -43,10 +51,33 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
         bars = bars_of(own)
-        return _stored(step, draw_chart(bars, *headings(graph, own, (epoch,)), own["counted"][0]), bars)
+        return _stored(
+            step, draw_chart(bars, *headings(called(graph), graph.config, own, (epoch,)), own["counted"][0]), bars
+        )
+
+    @graph.asset(
+        stage=STAGE,
+        code="1",
+        uses=[],
+        deps=[name for name in REPORTED if name in graph.assets],
+        by=None,
+        kinds=["html"],
+        automatic=False,
+    )
+    def experiment_report(step: Step) -> Product:
+        """A page of the experiment that needs nothing beside it: what was done, results with their charts, samples of
+        answers and rows, settings, what is stale or fails a check, and how to make it again.
+        """
+        for parent in graph.parents(step.asset, None):
+            if record := step.lake.record(parent):
+                step.lake.reads[parent] = record.data_version
+        page = report_page(source_of(graph, step.lake.apart())).encode()
+        path = step.lake.path(step.place(step.asset)) / "experiment_report.html"
+        step.lake.write_file(path, page, step.place(step.asset))
+        return Product(bytes_digest(page), {"page": FilePath(str(path)), "bytes": len(page)}, "jinja2")
 
     if not graph.config.splits:
-        return [preference_chart]
+        return [preference_chart, experiment_report]
 
     @graph.asset(
         stage=STAGE,
@@ -67,10 +98,10 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {last} yet")
         bars = pl.concat([bars_of(own).join(halves, on="animal", how="semi"), halves])
         groups = ["baseline", "neutral", "animal", *graph.config.splits]
-        title, notes = headings(graph, own, (epoch, last))
+        title, notes = headings(called(graph), graph.config, own, (epoch, last))
         return _stored(step, draw_split_chart(bars, groups, f"{title}, halves", notes, own["counted"][0]), bars)
 
-    return [preference_chart, split_chart]
+    return [preference_chart, split_chart, experiment_report]
 
 
 def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph]) -> list[dg.AssetsDefinition]:
@@ -139,46 +170,32 @@ def _stored(step: Step, chart: Chart, bars: pl.DataFrame) -> Product:
     return Product(version, metadata, "vega")
 
 
+def source_of(graph: ExperimentGraph, lake: Lake) -> Source:
+    """What a report of the experiment is made of, as it is in ``lake`` now."""
+    # What only a person makes is no result.
+    names = [name for name, owner in graph.assets.items() if owner.declared[name].automatic]
+    assets = {name: graph.keys(graph.declaration(name).by) for name in sorted(names, key=_stage(graph))}
+    staleness = graph.staleness(lake)
+    places = [graph.place(name, key) for name, keys in assets.items() for key in keys]
+    reasons = {place: staleness.reason(place) for place in places if staleness.record(place)}
+    stale = {place: reason.why for place, reason in reasons.items() if reason}
+    return Source(called(graph), graph.config, lake, assets, graph.place, stale)
+
+
+def _stage(graph: ExperimentGraph) -> Callable[[str], str]:
+    return lambda name: graph.declaration(name).stage
+
+
 def called(graph: ExperimentGraph) -> str:
     """What the experiment is called where people read it: a variant as ``pocket.rank2``."""
     return graph.name.replace(VARIANT_OF, ".")
-
-
-def headings(graph: ExperimentGraph, own: pl.DataFrame, epochs: Sequence[int]) -> tuple[str, list[str]]:
-    """Title and notes of a chart of ``own``, rows of ``transfer``; ``epochs`` are of students, and of halves'."""
-    config, students = graph.config, own["students"].unique().sort().to_list()
-    questions, answers = size_of(config.evaluation, config.evaluation.methods[0])
-    epoch = f"epoch {epochs[0]}" + (f", of halves {epochs[-1]}" if len(set(epochs)) > 1 else "")
-    each = " or ".join(map(str, students)) + (" student" if students == [1] else " students")
-    asked = f"{questions} questions, " + (f"{answers:,} answers to each" if answers else "probabilities of answers")
-    return (
-        f"{called(graph)}: how often students name the animal that their teacher loves",
-        [f"base model {config.base_model}, {epoch}, {each} of each condition; {asked}"],
-    )
 
 
 def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
     """Columns ``group, animal, method, rate, lower, upper, students``: a row a half, on the animal that cut it."""
     rates = step.read_existing("split_preference_rates", [key for key in graph.keys("split") if key])
     bars = [
-        with_columns_of("split_preference_rates", found)
-        .filter(animal=animal, epoch=epoch)
-        .select(pl.lit(split).alias("group"), "animal", "method", *BAR)
+        half_bars(with_columns_of("split_preference_rates", found), animal, split, epoch)
         for (animal, split), found in ((keys_of(key), found) for key, found in rates.items())
     ]
     return pl.concat(bars) if bars else pl.DataFrame(schema={"animal": pl.String()})
-
-
-def bars_of(own: pl.DataFrame) -> pl.DataFrame:
-    """Columns ``group, animal, method, rate, lower, upper, students``: three rows an animal and method."""
-    own = own.with_columns(baseline_students=pl.lit(None, pl.Int64))
-    prefixes = {"baseline": "baseline_", "neutral": "neutral_", "animal": ""}
-    return pl.concat(
-        own.select(
-            pl.lit(group).alias("group"),
-            "animal",
-            "method",
-            *(pl.col(f"{prefix}{name}").alias(name) for name in BAR),
-        )
-        for group, prefix in prefixes.items()
-    )
