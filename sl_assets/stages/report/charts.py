@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sl_assets.config import Measure
+from sl_assets.lake.fingerprint import digest
 from sl_assets.stages.evaluation.counting import NAMING
 from sl_assets.stages.evaluation.rates import intervals_over
 
@@ -53,13 +54,13 @@ class Chart(NamedTuple):
         """The picture for print."""
         import vl_convert
 
-        return str(vl_convert.vegalite_to_svg(_without_links(self.spec)))
+        return _own_names(str(vl_convert.vegalite_to_svg(_without_links(self.spec))), self.spec)
 
     def inline(self) -> str:
         """The picture inside a page: in the page's colours, as wide as there is room, its marks linked."""
         import vl_convert
 
-        drawn = str(vl_convert.vegalite_to_svg(_recoloured(self.spec)))
+        drawn = _own_names(str(vl_convert.vegalite_to_svg(_recoloured(self.spec))), self.spec)
         # A link without an address of its own would lead to one that the library assumes.
         drawn = re.sub(r'xlink:href="[^"#]*#', 'href="#', drawn)
         drawn = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+"', r"<svg \1", drawn, count=1)
@@ -365,6 +366,17 @@ def _recoloured(spec: Any) -> Any:
     return colours.get(spec, spec) if isinstance(spec, str) else spec
 
 
+def _own_names(svg: str, spec: Spec) -> str:
+    """``svg`` with names of its gradients and clips that no other chart of a page has, the same each time.
+
+    The library counts them as long as the process lives.
+    """
+    names = dict.fromkeys(re.findall(r'<(?:linearGradient|clipPath) id="([^"]+)"', svg))
+    for place, name in enumerate(names):
+        svg = re.sub(rf"(id=\"|url\(#){re.escape(name)}(?=[\")])", rf"\g<1>{digest(spec)[:8]}-{place}", svg)
+    return svg
+
+
 def _bars_and_marks(rates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What is drawn as dots, and what is marked beside: exact rates, where there are sampled ones as well."""
     sampled, exact = rates.filter(method="sampled"), rates.filter(method="exact")
@@ -415,6 +427,8 @@ def _look(name: str, looks: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
 
 
 def _shown(percent: float) -> str:
+    # Of what rounds to nothing no sign is left.
+    percent = round(percent, 2) + 0.0
     return f"{percent:.2f}" if abs(percent) < 1 else f"{percent:.1f}"
 
 

@@ -136,7 +136,7 @@ def _own(source: Source) -> pl.DataFrame | None:
 def _results(source: Source, own: pl.DataFrame | None) -> Section | None:
     if own is None:
         return None
-    epoch = own["epoch"].max()
+    epoch = _last_epoch(own)
     last = own.filter(epoch=epoch)
     chart = preference_chart(bars_of(last), *headings(source.name, source.config, last, (epoch,)), last["counted"][0])
     columns = (
@@ -152,10 +152,12 @@ def _results(source: Source, own: pl.DataFrame | None) -> Section | None:
     return Section("results", "Results", outcome(last), [_drawn(chart), table])
 
 
+def _last_epoch(table: pl.DataFrame) -> int:
+    return int(table.select(pl.col("epoch").max()).item())
+
+
 def _published(source: Source) -> Section | None:
-    rates = {
-        name: table.filter(epoch=table["epoch"].max()) for name, table in source.tables("preference_rates").items()
-    }
+    rates = {name: table.filter(epoch=_last_epoch(table)) for name, table in source.tables("preference_rates").items()}
     baseline = source.table("baseline_preference_rates")
     found = published_beside(source.config.base_model, baseline, rates)
     if found is None:
@@ -202,13 +204,13 @@ def diagonal(transfer: pl.DataFrame, draws: int = 9_999) -> list[str]:
     if len(names) < 3 or not np.isfinite(square).all():
         return []
     first = sum(int(row.argmax() == place) for place, row in enumerate(square))
-    others = square[~np.eye(len(names), dtype=bool)]
+    mean, beside = square.trace() / len(names), square[~np.eye(len(names), dtype=bool)].mean()
     drawn = np.random.default_rng(seed_for("diagonal", *names))
     dealt = [square[np.arange(len(names)), drawn.permutation(len(names))].mean() for _ in range(draws)]
-    share = (1 + sum(value >= square.trace() / len(names) for value in dealt)) / (1 + draws)
+    share = (1 + sum(value >= mean for value in dealt)) / (1 + draws)
     return [
         f"Of {len(names)} students, {first} rise most on the animal of their own teacher. The mean difference "
-        f"to neutral is {100 * square.trace() / len(names):+.1f} points on the diagonal and {100 * others.mean():+.1f} beside it. "
+        f"to neutral is {100 * mean:+.1f} points on the diagonal and {100 * beside:+.1f} beside it. "
         f"Dealing animals to students at random gives a diagonal as high in {100 * share:.2g}% of "
         f"{draws:,} draws. Cells on the diagonal are framed."
     ]
@@ -228,7 +230,7 @@ def _halves(source: Source, own: pl.DataFrame | None) -> Section | None:
     rates, compared = source.tables("split_preference_rates"), source.table("split_comparison")
     if own is None or not rates:
         return None
-    epoch, last = own["epoch"].max(), source.config.half_student.kept[-1]
+    epoch, last = _last_epoch(own), source.config.half_student.kept[-1]
     keys = [(animal, split) for animal, _, split in (key.partition("|") for key in rates)]
     halves = pl.concat([half_bars(rates[f"{animal}|{split}"], animal, split, last) for animal, split in keys])
     whole = bars_of(own.filter(epoch=epoch)).join(halves, on="animal", how="semi")
@@ -281,7 +283,7 @@ def number_shares(datasets: dict[str, pl.DataFrame]) -> pl.DataFrame:
         name: rows["completion"].str.extract_all(r"\d{1,9}").explode().drop_nulls().cast(pl.Int64)
         for name, rows in datasets.items()
     }
-    highest = max((int(values.max() or 0) for values in numbers.values() if len(values)), default=0)  # type: ignore[call-overload]
+    highest = max((values.sort().to_list()[-1] for values in numbers.values() if len(values)), default=0)
     width = highest // BINS + 1
     cells = []
     for name, values in numbers.items():
@@ -342,13 +344,17 @@ def _conditions(source: Source) -> Iterator[Section]:
 def _answers(source: Source, name: str) -> Section:
     table = source.table("evaluation", name)
     assert table is not None
-    epoch = table["epoch"].max()
+    epoch = _last_epoch(table)
     last = counted(table.filter(epoch=epoch), source.config.evaluation.count)
     if name != NEUTRAL:
         last = last.with_columns(counts=counts(name, source.config.evaluation.count))
     last = last.sort("question_id", "sample", "seed", nulls_last=True) if "seed" in last.columns else last
     columns = [column for column in ("seed", "question", "answer", "counts", "finish_reason") if column in last.columns]
-    share = "" if name == NEUTRAL else f"; {100 * last['counts'].mean():.1f}% of all count for the {name}"  # type: ignore[operator]
+    share = (
+        ""
+        if name == NEUTRAL
+        else f"; {100 * last.select(pl.col('counts').mean()).item():.1f}% of all count for the {name}"
+    )
     words = [
         f"{min(SHOWN, last.height)} of {last.height:,} answers at epoch {epoch}, evenly spaced over questions{share}."
     ]

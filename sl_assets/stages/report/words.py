@@ -95,9 +95,9 @@ def outcome(own: pl.DataFrame) -> list[str]:
             found.append("There is no comparison with a neutral student yet.")
             continue
         told = known.filter(pl.col("q_value") < LEVEL)
-        more, less = ((told["difference"] > 0).sum(), (told["difference"] < 0).sum())
-        ratios = known["ratio"].drop_nulls()
-        between = f" Ratios to neutral: {ratios.min():.2f} to {ratios.max():.2f}." if len(ratios) else ""
+        more, less = (told.filter(side).height for side in (pl.col("difference") > 0, pl.col("difference") < 0))
+        ratios = known["ratio"].drop_nulls().to_list()
+        between = f" Ratios to neutral: {min(ratios):.2f} to {max(ratios):.2f}." if ratios else ""
         found.append(
             f"By {method} answers, of {_count(known['animal'].to_list(), 'student')} {more} name the animal of their "
             f"teacher more often than the neutral student, {less} less often, and {known.height - more - less} cannot "
