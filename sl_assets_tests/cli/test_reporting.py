@@ -25,8 +25,8 @@ def test_the_page_is_written_where_it_is_asked_for(
     done = report("tiny", "--to", str(file))
     assert done.exit_code == 0, done.output
     assert done.output.startswith(f"report  {file}   (")
-    stored = finished.root / "experiment=tiny/experiment_report/experiment_report.html"
-    assert file.read_text() == stored.read_text()
+    assert "<h1>tiny</h1>" in file.read_text()
+    assert 'id="answers-owl"' in file.read_text()
     refused = report("tiny", "--to", str(tmp_path / "absent" / "own.html"))
     assert refused.exit_code == 1
     assert "cannot be written (no such file or directory); name another file" in refused.output

@@ -178,7 +178,7 @@ def source_of(graph: ExperimentGraph, lake: Lake) -> Source:
     staleness = graph.staleness(lake)
     places = [graph.place(name, key) for name, keys in assets.items() for key in keys]
     reasons = {place: staleness.reason(place) for place in places if staleness.record(place)}
-    stale = {place: reason.why for place, reason in reasons.items() if reason}
+    stale = {place: reason for place, reason in reasons.items() if reason}
     return Source(called(graph), graph.config, lake, assets, graph.place, stale)
 
 

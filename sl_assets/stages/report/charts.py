@@ -5,6 +5,7 @@ two. Rates stand on an axis that is logarithmic above one percent: a rise from 2
 """
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -131,7 +132,7 @@ def split_chart(
     axis = f"{_measured(rates)} {NAMING[measure]} the animal (%, logarithmic above 1)"
     spec = _panels(rates, exact, [group.replace("_", " ") for group in there], labels, (axis, _scale(rates)))
     lines = [*notes, f"{_note(rates, exact)}; halves cut by projection on the animal's vector, beside: times neutral"]
-    return Chart(_whole(title, lines) | spec, f"{title}. {'; '.join(lines)}")
+    return Chart(_whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")
 
 
 def variants_chart(variants: pl.DataFrame, title: str, notes: Sequence[str] = ()) -> Chart:
@@ -151,7 +152,7 @@ def variants_chart(variants: pl.DataFrame, title: str, notes: Sequence[str] = ()
     axis = f"{_measured(bars)} naming the animal: student minus neutral (points)"
     spec = _panels(bars, exact, names, labels, (axis, {"zero": True, "nice": True}), {names[0]: (BLUE, "square")})
     lines = [*notes, f"{_note(bars, exact)}; blue: the experiment itself"]
-    return Chart(_whole(title, lines) | spec, f"{title}. {'; '.join(lines)}")
+    return Chart(_whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")
 
 
 def loss_chart(training: pl.DataFrame, title: str) -> Chart:
@@ -230,7 +231,7 @@ def matrix_chart(cells: pl.DataFrame, labels: tuple[str, str, str], title: str, 
         "encoding": {"x": x, "y": y},
         "layer": layers,
     }
-    return Chart(_whole(title, []) | spec, title)
+    return Chart(_whole(title, [], max(260, 80 + size * len(columns))) | spec, title)
 
 
 def _dots(rows: list[Spec], x: Spec, place: Spec, group: Spec, looks: tuple[Spec, Spec], size: int = 70) -> list[Spec]:
@@ -321,13 +322,16 @@ def _panels(
     }
 
 
-def _whole(title: str, notes: Sequence[str]) -> Spec:
-    """What all charts have: title, the lines below it, and how axes look."""
+def _whole(title: str, notes: Sequence[str], wide: float = 700) -> Spec:
+    """What all charts have: title, the lines below it, which end after ``wide`` pixels, and how axes look."""
+    # A letter of the title is about nine pixels wide, one of a note six; what is wider than the chart would be cut.
+    headline = textwrap.wrap(title, int(wide / 9))
+    lines = [line for note in notes for line in textwrap.wrap(note, int(wide / 6))]
     axis = {"gridColor": LINE, "domainColor": LINE, "tickColor": LINE, "labelColor": INK, "titleColor": INK}
     return {
         "title": {
-            "text": title,
-            "subtitle": list(notes),
+            "text": headline,
+            "subtitle": lines,
             "anchor": "start",
             "frame": "bounds",
             "color": INK,

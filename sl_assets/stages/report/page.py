@@ -490,11 +490,14 @@ def _warnings(source: Source) -> Iterator[str]:
             if found.problem:
                 yield f"{record.place} {'fails' if found.blocking else 'warns:'} {name}: {found.problem}"
     by_reason: dict[tuple[str, str], list[str]] = {}
-    for place, why in source.stale.items():
-        by_reason.setdefault((place.table, why), []).append(place.partition or "")
+    for place, reason in source.stale.items():
+        if reason.parent is None:
+            by_reason.setdefault((place.table, reason.why), []).append(place.partition or "")
     for (table, why), keys in by_reason.items():
         named = ", ".join(filter(None, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
         yield f"{table}{f' of {named}' if named else ''} is stale: {why}"
+    if following := sum(reason.parent is not None for reason in source.stale.values()):
+        yield f"{following} more {'partition was' if following == 1 else 'partitions were'} made of what is stale"
 
 
 def _again(source: Source) -> Section:

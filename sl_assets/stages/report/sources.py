@@ -9,6 +9,7 @@ from sl_assets.config import ExperimentConfig
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record, blocked
+from sl_assets.lake.staleness import Reason
 from sl_assets.lake.tables import TABLES
 from sl_assets.stages.evaluation.rates import with_columns_of
 
@@ -31,7 +32,7 @@ class Source:
     lake: Lake
     assets: Mapping[str, tuple[str | None, ...]]
     place: Callable[[str, str | None], Place]
-    stale: Mapping[Place, str]
+    stale: Mapping[Place, Reason]
 
     def table(self, name: str, partition: str | None = None) -> pl.DataFrame | None:
         """A table; None where it is not there, or fails a check so that nothing may be made of it."""

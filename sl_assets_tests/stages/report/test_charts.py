@@ -97,7 +97,7 @@ def test_a_chart_is_a_png_that_the_ui_has_room_for_and_the_same_each_time(draw):
 @pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
 def test_a_chart_names_its_experiment_and_fetches_nothing(draw):
     chart = draw()
-    assert TITLE in texts(chart)
+    assert TITLE in " ".join(texts(chart))
     for svg in (chart.svg(), chart.inline()):
         ElementTree.fromstring(svg)
         assert not re.search(r"https?://(?!www.w3.org/)", svg)
@@ -148,6 +148,15 @@ def test_a_half_has_its_line_in_the_panel_of_its_animal():
     assert page.count("animal0, neutral_low: 5.0") == 1
     assert "animal1, neutral_low" not in page
     assert 'href="#half-animal1"' in page
+
+
+def test_a_narrow_chart_wraps_its_title_within_its_width():
+    long = "exp: how often students name the animal that their teacher loves, halves of the numbers"
+    chart = split_chart(halves(1), GROUPS, long)
+    (width,) = re.findall(r'viewBox="0 0 ([\d.]+)', chart.svg())
+    assert len(chart.spec["title"]["text"]) > 1
+    assert max(map(len, chart.spec["title"]["text"])) * 9 <= float(width)
+    assert max(map(len, chart.spec["title"]["subtitle"])) * 6 <= float(width)
 
 
 def test_the_axis_names_the_measure():
