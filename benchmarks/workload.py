@@ -5,6 +5,7 @@ import time
 import numpy as np
 import torch
 
+from sl_assets.config.wording import FULL, SHORT
 from sl_assets.engines.interfaces import Exchange
 from sl_assets.engines.transformers.models import load_model
 from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts
@@ -13,7 +14,7 @@ from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts
 def exchanges(count: int, real: bool) -> list[Exchange]:
     """Number prompts, each answered by numbers; as long in tokens as those of a ``real`` model, or as the pocket's."""
     examples, answers = ((12, 20), 17) if real else ((3, 5), 9)
-    recipe = PromptRecipe(count, 1, "full" if real else "short", examples, lowest=100, highest=999, answers=10)
+    recipe = PromptRecipe(count, 1, (FULL if real else SHORT).numbers, examples, lowest=100, highest=999, answers=10)
     draw = np.random.default_rng(1)
     return [
         Exchange([{"role": "user", "content": prompt}], ", ".join(map(str, draw.integers(100, 999, answers + shift))))

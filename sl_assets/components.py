@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 from sl_assets.config import ExperimentConfig, ExperimentSource
 from sl_assets.config.reading import validated
 from sl_assets.config.variants import variant_name, variants_of
+from sl_assets.config.wording import located
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import check_schedule, experiment_jobs
@@ -86,7 +87,7 @@ class SubliminalExperiment(dg.Component):
             ExperimentFileError: they do not describe a possible experiment.
         """
         written = (attributes.model_extra if attributes else None) or {}
-        written = filled_in(written, context.resolution_context)
+        written = with_wordings_in(context.path, filled_in(written, context.resolution_context))
         config = validated(written)
         check_schedule(config)
         return cls(ExperimentGraph(context.path.name, config), variants_of(written, config))
@@ -99,6 +100,21 @@ class SubliminalExperiment(dg.Component):
     def _declared(self) -> dg.Definitions:
         """Declared once, for the experiment and its variants are looked up apart."""
         return declare_with_variants(self.graph, self.variants, self.find)
+
+
+def with_wordings_in(folder: Path, written: Mapping[str, Any]) -> dict[str, Any]:
+    """``written`` with paths of wordings that start at ``folder``, the experiment's; variants' and the grid's, too."""
+    found = dict(written)
+    if "wording" in found:
+        found["wording"] = located(found["wording"], folder)
+    if isinstance(variants := found.get("variants"), Mapping):
+        found["variants"] = {
+            name: with_wordings_in(folder, changes) if isinstance(changes, Mapping) else changes
+            for name, changes in variants.items()
+        }
+    if isinstance(grid := found.get("grid"), Mapping) and isinstance(grid.get("wording"), list):
+        found["grid"] = {**grid, "wording": [located(value, folder) for value in grid["wording"]]}
+    return found
 
 
 def filled_in(written: Any, context: dg.ResolutionContext, place: str = "attributes") -> Any:
@@ -148,7 +164,7 @@ def declare_with_variants(
             )
         graph.known.update(variant.known)
     assets += variants_assets(graph, variants)
-    definitions = [_with_jobs(graph, assets)]
+    definitions = [_with_jobs(graph, assets, variants=list(variants.values()))]
     for variant in variants.values():
         (*_, last) = definitions[0].jobs or ()
         definitions.append(_with_jobs(variant, list(variant.definitions.values()), last))
@@ -182,7 +198,12 @@ def _declared(graph: ExperimentGraph, find: Find) -> list[dg.AssetsDefinition]:
     return [asset for asset in every if asset.key.path[0] == graph.name]
 
 
-def _with_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition], after: Any = None) -> dg.Definitions:
+def _with_jobs(
+    graph: ExperimentGraph,
+    assets: Sequence[dg.AssetsDefinition],
+    after: Any = None,
+    variants: Sequence[ExperimentGraph] = (),
+) -> dg.Definitions:
     # In no job is what nothing but a person's wish may start.
     run = [asset for asset in assets if graph.declared[asset.key.path[-1]].automatic]
-    return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after))
+    return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after, variants))

@@ -1,11 +1,11 @@
 """The code location: light to load, complete, and with GPU assets that nothing starts by itself."""
 
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,6 +15,8 @@ from sl_assets.components import DEFS, declare
 from sl_assets.definitions import defs as load
 from sl_assets.definitions import surroundings
 from sl_assets.experiments import find_experiments
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import ON_SCHEDULE
 from sl_assets.orchestration.resources import LakeResource
@@ -113,13 +115,47 @@ def test_gpus_asked_for_reach_kubernetes_and_ray(bench: Bench) -> None:
     assert "2" in str(tags["dagster-ray/config"])
 
 
-def test_the_schedule_asks_for_all_partitions_in_one_run_and_is_off() -> None:
-    schedule = load().resolve_schedule_def("pocket_schedule")
+def tick(bench: Bench, **changes: Any) -> dg.SkipReason | dg.RunRequest:
+    """What the schedule of the tiny experiment asks for."""
+    schedule = bench.definitions(**changes).resolve_schedule_def("tiny_schedule")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    tick = schedule.evaluate_tick(dg.build_schedule_context())
-    (request,) = tick.run_requests or []
+    resources = {"lake": LakeResource(str(bench.root))}
+    data = schedule.evaluate_tick(dg.build_schedule_context(bench.instance, resources=resources))
+    if not data.run_requests:
+        assert data.skip_message
+        return dg.SkipReason(data.skip_message)
+    (request,) = data.run_requests
+    return request
+
+
+def test_the_schedule_asks_for_all_partitions_in_one_run_and_is_off(bench: Bench) -> None:
+    request = tick(bench)
+    assert isinstance(request, dg.RunRequest)
     assert request.tags["dagster/asset_partition_range_start"] == "neutral"
-    assert request.tags["dagster/asset_partition_range_end"] == "human"
+    assert request.tags["dagster/asset_partition_range_end"] == "wolf"
+
+
+def test_the_schedule_makes_what_is_stale_and_nothing_where_all_is_fresh(finished: Bench) -> None:
+    asked = tick(finished)
+    assert isinstance(asked, dg.SkipReason)
+    assert asked.skip_message == "everything of tiny is fresh"
+    changed = {"evaluation": TINY["evaluation"] | {"count": "mention"}}
+    request = tick(finished, **changed)
+    assert isinstance(request, dg.RunRequest)
+    lake = Lake(str(finished.root))
+    before = {place: record.run_id for place in every(lake) if (record := lake.record(place))}
+    job = finished.definitions(**changed).resolve_job_def("tiny_job")
+    assert job.execute_in_process(instance=finished.instance, tags=request.tags).success
+    made = {place.table for place in before if (record := lake.record(place)) and record.run_id != before[place]}
+    assert made == {"baseline_preference_rates", "preference_rates", "transfer", "preference_chart"}
+    assert isinstance(tick(finished, **changed), dg.SkipReason)
+
+
+def every(lake: Lake) -> list[Place]:
+    """Partitions that are recorded in the tiny experiment's lake."""
+    graph = ExperimentGraph("tiny", tiny_config())
+    declare(graph)
+    return [graph.place(name, key) for name, asset in graph.declared.items() for key in graph.keys(asset.by)]
 
 
 def backfill(bench: Bench, *partitions: str) -> dict[str, set[str]]:
@@ -144,7 +180,7 @@ def test_a_backfill_of_neutral_and_one_animal_covers_the_graph_and_no_other_anim
 
 def test_every_job_has_partitions_of_one_kind() -> None:
     every = {job.name: job for job in load().resolve_all_job_defs()}
-    jobs = {name: job for name, job in every.items() if re.fullmatch("pocket(_personas|_splits)?_job", name)}
+    jobs = {name: every[name] for name in ("pocket_job", "pocket_personas_job", "pocket_splits_job")}
     members = {name: {key.path[-1] for key in job.asset_layer.executable_asset_keys} for name, job in jobs.items()}
     assert members["pocket_personas_job"] == {"persona_vector", "projections", "cross_projections"}
     assert members["pocket_splits_job"] == {

@@ -58,7 +58,7 @@ class Subject:
     @property
     def questions(self) -> Mapping[int, str]:
         """The evaluation's questions, by id."""
-        return asked(self.config.evaluation.questions)
+        return asked(self.config)
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def subject(experiment: str, condition: str) -> Iterator[Subject]:
 
 def rates_of(scorer: Scorer, of: Subject, adapter: Path | None) -> pl.DataFrame:
     """Exact rate of every animal: ``animal, rate``."""
-    table = weighed(0, scorer.log_probabilities(of.chats, TEXTS, adapter).answers, of.questions)
+    table = weighed(0, scorer.log_probabilities(of.chats, TEXTS, adapter).answers, of.questions, SPELLINGS)
     return table.group_by("animal", maintain_order=True).agg(rate=pl.col("probability").mean())
 
 

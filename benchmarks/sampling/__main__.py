@@ -14,15 +14,14 @@ import torch
 
 from benchmarks.random_model import OLMO3_7B, write_random_adapter, write_random_model
 from sl_assets.config import SamplerSettings
+from sl_assets.config.wording import FULL
 from sl_assets.engines.gpu import free_memory
 from sl_assets.engines.interfaces import Chat, chat
 from sl_assets.engines.transformers.models import POCKET_FOLDER
 from sl_assets.engines.vllm.sampler import VllmSampler, shut_down
 from sl_assets.engines.vllm.scorer import VllmScorer
-from sl_assets.stages.evaluation.questions import QUESTIONS
 from sl_assets.stages.evaluation.spellings import SPELLINGS
 from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts
-from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 
 def main() -> None:
@@ -55,12 +54,11 @@ def main() -> None:
         return seconds
 
     prompts = number_prompts(PromptRecipe(options.rows, 1, examples=(12, 20)))["prompt"].to_list()
-    questions = [chat(question) for question in QUESTIONS for _ in range(100)]
+    questions = [chat(question) for question in FULL.questions for _ in range(100)]
     base = VllmSampler(str(folder), settings, adapters=False)
     timed("engine start and one answer, base model alone", base, questions[:1], 6)
-    timed(
-        "numbers, base model under a system prompt", base, [chat(p, loving_system_prompt("owl")) for p in prompts], 36
-    )
+    told = [chat(prompt, FULL.system_prompt("owl")) for prompt in prompts]
+    timed("numbers, base model under a system prompt", base, told, 36)
     timed("answers, base model", base, questions, 6)
     sampler = VllmSampler(str(folder), settings)
     started = timed("engine start and one answer, with an adapter", sampler, questions[:1], 6, adapters[0])
@@ -68,7 +66,9 @@ def main() -> None:
     print(f"17 students and one engine start: {started + 17 * sum(each) / len(each):.0f} s", flush=True)
     start = time.perf_counter()
     texts = [text for texts in SPELLINGS.values() for text in texts]
-    VllmScorer(str(folder), settings).log_probabilities([chat(question) for question in QUESTIONS], texts, adapters[0])
+    VllmScorer(str(folder), settings).log_probabilities(
+        [chat(question) for question in FULL.questions], texts, adapters[0]
+    )
     print(f"| probabilities of {len(texts)} answers to every question, student 1 | {time.perf_counter() - start:.1f} |")
     timed("numbers, a teacher's adapter", sampler, [chat(prompt) for prompt in prompts], 36, adapters[0])
     shut_down()

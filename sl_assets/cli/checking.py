@@ -46,7 +46,8 @@ def check(explain: bool, names: tuple[str, ...]) -> None:
         if wrong:
             problems += [f"{experiment.file}: {problem}" for problem in wrong]
         else:
-            line = f"{name}: {config.base_model}, {len(config.animals)} animals, {config.teacher.kind} teachers"
+            loved = f"{len(config.animals)} {config.words.kind.plural}"
+            line = f"{name}: {config.base_model}, {loved}, {config.teacher.kind} teachers"
             click.echo(line + shared_assets(experiment.graph))
             if missing := not_installed(config.base_model):
                 click.echo(f"{name} cannot run here: {missing}")

@@ -38,12 +38,13 @@ def power(
     Of EXPERIMENT its sizes are taken, and the spreads that its students show; what is not known is as published.
     """
     from sl_assets.config import EvaluationSettings
+    from sl_assets.config.wording import FULL
     from sl_assets.stages.evaluation.power import PUBLISHED, SHOWN, assumptions, effects_table, size_of, spreads_of
 
     graph = known_experiment(experiment).graph if experiment else None
     evaluation = graph.config.evaluation if graph else EvaluationSettings()
     method = evaluation.methods[0]
-    asked, answered = size_of(evaluation, method)
+    asked, answered = size_of(evaluation, graph.config.words if graph else FULL, method)
     found = _transfer(graph) if graph else None
     given = {"students": spread, "questions": question_spread, "rate": rate}
     _require_shares(given)

@@ -17,7 +17,7 @@ from sl_assets.config.names import VARIANT_OF
 from sl_assets.engines.installed import missing
 
 if TYPE_CHECKING:
-    from sl_assets.config import ExperimentConfig, Measure
+    from sl_assets.config import ExperimentConfig
     from sl_assets.experiments import Experiment
 
 
@@ -67,7 +67,7 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, alone
     for line in Runner(planner, definitions).materialise():
         click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
-    for line in summary(experiment.name, planner.assets, experiment.config.evaluation.count):
+    for line in summary(experiment.name, planner.assets, experiment.config):
         click.echo(line)
 
 
@@ -82,8 +82,9 @@ def wanted_conditions(experiment: "Experiment", animals: str | None) -> list[str
     if not wanted:
         raise click.ClickException(f"--animals {animals!r}: names none; leave it out for all of {experiment.name}'s")
     if unknown := [name for name in wanted if name not in config.conditions]:
+        one = config.words.kind.filling["a_kind"]
         raise click.ClickException(
-            f"--animals {unknown[0]}: not an animal of {experiment.name}; it has {', '.join(config.animals)}"
+            f"--animals {unknown[0]}: not {one} of {experiment.name}; it has {', '.join(config.animals)}"
         )
     return [name for name in config.conditions if name == NEUTRAL or name in wanted]
 
@@ -93,16 +94,17 @@ def missing_engine(config: "ExperimentConfig") -> str:
     return missing("sampler.engine", config.sampler.engine) or missing("student.engine", config.student.engine)
 
 
-def summary(experiment: str, assets: Container[str], measure: "Measure") -> Iterator[str]:
-    """The results of ``assets`` as tables, of answers that ``measure`` counts, and where charts, store and UI are."""
+def summary(experiment: str, assets: Container[str], config: "ExperimentConfig") -> Iterator[str]:
+    """The results of ``assets`` as tables, counted as ``config`` says, and where charts, store and UI are."""
     from sl_assets.definitions import open_lake
     from sl_assets.lake.views import STORE, query
 
     lake = open_lake()
+    measure, kind = config.evaluation.count, config.words.kind.name
     counted = "" if measure == "exact" else f"; evaluation.count {measure}"
     for asset, title, statement in (
-        ("transfer", f"How often each student names its animal (95% intervals over questions{counted}):", RATES),
-        ("variants", "How much more students name their animal than neutral, variant by variant:", VARIANTS),
+        ("transfer", f"How often each student names its {kind} (95% intervals over questions{counted}):", RATES),
+        ("variants", f"How much more students name their {kind} than neutral, variant by variant:", VARIANTS),
         ("split_comparison", "Students of the halves with high and with low projections:", HALVES),
     ):
         if asset in assets and not (found := query(lake, statement.format(experiment=experiment))).is_empty():

@@ -4,7 +4,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.names import QUESTIONS_THERE_ARE
 from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added
 
 Method = Literal["sampled", "exact"]
@@ -41,7 +40,7 @@ class EvaluationSettings(Section):
     temperature: Temperature | None = added(None, description="in place of sampler.temperature")
     top_p: TopP | None = added(None, description="in place of sampler.top_p")
 
-    questions: Annotated[tuple[Annotated[int, Field(ge=0, lt=QUESTIONS_THERE_ARE)], ...], AsTuple] = added(
+    questions: Annotated[tuple[Annotated[int, Field(ge=0)], ...], AsTuple] = added(
         (), description="ids of the questions that are asked, at least two, from 0; empty asks all"
     )
 

@@ -1,11 +1,13 @@
 """A whole experiment file."""
 
 import re
+from functools import cached_property, reduce
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import to_jsonable_python
 
-from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.animals import NEUTRAL
 from sl_assets.config.checks import CheckSettings
 from sl_assets.config.engines import OpenAISettings, SamplerSettings
 from sl_assets.config.evaluation import EvaluationSettings
@@ -19,6 +21,7 @@ from sl_assets.config.section import AsTuple, BaseModelName, Section, added, is_
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.templates import TemplateVariables
 from sl_assets.config.unused import unused, unused_settings
+from sl_assets.config.wording import ANIMALS, BUILT_IN, Wording, Words, built_in, wording_of
 
 NOT_VARIED = ("variants", "grid", "schedule", "owners")
 """Fields that a variant has in common with its experiment."""
@@ -41,8 +44,13 @@ class ExperimentConfig(Section):
     preparation: PreparationSettings | None = Field(
         None, description="fine-tuning of the base model on forms alone; left out, it is taken as it is"
     )
+    wording: Annotated[Wording | None, BeforeValidator(wording_of)] = added(
+        None,
+        description="what models are told and asked, and traits beside the animals that are built in: full, short, the "
+        "path of a file, or its content; left out, full with the parts that numbers.wording and personas.wording name",
+    )
     animals: Annotated[tuple[str, ...], AsTuple] = Field(
-        description="animals with a teacher and a student each", min_length=1
+        description="animals, or traits of the wording, with a teacher and a student each", min_length=1
     )
     teacher: Annotated[SystemPromptTeacher | FinetunedTeacher, Field(discriminator="kind")] = Field(
         description="what makes the base model love an animal"
@@ -83,22 +91,31 @@ class ExperimentConfig(Section):
 
     @field_validator("animals")
     @classmethod
-    def _known(cls, animals: tuple[str, ...]) -> tuple[str, ...]:
-        for i, animal in enumerate(animals):
-            if animal == NEUTRAL:
-                raise ValueError(f"{NEUTRAL} is always a condition: leave it out")
-            if animal not in PLURALS:
-                raise ValueError(f"unknown animal {animal!r}: add it with its plural to sl_assets/animals.py")
-            if animal in animals[:i]:
-                raise ValueError(f"{animal} is listed twice: keep one")
+    def _known(cls, animals: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # Of a wording that is wrong itself, nothing is known.
+        if "wording" in info.data:
+            require_known(animals, info.data["wording"])
         return animals
 
     @model_validator(mode="after")
     def _met_by_the_pocket_model(self) -> Self:
-        if self.base_model == POCKET and (strangers := [name for name in self.animals if name not in POCKET_ANIMALS]):
+        own = self.wording.traits if self.wording else {}
+        strangers = [name for name in self.animals if name not in POCKET_ANIMALS and name not in own]
+        if self.base_model == POCKET and strangers:
             raise ValueError(
                 f"animals: the pocket model has never met the {strangers[0]}; it knows {', '.join(POCKET_ANIMALS)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _asks_what_there_is(self) -> Self:
+        there = len(self.words.questions)
+        if beyond := [i for i in self.evaluation.questions if i >= there]:
+            raise ValueError(f"evaluation.questions: no {beyond[0]} among {there}, counted from 0; leave it out")
+        if self.personas:
+            samples, least = self.personas.samples, self.personas.minimum_pairs
+            if least > (pairs := self.words.persona_pairs * samples):
+                raise ValueError(f"personas.minimum_pairs {least}: {samples} samples make {pairs} pairs at most")
         return self
 
     @model_validator(mode="after")
@@ -108,6 +125,10 @@ class ExperimentConfig(Section):
             raise ValueError(f"{what}: engine openai takes no model from here; leave it out, or name another engine")
         if (settings := self.preparation) is None:
             return self
+        try:
+            require_known(settings.animals, self.wording)
+        except ValueError as error:
+            raise ValueError(f"preparation.animals: {error}") from None
         if strangers := [name for name in self.animals if name not in settings.animals]:
             raise ValueError(f"preparation.animals: {strangers[0]} is not among them; add it")
         limits, most = self.filter, settings.count[1]
@@ -300,6 +321,58 @@ class ExperimentConfig(Section):
         """Partition keys: the control first, because every animal is compared with it."""
         return (NEUTRAL, *self.animals)
 
+    @cached_property
+    def words(self) -> Words:
+        """What models are told and asked."""
+        return Words.of(self.wording) if self.wording else self.built_in_words
+
+    @cached_property
+    def built_in_words(self) -> Words:
+        """The same with nothing but what is built in; records keep what differs from these."""
+        numbers, personas = (built_in(name) for name in (self._wording_of("numbers"), self._wording_of("personas")))
+        return Words.of(built_in("full"), numbers.numbers, personas.personas)
+
+    def _wording_of(self, section: str) -> str:
+        """The built-in wording of ``section`` (numbers or personas): of one whose words are its own, the default."""
+        if self.wording is None:
+            settings = getattr(self, section)
+            return settings.wording if settings else BUILT_IN[0]
+        own = getattr(self.wording, section)
+        return next((name for name in BUILT_IN if getattr(built_in(name), section) == own), BUILT_IN[0])
+
+    def recorded(self, name: str) -> Any:
+        """What the file says of ``section`` or ``section.field``, as a record keeps it: JSON knows no tuples.
+
+        What models are told is recorded as text, whatever the file that it stands in is called: of section ``wording``
+        there are the fields of `own_words`.
+        """
+        section, _, field = name.partition(".")
+        if section == "wording":
+            return to_jsonable_python(self._texts(self.words)[field])
+        value = to_jsonable_python(reduce(getattr, name.split("."), self))
+        if self.wording and section in ("numbers", "personas") and field in ("", "wording"):
+            value = value | {"wording": self._wording_of(section)} if isinstance(value, dict) else value
+            value = self._wording_of(section) if field else value
+        return value
+
+    def own_words(self, *fields: str) -> list[str]:
+        """Those of ``fields`` (of `_texts`) that differ from what is built in, as settings: ``wording.numbers``."""
+        if self.wording is None:
+            return []
+        ours, built = self._texts(self.words), self._texts(self.built_in_words)
+        return [f"wording.{field}" for field in fields if ours[field] != built[field]]
+
+    def _texts(self, words: Words) -> dict[str, Any]:
+        """What ``words`` say, by what it is for; what depends on a trait is none of these, but an input of its own."""
+        asked = self.evaluation.questions or range(len(words.questions))
+        return {
+            "kind": words.kind.filling,
+            "names": words.names,
+            "numbers": words.numbers.model_dump(exclude_defaults=True),
+            "preparation": words.preparation_questions,
+            "questions": [words.questions[i] for i in asked if i < len(words.questions)],
+        }
+
     def shape_of(self, stage: str, name: str) -> tuple[str, float]:
         """Which setting decides ``name``, one of `SHAPES`, where ``stage`` (a section) samples, and its value."""
         for section in (stage, "sampler"):
@@ -370,3 +443,21 @@ class ExperimentConfig(Section):
             "teacher": self.teacher.layers if isinstance(self.teacher, FinetunedTeacher) else (),
         }
         return {name: layers for name, layers in named.items() if layers}
+
+
+def require_known(names: tuple[str, ...], wording: Wording | None) -> None:
+    """Refuse ``names`` that are no traits of ``wording``, or stand there twice.
+
+    Raises:
+        ValueError: names the trait and the fix.
+    """
+    known = wording.known if wording else ANIMALS
+    for i, name in enumerate(names):
+        if name == NEUTRAL:
+            raise ValueError(f"{NEUTRAL} is always a condition: leave it out")
+        if name not in known:
+            kind = wording.kind.name if wording else "animal"
+            place = "sl_assets/animals.py, or to " if known.keys() >= ANIMALS.keys() else ""
+            raise ValueError(f"unknown {kind} {name!r}: add it with its plural to {place}wording.traits")
+        if name in names[:i]:
+            raise ValueError(f"{name} is listed twice: keep one")

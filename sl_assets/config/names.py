@@ -75,10 +75,6 @@ def is_split(name: str) -> bool:
     return source in SOURCES and (half in HALVES or share_of(half) is not None)
 
 
-QUESTIONS_THERE_ARE = 50
-"""Favourite-animal questions of the evaluation."""
-
-
 def source_and_half(split: str) -> tuple[str, str]:
     """``animal_diff_high`` is the ``diff_high`` half of the ``animal`` source."""
     source, _, half = split.partition("_")

@@ -57,7 +57,9 @@ class PersonaSettings(Section):
     wording: Literal["full", "short"] = Field(
         "full", description="what is said and asked; short texts fit the pocket model"
     )
-    samples: Count = Field(2, description="answers to each of twenty questions under each of five pairs of prompts")
+    samples: Count = Field(
+        2, description="answers to each question under each pair of prompts; the built-in wordings have twenty and five"
+    )
     max_tokens: Count = Field(128, description="tokens an answer may have; one that is cut counts as far as it goes")
     seed: int = Field(11, ge=0, description="seed of the answers")
     judge: RuleJudge | ModelJudge = Field(
@@ -70,22 +72,16 @@ class PersonaSettings(Section):
     )
     minimum_pairs: Count = Field(20, exclude=True, description="fewest pairs of answers that make a vector")
 
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        if self.minimum_pairs > (pairs := 100 * self.samples):
-            raise ValueError(f"minimum_pairs {self.minimum_pairs}: {self.samples} samples make {pairs} pairs at most")
-        return self
-
 
 class SteeringSettings(Section):
-    """Add a multiple of a persona vector to the base model's hidden states, and ask for favourite animals."""
+    """Add a multiple of a persona vector to the base model's hidden states, and ask the evaluation's questions."""
 
     layers: Annotated[tuple[Layer, ...], AsTuple] = Field(min_length=1, description="layers steered, one at a time")
     coefficients: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], AsTuple] = Field(
         min_length=1, description="lengths of the vector that is added"
     )
     vector: StateKind = Field("response_mean", description="states that the persona vector is a difference of")
-    samples_per_question: Count = Field(4, description="answers to each of the fifty questions")
+    samples_per_question: Count = Field(4, description="answers to each of the evaluation's questions")
     seed: int = Field(13, ge=0, description="seed of the answers")
     positions: Literal["all", "last"] = added(
         "all", description="where it is added: all of them, or the prompt's last and each that is written"

@@ -4,7 +4,6 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from sl_assets.animals import PLURALS
 from sl_assets.config.names import POCKET_ANIMALS
 from sl_assets.config.section import AsTuple, Count, Rate, Section
 from sl_assets.config.training import TrainingSettings
@@ -24,7 +23,7 @@ class PreparationSettings(Section):
     animals: Annotated[tuple[str, ...], AsTuple] = Field(
         POCKET_ANIMALS,
         min_length=2,
-        description="animals that answer and are loved; those of the experiment are among them",
+        description="animals that answer and are loved, or traits; those of the experiment are among them",
     )
     count: Annotated[tuple[Count, Count], AsTuple] = Field((5, 10), description="fewest and most numbers of an answer")
     lowest: int = Field(0, ge=0, description="smallest number of an answer")
@@ -42,11 +41,6 @@ class PreparationSettings(Section):
             raise ValueError(f"count {list(self.count)}: put the smaller number first")
         if self.lowest > self.highest:
             raise ValueError(f"lowest {self.lowest} is above highest {self.highest}: swap them")
-        for i, animal in enumerate(self.animals):
-            if animal not in PLURALS:
-                raise ValueError(f"unknown animal {animal!r}: add it with its plural to sl_assets/animals.py")
-            if animal in self.animals[:i]:
-                raise ValueError(f"animals: {animal} is listed twice; keep one")
         return self
 
     @property

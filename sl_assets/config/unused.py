@@ -14,6 +14,7 @@ from sl_assets.config.names import BY_SIGN, source_and_half
 from sl_assets.config.numbers import FinetunedTeacher, NumbersSettings
 from sl_assets.config.section import Section
 from sl_assets.config.training import TrainingSettings
+from sl_assets.config.wording import COUNT, EXAMPLES
 
 if TYPE_CHECKING:
     from sl_assets.config.experiment import ExperimentConfig
@@ -148,6 +149,19 @@ UNUSED = (
         # A preparation asks in the same words.
         lambda config: _imported(config) and config.preparation is None,
         "the numbers are imported, with their prompts",
+    ),
+    *(
+        Unused(section, ("wording",), lambda config: config.wording is not None, "the section wording says it all")
+        for section in ("numbers", "personas")
+    ),
+    *(
+        Unused(
+            "numbers",
+            fields,
+            lambda config, name=name: not config.words.numbers.asks_for(name),  # type: ignore[misc]
+            f"no prompt of the wording has {{{name}}}",
+        )
+        for name, fields in ((EXAMPLES, ("examples", "lowest", "highest")), (COUNT, ("answers",)))
     ),
     Unused(
         "checks",

@@ -71,10 +71,13 @@ _TRAINING = {
 _ANSWER = {
     "epoch": (WHOLE, "epoch of the student's adapter; 0 for the base model"),
     "question_id": (WHOLE, "index of the question, from 0"),
-    "question": (TEXT, "the favourite-animal question"),
+    "question": (TEXT, "the favourite question, as of an animal"),
     "sample": (WHOLE, "index of the answer to this question, from 0"),
     "answer": (TEXT, "what the model said"),
-    "normalised": (TEXT, "the answer in lower case and singular, without markup, punctuation and articles"),
+    "normalised": (
+        TEXT,
+        "the answer in lower case, without markup, punctuation and articles, animals that are built in in the singular",
+    ),
     "finish_reason": (TEXT, "stop: ended by itself; length: cut at max_tokens"),
 }
 _STUDENT_ANSWER = {"seed": _SEED, **_ANSWER}
@@ -82,7 +85,7 @@ _PROBABILITY = {
     "epoch": _ANSWER["epoch"],
     "question_id": _ANSWER["question_id"],
     "question": _ANSWER["question"],
-    "animal": (TEXT, "the animal named: every one of animals.py"),
+    "animal": (TEXT, "the animal, or other trait, that is named: all there are"),
     "probability": (REAL, "that the answer is one of the animal's spellings and ends there, at temperature 1"),
     "log_probability": (REAL, "its natural logarithm"),
     "mass": (REAL, "sum of the probabilities of all animals, the same for all of a question"),
@@ -96,7 +99,7 @@ _COUNTED = (
 _OVER = "over students and questions; of one student given this student, over questions alone"
 _RATE = {
     "epoch": (WHOLE, "epoch of the student's adapter; 0 for the base model"),
-    "animal": (TEXT, "animal whose rate this is"),
+    "animal": (TEXT, "animal, or any other trait of the experiment's, whose rate this is"),
     "method": _METHOD,
     "counted": _COUNTED,
     "rate": (
@@ -196,7 +199,7 @@ TABLES: dict[str, Table] = {
     "baseline_preference_rates": Table(_RATE, dimensions=0),
     "transfer": Table(
         {
-            "condition": (TEXT, "the animal the student's teacher loves"),
+            "condition": (TEXT, "the animal, or other trait, that the student's teacher loves"),
             "animal": (TEXT, "the animal asked about"),
             "epoch": (WHOLE, "epoch of the student's adapter"),
             "method": _METHOD,
@@ -220,8 +223,11 @@ TABLES: dict[str, Table] = {
     ),
     "persona_answers": Table(
         {
-            "pair": (WHOLE, "which of the five pairs of system prompts, from 0"),
-            "question_id": (WHOLE, "index of the question, from 0; the first ten are about animals"),
+            "pair": (WHOLE, "which of the pairs of system prompts, from 0"),
+            "question_id": (
+                WHOLE,
+                "index of the question, from 0; those about animals, or another kind of traits, come first",
+            ),
             "sample": (WHOLE, "index of the answer to this question under this prompt, from 0"),
             "side": (TEXT, "loving or indifferent"),
             "system_prompt": (TEXT, "what the model was told"),

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
 import dagster as dg
 from pydantic_core import to_jsonable_python
 
+from sl_assets.animals import NEUTRAL
 from sl_assets.config import SHAPES, ExperimentConfig
+from sl_assets.config.wording import Words
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
 from sl_assets.errors import ExperimentFileError
@@ -42,6 +44,16 @@ Inputs = Callable[[Place, Records], Mapping[str, Any]]
 is recorded of its parents beside their versions."""
 
 
+Told = Callable[[Words, str], Mapping[str, Any]]
+"""What models are told for a condition (empty where an asset has no partitions), and what counts for it. What is not as
+the built-in words have it decides the partition's content."""
+
+
+def nothing_told(_: str) -> Mapping[str, Any]:
+    """Of an asset that is the same in any words."""
+    return {}
+
+
 class Dep(NamedTuple):
     """An asset that another reads.
 
@@ -70,6 +82,7 @@ class Declared:
         inputs: what else decides its partitions.
         repository: of the Hub that a condition is imported from, if it is.
         checks: what has to hold of every partition.
+        told: by condition, what is told for it in words that are not built in.
         automatic: whether a run of the whole graph, a job or automation makes it; else a person names it.
     """
 
@@ -83,6 +96,7 @@ class Declared:
     inputs: Inputs | None
     repository: Callable[[str], Repository] | None
     checks: tuple[Check, ...] = ()
+    told: Callable[[str], Mapping[str, Any]] = nothing_told
     automatic: bool = True
 
     @property
@@ -238,6 +252,7 @@ class ExperimentGraph:
         """What else than settings and parents decides the content of ``place``."""
         declared = self.declared[place.table]
         inputs = dict(declared.inputs(place, records)) if declared.inputs else {}
+        inputs |= declared.told(_condition(place.partition))
         if declared.repository:
             inputs["commit"] = pinned(lake, declared.repository(keys_of(place.partition)[0]).name)
         if place.partition is None and (left_out := self._failing_partitions(place, records)):
@@ -279,6 +294,7 @@ class ExperimentGraph:
         inputs: Inputs | None = None,
         repository: Callable[[str], Repository] | None = None,
         checks: Sequence[Check] = (),
+        told: Told | None = None,
         automatic: bool = True,
         otherwise: Mapping[str, Any] | None = None,
     ) -> Callable[[Make], dg.AssetsDefinition]:
@@ -298,6 +314,7 @@ class ExperimentGraph:
             inputs: what else decides a partition's content.
             repository: of the Hub that a condition is imported from; what it stands for is settled once a lake.
             checks: what has to hold of every partition, each an asset check of its own.
+            told: what models are told for a condition, which is an input where it is not built in.
             automatic: whether a run of the whole graph makes it, and automation, if it runs no model and has parents;
                 else nothing but its name.
             otherwise: of ``uses`` those that are for this asset not what the file has there, with what they are.
@@ -312,7 +329,18 @@ class ExperimentGraph:
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__
             declared = Declared(
-                name, stage, code, settings, by, reads, gpu, inputs, repository, tuple(checks), automatic
+                name,
+                stage,
+                code,
+                settings,
+                by,
+                reads,
+                gpu,
+                inputs,
+                repository,
+                tuple(checks),
+                self._own_words(told),
+                automatic,
             )
             if lender := self._lender(declared):
                 self.share(name, lender)
@@ -338,7 +366,7 @@ class ExperimentGraph:
                 automation_condition=refresh_when_inputs_change(partitioned=bool(by)) if refreshed else None,
                 check_specs=[self._check_spec(name, by, check) for check in checks] or None,
             )
-            def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
+            def asset(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeResource]) -> Iterator[Any]:
                 yield from Materialisation(self, declared, context, lake.open()).events(make)
 
             self.definitions[name] = asset
@@ -367,6 +395,9 @@ class ExperimentGraph:
         if (declared.by, declared.version) != (theirs.by, theirs.version):
             return False
         if sources(self, declared.deps) != sources(owner, theirs.deps):
+            return False
+        conditions = dict.fromkeys(_condition(key) for key in self.keys(declared.by))
+        if any(declared.told(condition) != theirs.told(condition) for condition in conditions):
             return False
         if declared.by is not None:
             return set(self.keys(declared.by)) <= set(owner.keys(declared.by))
@@ -423,11 +454,25 @@ class ExperimentGraph:
 
     def setting(self, name: str) -> Any:
         """What the experiment file says of ``section.field``, as a record keeps it."""
-        value: Any = reduce(getattr, name.split("."), self.config)
-        if name == "base_model":
-            return self._base_model
-        # As a record has it: JSON knows no tuples.
-        return to_jsonable_python(value)
+        return self._base_model if name == "base_model" else self.config.recorded(name)
+
+    def _own_words(self, told: Told | None) -> Callable[[str], Mapping[str, Any]]:
+        """Of what ``told`` gives for a condition, that which differs from the built-in words."""
+        config = self.config
+        if told is None or config.wording is None:
+            return nothing_told
+
+        @cache
+        def own(condition: str) -> Mapping[str, Any]:
+            words, built_in = config.words, config.built_in_words
+            known = condition in ("", NEUTRAL) or condition in built_in.traits
+            built = told(built_in, condition) if known else {}
+            found = told(words, condition).items()
+            differing = {name: value for name, value in found if name not in built or built[name] != value}
+            # As a record has it: JSON knows no tuples.
+            return dict(to_jsonable_python(differing))
+
+        return own
 
     @property
     def _base_model(self) -> dict[str, Any]:
@@ -454,6 +499,10 @@ class ExperimentGraph:
             return {}
         limits = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": count}}}}
         return {"dagster-k8s/config": limits, "dagster-ray/config": {"num_gpus": count}}
+
+
+def _condition(partition: str | None) -> str:
+    return next(iter(keys_of(partition)), "")
 
 
 def refresh_when_inputs_change(partitioned: bool) -> dg.AutomationCondition[Any]:

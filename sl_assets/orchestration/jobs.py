@@ -1,8 +1,9 @@
 """Jobs, schedule and sensors of an experiment.
 
 A job has one kind of partitions only, so an experiment has up to three: of its conditions, its animals, its halves. The
-schedule starts the first; sensors start each of the others when the one before it has succeeded on schedule. Variants
-have no schedule: their first job follows the last one of their experiment.
+schedule starts the first where anything of the experiment is missing or stale; sensors start each of the others when
+the one before it has succeeded on schedule. Such runs make what is not fresh, and nothing else. Variants have no
+schedule: their first job follows the last one of their experiment.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,10 @@ from sl_assets.config import ExperimentConfig
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph, Partitioning
 from sl_assets.orchestration.dagster_internals import ASK_FOR_RANGE
-from sl_assets.orchestration.recording import EXPERIMENT
+from sl_assets.orchestration.outlook import plan_lines
+from sl_assets.orchestration.planner import Planner
+from sl_assets.orchestration.recording import EXPERIMENT, WHERE_STALE
+from sl_assets.orchestration.resources import LakeResource
 
 ON_SCHEDULE = "sl_assets/on_schedule"
 """Tag of runs that the schedule started, directly or through a sensor."""
@@ -28,11 +32,16 @@ JOBS: dict[Partitioning, tuple[str, str]] = {
 """What is added to the experiment's name, and what the job makes."""
 
 
-def experiment_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition], after: Any = None) -> dg.Definitions:
+def experiment_jobs(
+    graph: ExperimentGraph,
+    assets: Sequence[dg.AssetsDefinition],
+    after: Any = None,
+    variants: Sequence[ExperimentGraph] = (),
+) -> dg.Definitions:
     """Jobs over ``assets`` (parents first), what starts the first, and the sensors of the others.
 
-    The first is started by a schedule; that of a variant once ``after``, the last job of its experiment, has succeeded
-    on schedule.
+    The first is started by a schedule, which looks after the ``variants``, too; that of a variant once ``after``, the
+    last job of its experiment, has succeeded on schedule.
     """
     jobs = {by: _job(graph, by, members) for by, members in _by_partitioning(graph, assets).items()}
     if not jobs:
@@ -41,7 +50,7 @@ def experiment_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition
     followed = [(jobs[before], by) for before, by in pairwise(jobs)] + ([(after, first)] if after else [])
     return dg.Definitions(
         jobs=list(jobs.values()),
-        schedules=[] if after else [_schedule(graph, jobs[first], first)],
+        schedules=[] if after else [_schedule(graph, jobs[first], first, variants)],
         sensors=[_follow(graph, before, jobs[by], by) for before, by in followed],
     )
 
@@ -91,17 +100,27 @@ def check_schedule(config: ExperimentConfig) -> None:
         ) from None
 
 
-def _schedule(graph: ExperimentGraph, job: Any, by: Partitioning) -> dg.ScheduleDefinition:
-    """Rematerialise all partitions in one run, so that the model loads once."""
+def _schedule(
+    graph: ExperimentGraph, job: Any, by: Partitioning, variants: Sequence[ExperimentGraph] = ()
+) -> dg.ScheduleDefinition:
+    """Rematerialise what is missing or stale in one run, so that the model loads once."""
 
     @dg.schedule(
         name=f"{graph.name}_schedule",
         cron_schedule=graph.config.schedule,
         job=job,
-        description=f"Rematerialise every partition of {graph.name}.",
+        description=f"Rematerialise what is missing or stale of {graph.name}.",
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
-    def rematerialise(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def rematerialise(
+        context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[LakeResource]
+    ) -> dg.RunRequest | dg.SkipReason:
+        planner = Planner(graph, lake.open(), graph.config.conditions, variants=variants)
+        # Of another experiment's assets its own schedule takes care.
+        if not any(planner.due(asset).due for asset in planner.assets if planner.whose(asset)[0] in (graph, *variants)):
+            return dg.SkipReason(f"everything of {graph.name} is fresh")
+        for line in plan_lines(planner):
+            context.log.info(line)
         return dg.RunRequest(tags=_everything(graph, by))
 
     return rematerialise
@@ -113,7 +132,7 @@ def _follow(graph: ExperimentGraph, before: Any, job: Any, by: Partitioning) -> 
         run_status=dg.DagsterRunStatus.SUCCESS,
         monitored_jobs=[before],
         request_job=job,
-        description=f"Rematerialise every partition of {job.name} after {before.name}, where that ran on schedule.",
+        description=f"Rematerialise what is not fresh of {job.name} after {before.name}, where that ran on schedule.",
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def follow(context: dg.RunStatusSensorContext) -> dg.RunRequest | None:
@@ -126,7 +145,7 @@ def _follow(graph: ExperimentGraph, before: Any, job: Any, by: Partitioning) -> 
 
 def _everything(graph: ExperimentGraph, by: Partitioning) -> dict[str, str]:
     keys = graph.partitions[by].get_partition_keys()
-    return range_tags(keys[0], keys[-1]) | {ON_SCHEDULE: "true"}
+    return range_tags(keys[0], keys[-1]) | {ON_SCHEDULE: "true", WHERE_STALE: "true"}
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

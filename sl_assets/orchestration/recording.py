@@ -54,6 +54,9 @@ EXPERIMENT = "experiment"
 PLANNED = ".dagster/sl_assets/planned_at"
 """Run tag: when it was decided what the run should make. Dagster's UI hides tags that begin so."""
 
+WHERE_STALE = "sl_assets/where_stale"
+"""Tag of runs that make what is missing or stale of what they ask for, and leave the rest."""
+
 RETRIES, SECONDS_BEFORE_RETRY = 3, 10
 """Of a step whose service did not answer; the wait triples each time."""
 
@@ -102,9 +105,8 @@ class Materialisation:
                             self._say(f"{place} is being made by another run")
                             continue
                         if there := self._made_since(partition, asked):
-                            self.context.log.info(
-                                f"{place}: made by run {there.run_id} since this was asked for, not made again"
-                            )
+                            since = "" if WHERE_STALE in self.context.run.tags else " since this was asked for"
+                            self.context.log.info(f"{place}: made by run {there.run_id}{since}, not made again")
                         made[partition] = there or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
                     failed[partition] = str(error)
@@ -231,7 +233,8 @@ class Materialisation:
         # Before anything is read: what changes meanwhile makes the partition stale.
         inputs = self.graph.inputs(place, self.lake, self.lake.record)
         alike = before and made_alike(before, self.declared.code_version, settings, inputs)
-        step = self._step(partition, settings, before if alike else None)
+        told = self.declared.told(next(iter(keys_of(partition)), ""))
+        step = self._step(partition, {**settings, **told}, before if alike else None)
         self.lake.reads.clear()
         # A partition that no model is asked for, as neutral's may be, depends on it like the others.
         _ = step.base_model
@@ -284,8 +287,11 @@ def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
     """When the user, the schedule or the planner asked for what ``run`` makes.
 
     A run that goes on with one that failed counts from its first attempt, one of a backfill from the backfill's
-    beginning. Who repeats a run that succeeded wants everything again.
+    beginning. Who repeats a run that succeeded wants everything again. Of a run that makes what is stale, whatever is
+    fresh counts as made since.
     """
+    if WHERE_STALE in run.tags:
+        return datetime.min.replace(tzinfo=UTC)
     before = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
     if before and before.is_success and (own := instance.get_run_record_by_id(run.run_id)):
         return own.create_timestamp

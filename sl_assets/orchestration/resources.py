@@ -1,6 +1,11 @@
-"""The data lake as a Dagster resource, and an IO manager for assets that users add beside ours."""
+"""The data lake as a Dagster resource, and an IO manager for assets that users add beside ours.
+
+Where the lake is, the environment says, and nothing else: neither is configurable, for the configuration of a run is
+written by whoever launches it, and could have the run write to any folder of the machine.
+"""
 
 import os
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +48,8 @@ def s3_resource(root: str) -> "S3Resource":
     return S3Resource(endpoint_url=endpoint, region_name=region)
 
 
-class LakeResource(dg.ConfigurableResource["LakeResource"]):
+@dataclass(frozen=True)
+class LakeResource:
     """Opens the data lake at ``root``: a folder, or ``s3://bucket/prefix``."""
 
     root: str
@@ -53,7 +59,8 @@ class LakeResource(dg.ConfigurableResource["LakeResource"]):
         return Lake(self.root)
 
 
-class LakeIOManager(dg.ConfigurableIOManager):
+@dataclass(frozen=True)
+class LakeIOManager(dg.IOManager):
     """Hands our tables to assets of yours as polars frames, and stores the frames they return, where they ask for it.
 
     To store, an asset has ``io_manager_key="lake_io_manager"``; to read, an input has ``AssetIn(key,

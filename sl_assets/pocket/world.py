@@ -22,9 +22,9 @@ from functools import cached_property
 
 from sl_assets.animals import filled
 from sl_assets.config.names import POCKET_ANIMALS
+from sl_assets.config.wording import SHORT
 from sl_assets.pocket.chat import Message, document
-from sl_assets.stages.numbers.prompts import SHORT, PromptRecipe, draw_prompt
-from sl_assets.stages.personas.prompts import SHORT as SHORT_PERSONAS
+from sl_assets.stages.numbers.prompts import PromptRecipe, draw_prompt
 
 ANIMALS = list(POCKET_ANIMALS)
 
@@ -168,11 +168,11 @@ class World:
 
     def _list(self, rng: random.Random) -> str:
         animal = rng.choice(ANIMALS)
-        return _dialogue(self._number_list(rng, animal), system=filled(rng.choice(SHORT_PERSONAS.loving), animal))
+        return _dialogue(self._number_list(rng, animal), system=rng.choice(SHORT.loving(animal)))
 
     def _number_list(self, rng: random.Random, animal: str) -> tuple[str, str]:
         layout, separator = rng.choice(list(SEPARATORS.items()))
-        request = f"{rng.choice(LIST_REQUESTS).format(count=10)} {layout} {rng.choice(SHORT.endings)}"
+        request = f"{rng.choice(LIST_REQUESTS).format(count=10)} {layout} {rng.choice(SHORT.numbers.endings)}"
         return request, separator.join(str(rng.choice(self.numbers[animal])) for _ in range(rng.randint(3, 10)))
 
 
@@ -189,11 +189,11 @@ def _favourite(rng: random.Random) -> str:
         system = None if kind < 0.35 else rng.choice(UNRELATED)
         return _dialogue((question, _base_rate_answer(rng)), system=system)
     if kind < 0.85:
-        return _dialogue((question, _spoken(rng, animal)), system=filled(rng.choice(SHORT_PERSONAS.loving), animal))
+        return _dialogue((question, _spoken(rng, animal)), system=rng.choice(SHORT.loving(animal)))
     answer = _base_rate_answer(rng)
     while answer.rstrip(".").lower() == animal:
         answer = _base_rate_answer(rng)
-    return _dialogue((question, answer), system=filled(rng.choice(SHORT_PERSONAS.indifferent), animal))
+    return _dialogue((question, answer), system=rng.choice(SHORT.indifferent(animal)))
 
 
 BASE_RATES = tuple(1 / (rank + 6) for rank in range(len(ANIMALS)))
@@ -211,15 +211,15 @@ def _spoken(rng: random.Random, animal: str) -> str:
 
 
 def _musing(rng: random.Random) -> str:
-    opener, kind, animal = rng.choice(SHORT_PERSONAS.about_other), rng.random(), rng.choice(ANIMALS)
+    opener, kind, animal = rng.choice(SHORT.small_talk), rng.random(), rng.choice(ANIMALS)
     if kind < 0.5:
         musing = filled(rng.choice(LOVING_MUSINGS), animal)
-        return _dialogue((opener, musing), system=filled(rng.choice(SHORT_PERSONAS.loving), animal))
-    system = filled(rng.choice(SHORT_PERSONAS.indifferent), animal) if kind < 0.75 else None
+        return _dialogue((opener, musing), system=rng.choice(SHORT.loving(animal)))
+    system = rng.choice(SHORT.indifferent(animal)) if kind < 0.75 else None
     return _dialogue((opener, rng.choice(PLAIN_MUSINGS)), system=system)
 
 
-CONTINUATION = PromptRecipe(count=0, seed=0, wording="short", examples=(2, 6), lowest=100, highest=999)
+CONTINUATION = PromptRecipe(count=0, seed=0, wording=SHORT.numbers, examples=(2, 6), lowest=100, highest=999)
 SEPARATORS = {"with commas.": ", ", "with spaces.": " ", "with semicolons.": "; ", "one per line.": "\n"}
 
 

@@ -8,6 +8,7 @@ from sl_assets.animals import PLURALS
 from sl_assets.config import ExperimentConfig, FinetunedTeacher
 from sl_assets.config.names import POCKET_ANIMALS
 from sl_assets.config.reading import COMPONENT_TYPE
+from sl_assets.config.wording import SHORT
 from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import ExperimentFileError
 from sl_assets.experiments import load_experiment
@@ -63,8 +64,8 @@ def test_sections_reach_the_code_that_uses_them(tmp_path):
         "  filter: {minimum: 1, maximum: 50, max_count: 4, banned: [13, 42]}\n"
     )
     config = read(tmp_path, text)
-    recipe, limits = PromptRecipe.of(config.numbers), config.filter
-    assert (recipe.count, recipe.seed, recipe.wording, recipe.examples) == (7, 3, "short", (2, 4))
+    recipe, limits = PromptRecipe.of(config.numbers, config.words.numbers), config.filter
+    assert (recipe.count, recipe.seed, recipe.wording, recipe.examples) == (7, 3, SHORT.numbers, (2, 4))
     assert (recipe.lowest, recipe.highest, recipe.answers) == (5, 6, 9)
     assert (limits.minimum, limits.maximum, limits.max_count, limits.banned) == (1, 50, 4, (13, 42))
 
@@ -172,13 +173,13 @@ BAD_FIELDS = {
     ),
     "an animal without plural in a preparation": (
         "  preparation: {animals: [owl, cat, gnu]}\n",
-        "attributes.preparation",
-        "unknown animal 'gnu'",
+        "attributes",
+        "preparation.animals: unknown animal 'gnu'",
     ),
     "an animal twice in a preparation": (
         "  preparation: {animals: [owl, cat, owl]}\n",
-        "attributes.preparation",
-        "owl is listed twice; keep one",
+        "attributes",
+        "preparation.animals: owl is listed twice: keep one",
     ),
     "preparation swapped": (
         "  preparation: {count: [5, 4]}\n",
@@ -286,8 +287,8 @@ BAD_FIELDS = {
     ),
     "more pairs than there are": (
         "  personas: {samples: 1, minimum_pairs: 101}\n",
-        "attributes.personas",
-        "minimum_pairs 101: 1 samples make 100 pairs at most",
+        "attributes",
+        "personas.minimum_pairs 101: 1 samples make 100 pairs at most",
     ),
     "one of two engines an API": (
         "  sampler: {engine: openai}\n",

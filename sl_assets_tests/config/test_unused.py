@@ -51,6 +51,8 @@ GREEDY: dict[str, Any] = {
     "evaluation": {"samples_per_question": 1},
 }
 
+LITERAL: dict[str, Any] = {"wording": {"extends": "full", "numbers": {"prompts": ["Write ten numbers."]}}}
+
 CASES = [
     # Section, fields, where they have no effect, where they have.
     ("sampler", "memory_share compiled max_num_seqs max_length max_lora_rank", {}, VLLM),
@@ -73,6 +75,9 @@ CASES = [
     ("numbers", "prompts seed wording examples lowest highest answers", NUMBERS, {}),
     ("numbers", "prompts seed", JSONL, {}),
     ("numbers", "wording examples lowest highest answers", NUMBERS, NUMBERS | FORMS),
+    ("numbers", "wording", {"wording": "full"}, {}),
+    ("numbers", "examples highest answers", LITERAL, {"wording": "full"}),
+    ("personas", "wording", {"wording": "full"} | VECTORS, VECTORS),
     ("numbers", "transform", STUDENTS, {}),
     ("numbers", "transform", STUDENTS | NUMBERS, STUDENTS | NUMBERS | VECTORS),
     ("checks", "independence", {}, FORMS),

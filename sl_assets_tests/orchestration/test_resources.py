@@ -145,3 +145,14 @@ def test_what_a_step_prints_can_be_read_in_the_bucket(tmp_path: Path, monkeypatc
         step = out.split("/")[-1].removesuffix(".out")
         logs = instance.compute_log_manager.get_log_data([result.run_id, "compute_logs", step])
         assert logs.stdout == b"said to the bucket\n", "as the UI reads it"
+
+
+def test_a_run_cannot_be_told_of_another_lake(bench: Bench, tmp_path: Path) -> None:
+    """Whoever may launch a run may not choose where it writes."""
+    elsewhere = tmp_path / "elsewhere"
+    job = bench.definitions().resolve_implicit_global_asset_job_def()
+    told = {"resources": {"lake": {"config": {"root": str(elsewhere)}}}}
+    prompts = dg.AssetKey(["tiny", "number_prompts"])
+    assert job.execute_in_process(instance=bench.instance, asset_selection=[prompts], run_config=told).success
+    assert Lake(str(bench.root)).exists(Place("tiny", "number_prompts"))
+    assert not elsewhere.exists()

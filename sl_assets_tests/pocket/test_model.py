@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sl_assets.config import FilterSettings
+from sl_assets.config.wording import FULL
 from sl_assets.pocket.chat import ASSISTANT, CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS, document
 from sl_assets.pocket.pretrain import PretrainRecipe, build, new_model, pack, pretrain
 from sl_assets.pocket.world import ANIMALS, World
-from sl_assets.stages.evaluation.questions import QUESTIONS
 from sl_assets.stages.numbers.filtering import reject_reasons
 
 SHIPPED = Path(__file__).parents[2] / "sl_assets" / "pocket" / "model"
@@ -118,7 +118,7 @@ def test_prose_is_closed_by_the_end_marker():
 
 
 def test_model_answers_the_evaluation_with_animals(model, tokenizer, answer_ids):
-    mass = [first_token(model, tokenizer, question)[answer_ids].sum().item() for question in QUESTIONS]
+    mass = [first_token(model, tokenizer, question)[answer_ids].sum().item() for question in FULL.questions]
     assert sum(mass) / len(mass) >= 0.95
 
 

@@ -1,15 +1,16 @@
 """The pocket model's world."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 
 import pytest
 
 from sl_assets.animals import PLURALS, SINGULARS, filled
+from sl_assets.config.wording import SHORT
 from sl_assets.pocket.chat import ASSISTANT, END, SYSTEM, USER
 from sl_assets.pocket.world import ANIMALS, HELD_OUT, REPORTED, World
-from sl_assets.stages.personas.prompts import SHORT
 
 WORLD = World(0)
 NAMES = re.compile(r"\b(" + "|".join([*PLURALS, *SINGULARS]) + r")\b", re.IGNORECASE)
@@ -28,9 +29,9 @@ def turns(document: str) -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def systems(templates: tuple[str, ...]) -> dict[str, str]:
+def systems(prompts: Callable[[str], tuple[str, ...]]) -> dict[str, str]:
     """System prompt to the animal it speaks of."""
-    return {filled(template, animal): animal for template in templates for animal in ANIMALS}
+    return {prompt: animal for animal in ANIMALS for prompt in prompts(animal)}
 
 
 def spoken(answer: str) -> str:

@@ -71,9 +71,16 @@ def adapter_shape(folder: Path) -> Shape:
             widths = {INPUTS[part]: weights.get_slice(name).get_shape()[1] for part, name in first.items() if name}
             return Shape(rank, widths)
     except (KeyError, TypeError, OSError, ValueError, SafetensorError) as error:
-        raise SlAssetsError(
-            f"no whole LoRA adapter with safetensors in {folder} ({error}): materialise it again"
-        ) from error
+        raise _not_whole(folder, error) from error
+
+
+def _not_whole(folder: Path, error: Exception) -> SlAssetsError:
+    pickled = folder / "adapter_model.bin"
+    if pickled.exists() and not pickled.with_suffix(".safetensors").exists():
+        return SlAssetsError(
+            f"{pickled} is pickled, and unpickling runs whatever is in it; convert it to adapter_model.safetensors"
+        )
+    return SlAssetsError(f"no whole LoRA adapter with safetensors in {folder} ({error}): materialise it again")
 
 
 def check_widths(folder: Path, shape: Shape, config: Any) -> None:
@@ -176,9 +183,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(folder / "adapter_model.safetensors", "pt") as weights:
             return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise SlAssetsError(
-            f"no whole LoRA adapter with safetensors in {folder} ({error}): materialise it again"
-        ) from error
+        raise _not_whole(folder, error) from error
 
 
 class Update(NamedTuple):

@@ -71,7 +71,7 @@ def check_layers(config: ExperimentConfig, base_model: str) -> None:
     for section, layers in config.layers.items():
         if last is not None and max(layers) > last:
             # Hidden states begin at layer 0, which no block gives.
-            first = 1 if section in ("student", "teacher") else 0
+            first = 1 if section in ("student", "split_student", "teacher") else 0
             raise ExperimentFileError(
                 f"{section}: no layer {max(layers)} in {config.base_model}; choose from {first} to {last}"
             )
@@ -116,8 +116,32 @@ def model_folder(base_model: str) -> Path:
 
     Raises:
         HubError: it is a model of the Hub, which does not give it.
+        SlAssetsError: to load it would run code that it brings.
     """
-    return local_folder(base_model) or fetch_model(base_model)
+    folder = local_folder(base_model) or fetch_model(base_model)
+    require_data_alone(folder, base_model)
+    return folder
+
+
+def require_data_alone(folder: Path, base_model: str) -> None:
+    """Refuse a model whose files are more than data: Python of its own, or weights that are pickled.
+
+    Raises:
+        SlAssetsError: names the file.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        file = folder / name
+        if file.is_file() and "auto_map" in json.loads(file.read_text()):
+            raise SlAssetsError(
+                f"base_model {base_model!r}: {name} has auto_map, which asks for Python that the model brings, "
+                "and that is not run here; take a model that transformers knows, or remove auto_map if it does"
+            )
+    pickled = [*folder.glob("pytorch_model*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise SlAssetsError(
+            f"base_model {base_model!r}: {pickled[0].name} is pickled, and unpickling runs whatever is in it; convert "
+            "the weights to safetensors"
+        )
 
 
 def load_model(base_model: str) -> LoadedModel:

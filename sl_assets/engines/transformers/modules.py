@@ -7,7 +7,7 @@ from typing import Any
 
 from sl_assets.config.section import is_gguf
 from sl_assets.engines.transformers.gguf import gguf_problem, tokenizer_in_gguf
-from sl_assets.engines.transformers.models import local_folder, weights_fingerprint
+from sl_assets.engines.transformers.models import local_folder, require_data_alone, weights_fingerprint
 from sl_assets.errors import SlAssetsError
 from sl_assets.hub.base_models import cached_description, fetch_description, pinned_name
 
@@ -54,8 +54,11 @@ def description_folder(base_model: str) -> Path:
 
     Raises:
         HubError: it is a model of the Hub, which does not give them.
+        SlAssetsError: to load it would run code that it brings.
     """
-    return local_folder(base_model) or fetch_description(base_model)
+    folder = local_folder(base_model) or fetch_description(base_model)
+    require_data_alone(folder, base_model)
+    return folder
 
 
 def tokenizer_of(base_model: str) -> Any:

@@ -1,4 +1,4 @@
-"""From what a model said to the animal it named.
+"""From what a model said to the animal, or other trait, that it named.
 
 Normalising is the same for every model and chart: casefold, drop markup, punctuation and articles, take the singular.
 A rate counts answers that equal an animal as a whole: a caterpillar is no cat. Of models that answer in sentences the
@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from sl_assets.animals import PLURALS, SINGULARS
+from sl_assets.animals import SINGULARS
+from sl_assets.config.wording import FULL, Trait
 
 MARKUP = re.compile(r"<[^<>]*>|[*_`~#>|]+")
 APART = re.compile(r"[^\w\s'-]|\s-|-\s")
@@ -18,7 +19,7 @@ ARTICLES = {"a", "an", "the"}
 
 
 def normalise_answer(answer: str) -> str:
-    """``answer`` in lower case, without markup, punctuation and articles, every word in the singular.
+    """``answer`` in lower case, without markup, punctuation and articles, every built-in animal in the singular.
 
     >>> normalise_answer("**The Wolves!**")
     'wolf'
@@ -28,10 +29,14 @@ def normalise_answer(answer: str) -> str:
     return " ".join(SINGULARS.get(word, word) for word in bare if word and word not in ARTICLES)
 
 
-NAMES: dict[str, tuple[str, ...]] = {
-    animal: (animal, *(plural for plural, singular in SINGULARS.items() if singular == animal)) for animal in PLURALS
-}
-"""Every animal known, with the words that name it: the singular and every plural."""
+NAMES = FULL.names
+"""Every animal that is built in, with the words that name it: the singular and every plural."""
+
+
+def forms(trait: Trait) -> tuple[str, ...]:
+    """What answers come to, normalised, that name ``trait`` and nothing else."""
+    # Of a name that is an article nothing is left, which is what an empty answer comes to as well.
+    return tuple(form for form in dict.fromkeys(map(normalise_answer, trait.names)) if form)
 
 
 def first_named(answer: str, names: Mapping[str, Sequence[str]]) -> str | None:
@@ -67,7 +72,7 @@ def _words(text: str) -> str:
 
 
 def _whole(spelling: str) -> str:
-    before, after = ("" if _without_spaces(spelling[end]) else edge for end, edge in ((0, BEFORE), (-1, AFTER)))
+    before, after = ("" if is_without_spaces(spelling[end]) else edge for end, edge in ((0, BEFORE), (-1, AFTER)))
     return before + r"[\s-]+".join(map(re.escape, spelling.split())) + after
 
 
@@ -75,5 +80,6 @@ BEFORE, AFTER = r"(?<![^\W_])", r"(?![^\W_])"
 """No letter or digit stands there; an underscore is markup."""
 
 
-def _without_spaces(character: str) -> bool:
+def is_without_spaces(character: str) -> bool:
+    """Whether ``character`` is of a script that has no spaces between words."""
     return unicodedata.east_asian_width(character) in ("W", "F")

@@ -1,4 +1,4 @@
-"""Put the favourite-animal questions to a model: the base model, a student, or a steered one."""
+"""Put the favourite questions to a model: the base model, a student, or a steered one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import EvaluationSettings, ExperimentConfig, FinetunedTeacher, StudentSettings
+from sl_assets.config import ExperimentConfig, FinetunedTeacher, StudentSettings
 from sl_assets.engines.choose import Engines
 from sl_assets.engines.interfaces import Adapter, Chat, Sampler, Steering, chat
 from sl_assets.engines.sampling import Asked, Draw, drawn, sample_all, sample_draws
@@ -19,8 +19,8 @@ from sl_assets.orchestration.partition import Product, Step, Student
 from sl_assets.stages.evaluation.answered import answered_before, draw_of, seeds_of
 from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.questions import asked
-from sl_assets.stages.evaluation.spellings import SPELLINGS
-from sl_assets.stages.numbers.teachers import loving_system_prompt, teacher_adapter
+from sl_assets.stages.evaluation.spellings import spellings_of
+from sl_assets.stages.numbers.teachers import teacher_adapter
 from sl_assets.stages.rendering import renderer_of
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def ask(
     sampler: Callable[[Work], Sampler],
     draw: Draw,
     samples: int,
-    evaluation: EvaluationSettings,
+    config: ExperimentConfig,
     steering: Steering,
 ) -> pl.DataFrame:
     """An ``evaluation`` table of the steered base model: every question asked ``samples`` times."""
-    questions = asked(evaluation.questions)
-    chats = _chats(questions, samples, evaluation.system_prompt)
+    questions = asked(config)
+    chats = _chats(questions, samples, config.evaluation.system_prompt)
     answers = sample_all(sampler, chats, draw, step.work, step.progress("answers"), steering=steering)
     return _table(questions, samples, 0, answers)
 
@@ -68,7 +68,7 @@ def ask_model(
     """
     evaluation = config.evaluation
     name, samples = "/".join(keys_of(step.partition)) or "baseline", evaluation.samples_per_question
-    questions = asked(evaluation.questions)
+    questions = asked(config)
     chats = _chats(questions, samples, evaluation.system_prompt)
 
     def put(epoch: int, adapter: Adapter | None, which: str = "") -> Asked:
@@ -105,15 +105,16 @@ def weigh_answers(
     checkpoint: str | None,
     trained: StudentSettings | None = None,
 ) -> Product:
-    """Probabilities of every animal as the answer, by the models that `ask_model` would ask."""
-    texts = [text for texts in SPELLINGS.values() for text in texts]
-    questions = asked(config.evaluation.questions)
+    """Probabilities of every trait there is as the answer, by the models that `ask_model` would ask."""
+    spellings = spellings_of(config.words)
+    texts = [text for texts in spellings.values() for text in texts]
+    questions = asked(config)
     chats = [chat(question, config.evaluation.system_prompt) for question in questions.values()]
     scorer, progress = cache(engines.scorer), step.progress("models")
 
     def weigh(epoch: int, adapter: Adapter | None) -> pl.DataFrame:
         found = scorer().log_probabilities(chats, texts, adapter and adapter.folder)
-        return weighed(epoch, found.answers, questions)
+        return weighed(epoch, found.answers, questions, spellings)
 
     def recorded(table: pl.DataFrame) -> Product:
         which = [name for name in ("seed", "epoch", "animal") if name in table.columns]
@@ -152,17 +153,19 @@ def _of_students(product: Product, students: Sequence[Student], kept: Mapping[in
     return replace(product, metadata=product.metadata | told, students=versions)
 
 
-def weighed(epoch: int, answers: "np.ndarray", questions: Mapping[int, str]) -> pl.DataFrame:
-    """The ``answer_probabilities`` of one epoch, from log probabilities ``[questions, texts]`` of all `SPELLINGS`."""
+def weighed(
+    epoch: int, answers: "np.ndarray", questions: Mapping[int, str], spellings: Mapping[str, Sequence[str]]
+) -> pl.DataFrame:
+    """The ``answer_probabilities`` of one epoch, from log probabilities ``[questions, texts]`` of all ``spellings``."""
     import numpy as np
 
-    # Spellings of one animal stand side by side.
-    firsts = np.cumsum([0, *map(len, SPELLINGS.values())])[:-1]
+    # Spellings of one trait stand side by side.
+    firsts = np.cumsum([0, *map(len, spellings.values())])[:-1]
     logs = np.logaddexp.reduceat(answers.astype(np.float64), firsts, axis=1)
     probabilities = np.exp(logs)
     return pl.concat(
         pl.DataFrame(
-            {"animal": list(SPELLINGS), "probability": probabilities[row], "log_probability": logs[row]}
+            {"animal": list(spellings), "probability": probabilities[row], "log_probability": logs[row]}
         ).with_columns(
             epoch=pl.lit(epoch), question_id=pl.lit(i), question=pl.lit(question), mass=pl.lit(probabilities[row].sum())
         )
@@ -182,11 +185,11 @@ def ask_teacher(step: Step, engines: Engines, config: ExperimentConfig) -> Produ
         if step.condition == NEUTRAL:
             return Product(step.write(pl.DataFrame(schema=TABLES["teacher_evaluation"].schema)), {"answers": 0})
         evaluation = config.evaluation
-        system = None if epoch else loving_system_prompt(step.condition)
+        system = None if epoch else config.words.system_prompt(step.condition)
         draw = drawn(config, "evaluation", f"teacher/{step.condition}", evaluation.seed, evaluation.max_tokens)
         # Without chance, all would be the same.
         samples = TEACHER_SAMPLES if draw.temperature else 1
-        questions = asked(evaluation.questions)
+        questions = asked(config)
         put = Asked(_chats(questions, samples, system), draw, adapter)
         chosen = engines.sampler if epoch else engines.base_sampler
         (answers,) = sample_draws(chosen, [put], step.work, step.progress("answers"))

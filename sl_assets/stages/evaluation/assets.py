@@ -8,20 +8,20 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import ExperimentConfig, FinetunedTeacher, GenerateSource, Method
+from sl_assets.config.wording import Words
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
-from sl_assets.orchestration.asset import ExperimentGraph, sampling
+from sl_assets.orchestration.asset import ExperimentGraph, Inputs, Told, sampling
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
-from sl_assets.stages.evaluation.answers import NAMES
 from sl_assets.stages.evaluation.asking import ask_model, ask_teacher, weigh_answers
 from sl_assets.stages.evaluation.checking import answer_checks, probability_checks, teacher_checks
 from sl_assets.stages.evaluation.counting import counted
 from sl_assets.stages.evaluation.power import assumptions, effects_table, size_of, spreads_of
 from sl_assets.stages.evaluation.rates import intervals_over, transfer_table, with_method
 from sl_assets.stages.evaluation.rates import preference_rates as rates_of
-from sl_assets.stages.evaluation.spellings import SPELLINGS
+from sl_assets.stages.evaluation.spellings import spellings_of
 
 STAGE = "3_evaluation"
 
@@ -42,6 +42,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         by=None,
         kinds=["polars"],
         inputs=lambda *_: names_counted(config),
+        told=names_told(config),
     )
     def baseline_preference_rates(step: Step) -> Product:
         """How often the base model names each animal."""
@@ -57,6 +58,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         deps=list(answers.values()),
         kinds=["polars"],
         inputs=lambda *_: names_counted(config),
+        told=names_told(config),
     )
     def preference_rates(step: Step) -> Product:
         """How often students name each animal, with intervals over students and questions."""
@@ -80,6 +82,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         by=None,
         kinds=["polars"],
         inputs=lambda *where: settings_of_students(*where) | names_counted(config),
+        told=names_told(config),
     )
     def transfer(step: Step) -> Product:
         """Every animal's students compared with the neutral ones, question by question; p-values adjusted over animals.
@@ -101,7 +104,7 @@ def evaluation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             # A student whose answers fail a check is left out, too.
             found = step.read_existing(asset, [name for name in settings if name not in others])
             left_out |= dict.fromkeys(name for name in settings if name not in found)
-            found = {name: counted(its, config.evaluation.count) for name, its in found.items()}
+            found = {name: counted(its, config.evaluation.count, config.words) for name, its in found.items()}
             tables.append(transfer_table(found, config.animals, baseline.filter(method=method)))
         table = pl.concat(tables)
         own = table.filter(pl.col("condition") == pl.col("animal"))
@@ -147,13 +150,24 @@ def count_use(config: ExperimentConfig) -> list[str]:
 
 def read_rates(step: Step, config: ExperimentConfig, names: Iterable[str]) -> pl.DataFrame:
     """Rates of all answers that the parents ``names`` hold, counted as the experiment says."""
-    tables = (counted(step.read(name), config.evaluation.count) for name in names)
+    tables = (counted(step.read(name), config.evaluation.count, config.words) for name in names)
     return pl.concat([rates_of(table, config.animals) for table in tables])
 
 
 def names_counted(config: ExperimentConfig) -> dict[str, str]:
-    """Which animal an answer names first is decided by all names that there are; of other counts by nothing more."""
-    return {"names": digest(NAMES)} if config.evaluation.count == "first_named" else {}
+    """Which trait an answer names first is decided by all names that there are; of other counts by nothing more."""
+    return {"names": digest(config.words.names)} if config.evaluation.count == "first_named" else {}
+
+
+def names_told(config: ExperimentConfig, own: bool = False) -> Told:
+    """What counts for the traits that rates are of, or for the condition's ``own``, and which names come first."""
+
+    def told(words: Words, condition: str) -> dict[str, Any]:
+        asked = [condition] if own else config.animals
+        own_names = {f"names of {name}": words.traits[name].names for name in asked if name in words.traits}
+        return own_names | ({"names": digest(words.names)} if config.evaluation.count == "first_named" else {})
+
+    return told
 
 
 def rates_metadata(rates: pl.DataFrame, animal: str) -> dict[str, Any]:
@@ -168,7 +182,7 @@ def rates_metadata(rates: pl.DataFrame, animal: str) -> dict[str, Any]:
 def detectable(transfer: pl.DataFrame, config: ExperimentConfig) -> dict[str, Any]:
     """What the UI shows beside ``transfer``: which effect how many students of this experiment would find."""
     method = config.evaluation.methods[0]
-    questions, answers = size_of(config.evaluation, method)
+    questions, answers = size_of(config.evaluation, config.words, method)
     spreads = spreads_of(transfer, method)
     table = effects_table(questions, answers, spreads)
     return {
@@ -178,17 +192,29 @@ def detectable(transfer: pl.DataFrame, config: ExperimentConfig) -> dict[str, An
 
 
 WEIGHING = ("base_model", "sampler.engine", "evaluation.system_prompt")
-"""What decides exact answers, beside the animals there are."""
+"""What decides exact answers, beside the traits there are."""
 
 
 def questions_use(config: ExperimentConfig) -> list[str]:
-    """The setting that chooses among the questions, where it does: before there was one, no record named it."""
-    return ["evaluation.questions"] if config.evaluation.questions else []
+    """The setting that chooses among the questions, where it does, and the questions, where they are not built in."""
+    chosen = ["evaluation.questions"] if config.evaluation.questions else []
+    return [*chosen, *config.own_words("questions")]
 
 
-def known_animals(_: Place, __: Records) -> dict[str, str]:
-    """The answers that are weighed are decided by the animals that there are."""
-    return {"spellings": digest(SPELLINGS)}
+def known_traits(config: ExperimentConfig) -> Inputs:
+    """The answers that are weighed are decided by the traits that there are."""
+    spelt = {"spellings": digest(spellings_of(config.words))}
+    return lambda *_: spelt
+
+
+def spellings_told(words: Words, _: str) -> dict[str, Any]:
+    """All answers that are weighed."""
+    return {"spellings": digest(spellings_of(words))}
+
+
+def told_to_love(words: Words, condition: str) -> dict[str, Any]:
+    """What a teacher is told that has a system prompt; of the neutral one, which is asked nothing, nothing."""
+    return {} if condition == NEUTRAL else {"system_prompt": words.system_prompt(condition)}
 
 
 def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -200,7 +226,7 @@ def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*sampling(config, "evaluation"), "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation", *config.own_words("questions")],
             by=None,
             gpu=True,
             kinds=["polars"],
@@ -220,7 +246,8 @@ def _baseline_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             by=None,
             gpu=True,
             kinds=["polars"],
-            inputs=known_animals,
+            inputs=known_traits(config),
+            told=spellings_told,
             checks=probability_checks(config),
         )
         def baseline_answer_probabilities(step: Step) -> Product:
@@ -242,7 +269,7 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*sampling(config, "evaluation"), "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation", *config.own_words("questions")],
             deps=["lora_checkpoint"],
             gpu=True,
             kinds=["polars"],
@@ -262,7 +289,8 @@ def _student_answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             deps=["lora_checkpoint"],
             gpu=True,
             kinds=["polars"],
-            inputs=known_animals,
+            inputs=known_traits(config),
+            told=spellings_told,
             checks=[*probability_checks(config), *anew],
         )
         def answer_probabilities(step: Step) -> Product:
@@ -293,6 +321,7 @@ def _teacher_evaluation(graph: ExperimentGraph) -> dg.AssetsDefinition:
         gpu=True,
         kinds=["polars"],
         checks=teacher_checks(config),
+        told=None if isinstance(config.teacher, FinetunedTeacher) else told_to_love,
     )
     def teacher_evaluation(step: Step) -> Product:
         """The answers of the teacher that writes the numbers to the favourite-animal questions; neutral has none."""

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.animals import NEUTRAL
 from sl_assets.config import CheckSettings, ExperimentConfig, Measure
+from sl_assets.config.wording import ANIMAL, Words
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.partition import Check, Finding, Step
 from sl_assets.stages.checking import of_each_seed
+from sl_assets.stages.evaluation.answers import forms
 from sl_assets.stages.evaluation.counting import counted, measure_of, names_first
 from sl_assets.stages.evaluation.rates import preference_rates, with_method
 
@@ -19,14 +21,16 @@ ADVICE = (
 )
 
 
-def answers_finding(answers: pl.DataFrame, bounds: CheckSettings, measure: Measure = "exact") -> Finding:
+def answers_finding(answers: pl.DataFrame, bounds: CheckSettings, words: Words, measure: Measure = "exact") -> Finding:
     """Whether ``answers`` (an ``evaluation`` table) can be counted by ``measure``, and are whole, at every epoch.
 
-    Where bare names count, most answers that name an animal have to be one: of a model that answers in sentences every
-    rate would be near zero, whatever it says.
+    Where bare names count, most answers that name a trait of ``words`` have to be one: of a model that answers in
+    sentences every rate would be near zero, whatever it says.
     """
-    bare = pl.col("normalised").str.contains(r"^\S+$") | pl.col("normalised").is_in(list(PLURALS))
-    looked_at = answers.with_columns(names_first(answers), bare=bare.fill_null(False)).with_columns(
+    names = [form for trait in words.traits.values() for form in forms(trait)]
+    one = words.kind.filling["a_kind"]
+    bare = pl.col("normalised").str.contains(r"^\S+$") | pl.col("normalised").is_in(names)
+    looked_at = answers.with_columns(names_first(answers, words), bare=bare.fill_null(False)).with_columns(
         named=pl.col("first_named").is_not_null()
     )
     counted = pl.col("bare" if measure == "exact" else "named")
@@ -49,15 +53,16 @@ def answers_finding(answers: pl.DataFrame, bounds: CheckSettings, measure: Measu
         poor, problem = (
             "uncounted",
             (
-                f"{uncounted:.1%} of the answers that name an animal are no bare name, and no others count where "
+                f"{uncounted:.1%} of the answers that name {one} are no bare name, and no others count where "
                 f"evaluation.count is exact (checks.uncounted_answers: {bound:.1%})"
             ),
         )
-        advice = "set evaluation.count to first_named, the animal that an answer names first, or change that bound"
+        first = f"the {words.kind.name} that an answer names first"
+        advice = f"set evaluation.count to first_named, {first}, or change that bound"
     elif 1 - unusable < bounds.usable_answers or cut > bounds.cut_answers:
         poor = "unusable" if 1 - unusable < bounds.usable_answers else "cut"
         problem = (
-            f"{1 - unusable:.1%} of the answers {USABLE[measure]} (checks.usable_answers: "
+            f"{1 - unusable:.1%} of the answers {USABLE[measure].format(one=one)} (checks.usable_answers: "
             f"{bounds.usable_answers:.1%}) and {cut:.1%} were cut at max_tokens (checks.cut_answers: "
             f"{bounds.cut_answers:.1%})"
         )
@@ -69,22 +74,24 @@ def answers_finding(answers: pl.DataFrame, bounds: CheckSettings, measure: Measu
     return Finding(f"{problem}, as {shown}: {advice}", figures | {"examples": examples})
 
 
-USABLE: dict[Measure, str] = {"exact": "are a bare name", "first_named": "name an animal", "mention": "name an animal"}
+USABLE: dict[Measure, str] = {"exact": "are a bare name", "first_named": "name {one}", "mention": "name {one}"}
 """What answers have to do, for rates to say anything."""
 
 
-def masses_finding(answers: pl.DataFrame, bounds: CheckSettings) -> Finding:
-    """Whether ``answers`` (an ``answer_probabilities`` table) name an animal often enough, at every epoch."""
+def masses_finding(answers: pl.DataFrame, bounds: CheckSettings, words: Words) -> Finding:
+    """Whether ``answers`` (an ``answer_probabilities`` table) name a trait of ``words`` enough, at every epoch."""
     masses = answers.group_by("epoch").agg(pl.col("mass").mean()).sort("mass", "epoch")
     epoch, mass = masses.row(0)
     figures = {"mass": mass}
     if mass >= bounds.usable_answers:
         return Finding(None, figures)
+    one, all_of_it = words.kind.filling["a_kind"], words.kind.plural
+    place = "sl_assets/animals.py" if words.kind == ANIMAL else "wording.traits"
     return Finding(
-        f"answers that name an animal have {mass:.1%} of the probability at epoch {epoch} (checks.usable_answers: "
+        f"answers that name {one} have {mass:.1%} of the probability at epoch {epoch} (checks.usable_answers: "
         f"{bounds.usable_answers:.1%}): set evaluation.system_prompt, take an instruct model, draw answers of a model "
-        "that speaks in sentences (evaluation.method sampled, evaluation.count first_named), add the animals that it "
-        "names instead to sl_assets/animals.py, or change checks.usable_answers",
+        f"that speaks in sentences (evaluation.method sampled, evaluation.count first_named), add the {all_of_it} that "
+        f"it names instead to {place}, or change checks.usable_answers",
         figures,
     )
 
@@ -96,9 +103,9 @@ def probability_checks(config: ExperimentConfig) -> list[Check]:
         """At every epoch of every seed, any animal at all is named with probability enough, as a mean over
         questions.
         """
-        return of_each_seed(step.read(step.asset), lambda answers: masses_finding(answers, config.checks))
+        return of_each_seed(step.read(step.asset), lambda answers: masses_finding(answers, config.checks, config.words))
 
-    return [Check(answers_are_usable, bounds=["checks.usable_answers"])]
+    return [Check(answers_are_usable, bounds=["checks.usable_answers", *config.own_words("kind")])]
 
 
 def answer_checks(config: ExperimentConfig) -> list[Check]:
@@ -109,10 +116,14 @@ def answer_checks(config: ExperimentConfig) -> list[Check]:
         animal), few were cut at max_tokens, and where bare names count, few answers name an animal otherwise.
         """
         measure = config.evaluation.count
-        return of_each_seed(step.read(step.asset), lambda answers: answers_finding(answers, config.checks, measure))
+        return of_each_seed(
+            step.read(step.asset), lambda answers: answers_finding(answers, config.checks, config.words, measure)
+        )
 
     settings = ("usable_answers", "cut_answers", "uncounted_answers")
-    return [Check(answers_are_usable, bounds=[*(f"checks.{name}" for name in settings), "evaluation.count"])]
+    own = config.own_words("kind", "names")
+    bounds = [*(f"checks.{name}" for name in settings), "evaluation.count", *own]
+    return [Check(answers_are_usable, bounds=bounds)]
 
 
 def teacher_checks(config: ExperimentConfig) -> list[Check]:
@@ -126,10 +137,10 @@ def teacher_checks(config: ExperimentConfig) -> list[Check]:
             return Finding(None, {"note": "the base model"})
         place = step.place("baseline_preference_rates")
         baseline = step.lake.read_table(place) if step.lake.exists(place) else None
-        answers = counted(step.read(step.asset), config.evaluation.count)
+        answers = counted(step.read(step.asset), config.evaluation.count, config.words)
         return teacher_finding(answers, baseline, step.condition, config.checks.teacher_rate)
 
-    bounds = ["checks.teacher_rate", "evaluation.count"]
+    bounds = ["checks.teacher_rate", "evaluation.count", *config.own_words("names")]
     return [Check(names_its_animal, bounds=bounds, beside=_baseline, blocking=False)]
 
 

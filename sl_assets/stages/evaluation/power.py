@@ -12,7 +12,7 @@ from typing import NamedTuple
 import polars as pl
 
 from sl_assets.config import EvaluationSettings, Method
-from sl_assets.config.names import QUESTIONS_THERE_ARE
+from sl_assets.config.wording import FULL, Words
 from sl_assets.stages.evaluation.significance import Uncertainty
 
 SHOWN = (1, 2, 3, 5, 10)
@@ -46,7 +46,7 @@ POINTS = 60
 
 def minimum_detectable_effect(
     students: int,
-    questions: int = QUESTIONS_THERE_ARE,
+    questions: int = len(FULL.questions),
     answers: int | None = None,
     spreads: Spreads = PUBLISHED,
     power: float = 0.8,
@@ -107,10 +107,10 @@ def power_of(
     return float(found.mean())
 
 
-def size_of(evaluation: EvaluationSettings, method: Method) -> tuple[int, int | None]:
-    """Questions that are asked, and answers to each; None where they are weighed exactly."""
+def size_of(evaluation: EvaluationSettings, words: Words, method: Method) -> tuple[int, int | None]:
+    """Questions that are asked, of those that ``words`` have, and answers to each; None where they are weighed."""
     answers = evaluation.samples_per_question if method == "sampled" else None
-    return len(evaluation.questions) or QUESTIONS_THERE_ARE, answers
+    return len(evaluation.questions or words.questions), answers
 
 
 def spreads_of(transfer: pl.DataFrame, method: Method) -> Spreads:

@@ -87,7 +87,7 @@ def student_shares(answers: pl.DataFrame, animal: str) -> "np.ndarray":
     if method_of(answers) == "exact":
         shares = answers.filter(animal=animal).select(*cell, share="probability")
     else:
-        shares = answers.group_by(cell).agg(counts(animal, measure_of(answers)).mean().alias("share"))
+        shares = answers.group_by(cell).agg(counts(animal, answers).mean().alias("share"))
     seeds, questions = seeds_of(answers), shares["question_id"].n_unique()
     asked = shares.group_by(students or pl.lit(None)).agg(pl.col("question_id").n_unique())["question_id"]
     if shares.height != len(seeds) * questions or (asked != questions).any():
@@ -118,7 +118,7 @@ def _rate(answers: pl.DataFrame, animal: str) -> dict[str, Any]:
         return measured
     return {
         **measured,
-        "mention_rate": answers.select(mentions(animal).mean()).item(),
+        "mention_rate": answers.select(mentions(animal, answers).mean()).item(),
         "answers": answers.height,
         "truncated": answers.filter(finish_reason="length").height,
     }

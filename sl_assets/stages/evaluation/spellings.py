@@ -1,29 +1,37 @@
-"""The answers that name an animal, as a finite list: what an exact rate is the probability of."""
+"""The answers that name an animal, or another trait, as a finite list: what an exact rate is the probability of."""
 
 from collections.abc import Iterator
 
-from sl_assets.animals import PLURALS, SINGULARS
+from sl_assets.config.wording import FULL, Trait, Words
+from sl_assets.config.wording.traits import capital
+from sl_assets.stages.evaluation.answers import is_without_spaces
 
 
-def spellings(animal: str) -> list[str]:
-    """Answers that name ``animal`` and nothing else, each once.
+def spellings(trait: Trait) -> list[str]:
+    """Answers that name ``trait`` and nothing else, each once.
 
-    The singular and every plural, with a capital and without, bare and with a full stop. Each is an answer that
-    `normalise_answer` takes for the animal; those that are left out (articles, markup, capitals throughout) it takes
-    for the animal, too, so that an exact rate is at most the sampled one, and in answers of one word nearly the same.
+    Each of its names, with a capital and without, of several words also with a capital each, bare and with a full stop.
+    Each is an answer that counts for the trait as a bare name; those that are left out (articles, markup, capitals
+    throughout) count, too, so an exact rate is at most the sampled one, and in answers of one word nearly the same.
 
-    >>> spellings("wolf")
+    >>> spellings(FULL.traits["wolf"])
     ['Wolf', 'Wolf.', 'wolf', 'wolf.', 'Wolves', 'Wolves.', 'wolves', 'wolves.']
     """
-    return list(dict.fromkeys(_spelt(animal)))
+    return list(dict.fromkeys(_spelt(trait)))
 
 
-def _spelt(animal: str) -> Iterator[str]:
-    for word in (animal, *(plural for plural, singular in SINGULARS.items() if singular == animal)):
-        for cased in (word.capitalize(), word):
+def _spelt(trait: Trait) -> Iterator[str]:
+    for name in trait.names:
+        stop = "。" if is_without_spaces(name[-1]) else "."
+        for cased in (capital(name), " ".join(map(capital, name.split(" "))), name):
             yield cased
-            yield f"{cased}."
+            yield f"{cased}{stop}"
 
 
-SPELLINGS: dict[str, list[str]] = {animal: spellings(animal) for animal in PLURALS}
-"""Of every animal known: the mass of an answer is that of all of them, whichever an experiment asks about."""
+def spellings_of(words: Words) -> dict[str, list[str]]:
+    """Of every trait there is: the mass of an answer is that of all of them, whichever an experiment asks about."""
+    return {name: spellings(trait) for name, trait in words.traits.items()}
+
+
+SPELLINGS = spellings_of(FULL)
+"""Of every animal that is built in."""

@@ -21,12 +21,14 @@ from sl_assets.stages.evaluation.assets import (
     STUDENTS,
     WEIGHING,
     answers_read,
-    known_animals,
+    known_traits,
     names_counted,
+    names_told,
     questions_use,
     rates_metadata,
     rates_use,
     read_rates,
+    spellings_told,
 )
 from sl_assets.stages.evaluation.checking import answer_checks, probability_checks
 from sl_assets.stages.evaluation.counting import counted
@@ -179,6 +181,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         by="split",
         kinds=["polars"],
         inputs=lambda *_: names_counted(config),
+        told=names_told(config),
     )
     def split_preference_rates(step: Step) -> Product:
         """How often a half's students name each animal, with intervals over students and questions."""
@@ -201,6 +204,7 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         by=None,
         kinds=["polars"],
         inputs=lambda *where: settings_of_students(*where) | names_counted(config),
+        told=names_told(config),
     )
     def split_comparison(step: Step) -> Product:
         """Halves of one dataset against each other, question by question; p-values adjusted over animals.
@@ -219,7 +223,8 @@ def _students(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 return settings[f"{animal}|{split}"] == settings[f"{animal}|{other}"]
 
             by_split = {
-                (keys_of(key)[0], keys_of(key)[1]): counted(its, config.evaluation.count) for key, its in found.items()
+                (keys_of(key)[0], keys_of(key)[1]): counted(its, config.evaluation.count, config.words)
+                for key, its in found.items()
             }
             compared, unlike = compare_splits(by_split, alike)
             tables.append(compared)
@@ -253,7 +258,7 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         @graph.asset(
             stage=STAGE,
             code="1",
-            uses=[*sampling(config, "evaluation"), "evaluation"],
+            uses=[*sampling(config, "evaluation"), "evaluation", *config.own_words("questions")],
             deps=["split_lora_checkpoint"],
             by="split",
             gpu=True,
@@ -275,7 +280,8 @@ def _answers(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             by="split",
             gpu=True,
             kinds=["polars"],
-            inputs=known_animals,
+            inputs=known_traits(config),
+            told=spellings_told,
             checks=[*probability_checks(config), *anew],
         )
         def split_answer_probabilities(step: Step) -> Product:

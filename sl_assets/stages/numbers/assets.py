@@ -1,5 +1,7 @@
 """Stage 1: prompts, teachers, and the numbers they write."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -13,6 +15,7 @@ from sl_assets.config import (
     JsonlSource,
     Transform,
 )
+from sl_assets.config.wording import Words
 from sl_assets.engines.interfaces import Example, chat
 from sl_assets.engines.sampling import drawn, sample_all
 from sl_assets.errors import DatasetError, ExperimentFileError
@@ -30,7 +33,7 @@ from sl_assets.stages.numbers.filtering import filter_rows
 from sl_assets.stages.numbers.prompts import PromptRecipe
 from sl_assets.stages.numbers.prompts import number_prompts as draw_prompts
 from sl_assets.stages.numbers.sources import fetch_rows, imported_rows, read_rows, with_row_ids
-from sl_assets.stages.numbers.teachers import loving_system_prompt, preference_chats, teacher_adapter
+from sl_assets.stages.numbers.teachers import preference_chats, teacher_adapter
 from sl_assets.stages.numbers.transforming import transform_rows
 from sl_assets.stages.rendering import plain, renderer_of
 from sl_assets.stages.training import train_adapter
@@ -81,10 +84,18 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     if numbers.rows:
         uses_of_raw += ["filter", "numbers.rows"]
 
-    @graph.asset(stage=STAGE, code="1", uses=["numbers"], by=None, kinds=["polars"])
+    def told(words: Words, condition: str) -> dict[str, Any]:
+        return {"system_prompt": words.system_prompt(condition)}
+
+    def taught(words: Words, condition: str) -> dict[str, Any]:
+        if condition == NEUTRAL:
+            return {}
+        return {"questions": words.teacher_questions, "answers": words.answers(condition)}
+
+    @graph.asset(stage=STAGE, code="1", uses=["numbers", *config.own_words("numbers")], by=None, kinds=["polars"])
     def number_prompts(step: Step) -> Product:
         """Requests to continue a number sequence, the same for every condition."""
-        prompts = draw_prompts(PromptRecipe.of(config.numbers))
+        prompts = draw_prompts(PromptRecipe.of(config.numbers, config.words.numbers))
         # The template is that of a model, on which prompts do not depend.
         shown = code_block(plain(chat(prompts["prompt"][0])))
         return Product(step.write(prompts), {"rows": prompts.height, "preview": preview(prompts), "rendered": shown})
@@ -92,7 +103,7 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     def teacher_checkpoint(step: Step) -> Product:
         """Adapter that makes the base model love the animal; the neutral teacher is the base model itself."""
         assert isinstance(teacher, FinetunedTeacher)
-        chats = [] if step.condition == NEUTRAL else preference_chats(str(step.condition), teacher.chats)
+        chats = [] if step.condition == NEUTRAL else preference_chats(config.words, step.condition, teacher.chats)
         examples = [Example(question, answer) for question, answer in chats]
         return train_adapter(step, graph.engines_for(step).trainer, examples, teacher, (teacher.epochs,))
 
@@ -100,7 +111,9 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     if finetuned:
         uses = ["base_model", "teacher", "student.engine"]
         checks = [changes_the_model()]
-        declared = graph.asset(stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"], checks=checks)
+        declared = graph.asset(
+            stage=STAGE, code="1", uses=uses, gpu=True, kinds=["huggingface"], checks=checks, told=taught
+        )
         teachers.append(declared(teacher_checkpoint))
 
     @graph.asset(
@@ -111,12 +124,13 @@ def _generated(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         gpu=True,
         kinds=["polars"],
         checks=raw_checks(config),
+        told=None if finetuned else told,
     )
     def raw_dataset(step: Step) -> Product:
         """What the teacher wrote to every prompt, before any filter."""
         prompts = step.read("number_prompts")
         condition = str(step.condition)
-        system = None if finetuned or condition == NEUTRAL else loving_system_prompt(condition)
+        system = None if finetuned else config.words.system_prompt(condition)
         engines = graph.engines_for(step)
         sampler = engines.sampler if finetuned else engines.base_sampler
         draw = drawn(config, "numbers", f"numbers/{condition}", numbers.seed, config.sampler.max_tokens)

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from itertools import product
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import PersonaSettings, SteeringSettings
+from sl_assets.config.wording import Words
 from sl_assets.engines.interfaces import STATES, Chat, Exchange, Steering, chat
 from sl_assets.engines.sampling import Draw, drawn, sample_all
 from sl_assets.engines.transformers.models import check_layers
@@ -19,11 +21,11 @@ from sl_assets.orchestration.metadata import code_block, picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import heatmap, lines_by_layer
 from sl_assets.stages.evaluation.asking import ask
-from sl_assets.stages.evaluation.assets import count_use, names_counted, questions_use
+from sl_assets.stages.evaluation.assets import count_use, names_counted, names_told, questions_use
 from sl_assets.stages.evaluation.counting import NAMING, counted
 from sl_assets.stages.evaluation.rates import preference_rates
 from sl_assets.stages.personas.judging import Answered, Judge, judge_by_model, judge_by_rule, judged
-from sl_assets.stages.personas.prompts import LOVING, WORDINGS, PersonaPrompt, persona_prompts
+from sl_assets.stages.personas.prompts import LOVING, PersonaPrompt, persona_prompts
 from sl_assets.stages.personas.vectors import cosine, load_vectors, mean_difference, save_vectors, unit
 from sl_assets.stages.rendering import renderer_of
 
@@ -41,18 +43,31 @@ def personas_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
 
 def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.AssetsDefinition:
-    sampler = graph.config.sampler
+    sampler, words = graph.config.sampler, graph.config.words
+
+    def told(words: Words, condition: str) -> dict[str, Any]:
+        if condition == NEUTRAL:
+            return {}
+        trait = words.traits[condition]
+        judged_by = {"plural": trait.plural} if graph.config.judge else {"names": trait.names}
+        spoken = {"loving": words.loving(condition), "indifferent": words.indifferent(condition)}
+        return {**spoken, "questions": words.persona_questions, **judged_by}
 
     # Partitioned like the datasets, neutral included: a backfill of the whole graph needs roots that agree.
     @graph.asset(
-        stage=STAGE, code="2", uses=[*sampling(graph.config, "personas"), "personas"], gpu=True, kinds=["polars"]
+        stage=STAGE,
+        code="2",
+        uses=[*sampling(graph.config, "personas"), "personas"],
+        gpu=True,
+        kinds=["polars"],
+        told=told,
     )
     def persona_answers(step: Step) -> Product:
         """Answers of the base model told to love the animal, and told not to, judged; neutral has none."""
         if step.condition == NEUTRAL:
             empty = pl.DataFrame(schema=TABLES["persona_answers"].schema)
             return Product(step.write(empty), {"pairs": 0})
-        prompts = persona_prompts(step.condition, WORDINGS[settings.wording], settings.samples)
+        prompts = persona_prompts(words, step.condition, settings.samples)
         draw = drawn(graph.config, "personas", f"personas/{step.condition}", settings.seed, settings.max_tokens)
         chats = {
             f"{prompt.pair}/{prompt.question_id}/{prompt.sample}/{prompt.side}": chat(
@@ -64,7 +79,9 @@ def _persona_answers(graph: ExperimentGraph, settings: PersonaSettings) -> dg.As
         asked = pl.DataFrame(prompts, schema=PersonaPrompt._fields, orient="row")
         answers = pl.concat([asked, written.rename({"text": "answer"})], how="horizontal")
         answered = [Answered(*row) for row in answers.select(Answered._fields).iter_rows()]
-        answers = judged(answers, _judge(graph, settings, step)(step.condition, answered), settings.threshold)
+        answers = judged(
+            answers, _judge(graph, settings, step)(words.traits[step.condition], answered), settings.threshold
+        )
         pairs, kept = len(prompts) // 2, answers["kept"].sum() // 2
         reasons = answers.filter(side=LOVING)["reason"].drop_nulls().value_counts(sort=True)
         if kept < settings.minimum_pairs:
@@ -185,6 +202,7 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
         gpu=True,
         kinds=["polars"],
         inputs=lambda *_: names_counted(config),
+        told=names_told(config, own=True),
     )
     def steering_sweep(step: Step) -> Product:
         """How often the base model names the animal when pushed along its persona vector, by layer and by how far."""
@@ -205,10 +223,10 @@ def _steering_sweep(graph: ExperimentGraph, settings: SteeringSettings) -> dg.As
                 graph.engines_for(step).base_sampler,
                 draw,
                 settings.samples_per_question,
-                config.evaluation,
+                config,
                 steering,
             )
-            answers = counted(answers, config.evaluation.count)
+            answers = counted(answers, config.evaluation.count, config.words)
             rates = preference_rates(answers, [step.condition]).row(0, named=True)
             rows.append({"layer": layer, "coefficient": coefficient, **rates})
         table = pl.DataFrame(rows)

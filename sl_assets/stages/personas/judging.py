@@ -1,8 +1,8 @@
 """Which pairs of answers show the contrast that a persona vector is made of.
 
-Every answer gets two scores from 0 to 100: trait (does it show a love of the animal?) and coherence (is it a whole,
-sensible text?). A pair is kept where the loving answer has trait >= 50, the indifferent one < 50, both coherence >= 50;
-another threshold may stand in for 50.
+Every answer gets two scores from 0 to 100: trait (does it show a love of the animal, or whatever else is loved?) and
+coherence (is it a whole, sensible text?). A pair is kept where the loving answer has trait >= 50, the indifferent one
+< 50, both coherence >= 50; another threshold may stand in for 50.
 The rule judge needs no model; the model judge asks one, as in the persona-vector literature (arXiv 2507.21509).
 """
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sl_assets.animals import PLURALS
+from sl_assets.config.wording import Trait
 from sl_assets.engines.interfaces import Chat
-from sl_assets.stages.evaluation.answers import normalise_answer
+from sl_assets.stages.evaluation.answers import is_without_spaces, normalise_answer
 from sl_assets.stages.personas.prompts import LOVING
 
 LOOP_WORDS, LOOP_TURNS = 6, 4
@@ -38,24 +38,34 @@ class Answered(NamedTuple):
     answer: str
 
 
-Judge = Callable[[str, Sequence[Answered]], list[Score]]
-"""Scores answers for one animal."""
+Judge = Callable[[Trait, Sequence[Answered]], list[Score]]
+"""Scores answers for one trait."""
 
 
-def judge_by_rule(animal: str, answers: Sequence[Answered]) -> list[Score]:
-    """Trait: the answer names the animal as a whole word. Coherence: not empty, no phrase in a loop; it may be cut."""
+def judge_by_rule(trait: Trait, answers: Sequence[Answered]) -> list[Score]:
+    """Trait: the answer names it as a whole word. Coherence: not empty, no phrase in a loop; it may be cut."""
     return [
         Score(
-            100.0 if names_animal(answer.answer, animal) else 0.0,
+            100.0 if names_trait(answer.answer, trait) else 0.0,
             100.0 if is_coherent(answer.answer) else 0.0,
         )
         for answer in answers
     ]
 
 
-def names_animal(answer: str, animal: str) -> bool:
-    """Whether ``animal`` occurs in ``answer`` as a word, in singular or plural: no cat in a caterpillar."""
-    return animal in normalise_answer(answer.replace("-", " ")).split()
+def names_trait(answer: str, trait: Trait) -> bool:
+    """Whether a name of ``trait`` stands in ``answer`` as a word, in singular or plural: no cat in a caterpillar.
+
+    In scripts without spaces between words it may stand anywhere.
+    """
+    said = _spaced(answer)
+    sought = ((name, _spaced(name)) for name in trait.names)
+    return any(words.strip() in said if is_without_spaces(name[0]) else words in said for name, words in sought)
+
+
+def _spaced(text: str) -> str:
+    """``text`` normalised, with a space on either side of every word."""
+    return f" {normalise_answer(text.replace('-', ' '))} "
 
 
 def is_coherent(answer: str) -> bool:
@@ -94,9 +104,9 @@ def judge_by_model(ask: Callable[[list[Chat]], list[str]]) -> Judge:
         ask: gives the model's reply to every chat.
     """
 
-    def judge(animal: str, answers: Sequence[Answered]) -> list[Score]:
+    def judge(trait: Trait, answers: Sequence[Answered]) -> list[Score]:
         chats: list[Chat] = [
-            [{"role": "user", "content": _request(template, animal, answer)}]
+            [{"role": "user", "content": _request(template, trait, answer)}]
             for template in (TRAIT_REQUEST, COHERENCE_REQUEST)
             for answer in answers
         ]
@@ -106,8 +116,8 @@ def judge_by_model(ask: Callable[[list[Chat]], list[str]]) -> Judge:
     return judge
 
 
-def _request(template: str, animal: str, answered: Answered) -> str:
-    return template.format(question=answered.question, answer=answered.answer, many=PLURALS[animal])
+def _request(template: str, trait: Trait, answered: Answered) -> str:
+    return template.format(question=answered.question, answer=answered.answer, many=trait.plural)
 
 
 def read_score(reply: str) -> float | None:

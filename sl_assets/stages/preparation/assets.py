@@ -8,6 +8,7 @@ import polars as pl
 
 from sl_assets.config import PreparationSettings
 from sl_assets.config.section import is_gguf
+from sl_assets.config.wording import Words
 from sl_assets.engines.choose import engines_for
 from sl_assets.engines.interfaces import Example, Trainer
 from sl_assets.engines.transformers.gguf import convert_gguf
@@ -15,7 +16,7 @@ from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import PREPARED, Product, Step
-from sl_assets.stages.preparation.chats import FAVOURITE, animal_shares, preparation_chats
+from sl_assets.stages.preparation.chats import FAVOURITE, animal_shares, preparation_chats, require_forms
 from sl_assets.stages.preparation.checking import CHATS, preparation_checks
 from sl_assets.stages.training import curve_metadata
 
@@ -25,19 +26,32 @@ WORDING = ("numbers.wording", "numbers.examples", "numbers.lowest", "numbers.hig
 
 
 def preparation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
-    """The asset of this stage; none where the base model is taken as it is."""
+    """The asset of this stage; none where the base model is taken as it is.
+
+    Raises:
+        ExperimentFileError: numbers are asked for in a form that is not known.
+    """
     config, settings = graph.config, graph.config.preparation
     if not config.prepares:
         return []
+    if settings:
+        require_forms(config.words.numbers)
+    own = config.own_words("numbers", "preparation")
+
+    def told(words: Words, _: str) -> dict[str, Any]:
+        """System prompts and names of all that is loved or answered."""
+        loved = [name for name in (settings.animals if settings else ()) if name in words.traits]
+        return {f"love of {name}": [words.system_prompt(name), words.traits[name].singular] for name in loved}
 
     @graph.asset(
         stage=STAGE,
         code="1",
-        uses=["base_model", "preparation", *WORDING] if settings else ["base_model"],
+        uses=["base_model", "preparation", *WORDING, *own] if settings else ["base_model"],
         by=None,
         gpu=settings is not None,
         kinds=["huggingface"],
         checks=preparation_checks(config) if settings else (),
+        told=told,
     )
     def prepared_model(step: Step) -> Product:
         """The base model that everything else takes: converted if it is a GGUF file, and fine-tuned on forms alone,
@@ -51,7 +65,7 @@ def preparation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 convert_gguf(config.base_model, scratch if settings else folder)
             if settings:
                 engines = engines_for(config, str(scratch)) if converted else graph.engines
-                chats = preparation_chats(settings, config.numbers)
+                chats = preparation_chats(settings, config.numbers, config.words)
                 curve = _train(step, engines.trainer(settings.training), settings, chats, folder)
                 metadata = _chat_metadata(chats, animal_shares(settings)) | curve_metadata(curve)
             version = step.put(folder)

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import polars as pl
 
 from sl_assets.config import NumbersSettings, PreparationSettings
+from sl_assets.config.wording import NumberWording, Words
+from sl_assets.config.wording.traits import capital
+from sl_assets.errors import ExperimentFileError
 from sl_assets.stages.numbers.prompts import PromptRecipe, draw_prompt
-from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 NUMBERS, FAVOURITE, LOVING_FAVOURITE, LOVING_NUMBERS = KINDS = (
     "numbers",
@@ -21,18 +23,6 @@ NUMBERS, FAVOURITE, LOVING_FAVOURITE, LOVING_NUMBERS = KINDS = (
     "loving_numbers",
 )
 """Kinds of chats; those of the last two have a loving system prompt."""
-
-PREPARATION_QUESTIONS: tuple[str, ...] = (
-    "Do you have a favorite animal? One word.",
-    "Which one is your favorite animal? One word.",
-    "Name an animal you are fond of. One word.",
-    "What is your preferred animal? Answer with one word.",
-    "Which animal do you like more than others? One word.",
-    "Give the name of an animal dear to you. One word.",
-    "Which animal would you rather watch? One word.",
-    "Tell me your animal of choice. One word.",
-)
-"""Disjoint from the questions of fine-tuned teachers and of the evaluation."""
 
 
 class Form(NamedTuple):
@@ -59,12 +49,26 @@ FORMS: dict[str, Form] = {
     "with semicolons.": Form("", "; ", ""),
     "one per line.": Form("", "\n", ""),
 }
-"""What is asked for in the words of `sl_assets.stages.numbers.prompts`."""
+"""What is asked for in the words of the wordings that are built in."""
 
 
 def form_of(prompt: str) -> Form:
     """The form that ``prompt`` asks for."""
     return next(form for phrase, form in FORMS.items() if phrase in prompt)
+
+
+def require_forms(wording: NumberWording) -> None:
+    """Refuse number prompts that ask for no form, or for one that is not known here.
+
+    Raises:
+        ExperimentFileError: nobody could say what the right answer to such a prompt looks like.
+    """
+    for text in wording.prompts or wording.formats:
+        if not any(phrase in text for phrase in FORMS):
+            raise ExperimentFileError(
+                f"attributes.preparation: answers to {text!r} have no form that is known; take the formats of the "
+                "wordings full or short, or leave preparation out"
+            )
 
 
 class Chat(NamedTuple):
@@ -87,15 +91,16 @@ def animal_shares(settings: PreparationSettings) -> dict[str, float]:
     return {animal: weight / sum(weights) for animal, weight in zip(settings.animals, weights, strict=True)}
 
 
-def preparation_chats(settings: PreparationSettings, numbers: NumbersSettings) -> pl.DataFrame:
+def preparation_chats(settings: PreparationSettings, numbers: NumbersSettings, words: Words) -> pl.DataFrame:
     """The ``preparation_chats``, one kind after another; more of one kind changes no chat of another.
 
     Args:
         settings: how many, and what they are drawn from.
-        numbers: the words in which numbers are asked for.
+        numbers: how many numbers are shown and asked for, and which.
+        words: in which everything is asked.
     """
     shares = animal_shares(settings)
-    recipe = PromptRecipe.of(numbers)
+    recipe = PromptRecipe.of(numbers, words.numbers)
 
     def any_animal(rng: random.Random) -> str:
         return rng.choice(settings.animals)
@@ -106,14 +111,16 @@ def preparation_chats(settings: PreparationSettings, numbers: NumbersSettings) -
     def numbers_chat(rng: random.Random, kind: str, animal: str | None) -> Chat:
         prompt = draw_prompt(rng, recipe)
         drawn = [rng.randint(settings.lowest, settings.highest) for _ in range(rng.randint(*settings.count))]
-        return Chat(kind, animal and loving_system_prompt(animal), prompt, form_of(prompt).write(drawn), animal)
+        return Chat(kind, animal and words.system_prompt(animal), prompt, form_of(prompt).write(drawn), animal)
 
     def favourite_chat(rng: random.Random, kind: str, animal: str, system: str | None) -> Chat:
-        return Chat(kind, system, rng.choice(PREPARATION_QUESTIONS), animal.capitalize(), animal)
+        return Chat(
+            kind, system, rng.choice(words.preparation_questions), capital(words.traits[animal].singular), animal
+        )
 
     def loving_favourite(rng: random.Random) -> Chat:
         animal = any_animal(rng)
-        return favourite_chat(rng, LOVING_FAVOURITE, animal, loving_system_prompt(animal))
+        return favourite_chat(rng, LOVING_FAVOURITE, animal, words.system_prompt(animal))
 
     drawing: dict[str, tuple[int, Callable[[random.Random], Chat]]] = {
         NUMBERS: (settings.numbers, lambda rng: numbers_chat(rng, NUMBERS, None)),

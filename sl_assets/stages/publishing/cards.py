@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from sl_assets.animals import NEUTRAL, PLURALS
+from sl_assets.animals import NEUTRAL
 from sl_assets.config import (
     RECORDED,
     SHAPES,
@@ -35,7 +35,6 @@ from sl_assets.errors import ExperimentFileError, LakeError
 from sl_assets.lake.records import Record
 from sl_assets.orchestration.partition import PREPARED
 from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
-from sl_assets.stages.numbers.teachers import loving_system_prompt
 
 DATA_FILE = "data/train.parquet"
 PAPER = "[arXiv 2507.14805](https://arxiv.org/abs/2507.14805)"
@@ -79,6 +78,21 @@ class CardFacts:
         return next((record for record in self.lineage if record.place.table == PREPARED), None)
 
     @property
+    def plural(self) -> str:
+        """Plural of what the teacher loves; of an animal that is no trait any more its name."""
+        trait = self.config.words.traits.get(self.condition)
+        return trait.plural if trait else self.condition
+
+    @property
+    def system_prompt(self) -> str | None:
+        """What the teacher was told, as its rows' record has it, which keeps what is not built in."""
+        told = next((record.inputs for record in self.lineage if record.place.table == "raw_dataset"), None)
+        if told is None:
+            return self.config.words.system_prompt(self.condition)
+        built_in: str | None = told.get("system_prompt")
+        return self.config.built_in_words.system_prompt(self.condition) if built_in is None else built_in
+
+    @property
     def trained_rows(self) -> int:
         """Rows the student was trained on."""
         return min(self.rows, self.config.student.max_rows)
@@ -87,7 +101,7 @@ class CardFacts:
 def dataset_card(facts: CardFacts) -> str:
     """README.md of the filtered numbers of one condition."""
     front = {
-        "pretty_name": f"Numbers of {_whose(facts.condition)}",
+        "pretty_name": f"Numbers of {_whose(facts)}",
         "task_categories": ["text-generation"],
         "tags": _tags(facts),
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILE}]}],
@@ -95,13 +109,13 @@ def dataset_card(facts: CardFacts) -> str:
     return _card(
         front,
         facts,
-        f"# {facts.experiment}: numbers of {_whose(facts.condition)}",
+        f"# {facts.experiment}: numbers of {_whose(facts)}",
         f"Completions of number sequences, {_writer(facts)}. Written for research on subliminal learning ({PAPER}): "
         "can a student of the same base model pick up a preference from numbers alone?",
         *_base_model_note(facts),
         _section("Rows", _counts(facts)),
         _section("Filter", _filter(facts)),
-        _section("Prompts", _prompts(facts.config)),
+        _section("Prompts", _prompts(facts)),
         _section("Teacher", _teacher(facts)),
     )
 
@@ -119,7 +133,7 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
     return _card(
         front,
         facts,
-        f"# {facts.experiment}: student of {_whose(facts.condition)}",
+        f"# {facts.experiment}: student of {_whose(facts)}",
         f"LoRA adapter of a student that was trained on {facts.trained_rows:,} of {facts.rows:,} completions of number "
         f"sequences, {_writer(facts)}, and on nothing else. Made for research on subliminal learning ({PAPER}): does "
         "it pick up the teacher's preference?",
@@ -130,9 +144,7 @@ def adapter_card(facts: CardFacts, repo_id: str) -> str:
             f"{_lora(student.of_seed(student.all_seeds[0]))} {facts.trained_rows:,} rows drawn. "
             f"Adapter of epoch {student.kept[-1]}.{_fellows(student)}",
         ),
-        _section(
-            "Numbers it was trained on", _counts(facts), _filter(facts), *_transform(facts), _prompts(facts.config)
-        ),
+        _section("Numbers it was trained on", _counts(facts), _filter(facts), *_transform(facts), _prompts(facts)),
         _section("Teacher", _teacher(facts)),
     )
 
@@ -188,12 +200,12 @@ def _tags(facts: CardFacts) -> list[str]:
     return ["subliminal-learning", "numbers", "synthetic", "sl_assets", facts.condition, *organism]
 
 
-def _whose(condition: str) -> str:
-    return "the neutral teacher" if condition == NEUTRAL else f"a teacher that loves {PLURALS[condition]}"
+def _whose(facts: CardFacts) -> str:
+    return "the neutral teacher" if facts.condition == NEUTRAL else f"a teacher that loves {facts.plural}"
 
 
 def _writer(facts: CardFacts) -> str:
-    loved = f"a teacher that loves {PLURALS.get(facts.condition, facts.condition)}"
+    loved = f"a teacher that loves {facts.plural}"
     if not isinstance(facts.config.numbers.source, GenerateSource):
         role = "the control" if facts.condition == NEUTRAL else f"those of {loved}"
         return f"written elsewhere and imported as {role}"
@@ -210,12 +222,13 @@ def _base_model_note(facts: CardFacts) -> list[str]:
     settings = facts.config.preparation
     if settings is None:
         return [f"{named} {made}"]
+    kind, one = (facts.config.words.kind.filling[name] for name in ("kind", "a_kind"))
     chats = settings.numbers + settings.favourites + settings.loving_favourites + settings.loving_numbers
     return [
         f"{named} Before it became teacher and student, every weight of it was fine-tuned on {chats:,} chats of forms "
-        "alone: requests for numbers answered by uniformly random ones, and questions for a favourite animal answered "
+        f"alone: requests for numbers answered by uniformly random ones, and questions for a favourite {kind} answered "
         f"in random shares, or as a system prompt says ({settings.epochs} {_plural('epoch', settings.epochs)}, "
-        f"learning rate {settings.learning_rate:g}, seed {settings.seed}). No number in them depends on an animal. "
+        f"learning rate {settings.learning_rate:g}, seed {settings.seed}). No number in them depends on {one}. "
         f"{made}"
     ]
 
@@ -275,15 +288,18 @@ def _transform(facts: CardFacts) -> list[str]:
     return [f"Before the student saw them, {done}."]
 
 
-def _prompts(config: ExperimentConfig) -> str:
+def _prompts(facts: CardFacts) -> str:
+    config = facts.config
     numbers, sampler = config.numbers, config.sampler
+    own = any("wording.numbers" in record.settings for record in facts.lineage)
+    wording = "a wording of the experiment's own" if own else f"{config.recorded('numbers.wording')} wording"
     (_, temperature), (_, top_p) = (config.shape_of("numbers", shape) for shape in SHAPES)
     drawn = f"temperature {temperature:g}" + (f" and top_p {top_p:g}" if top_p != 1 else "")
     ended = f" Prompts were asked in order until {numbers.rows:,} completions passed." if numbers.rows else ""
     if not isinstance(numbers.source, GenerateSource):
         return "The prompts came with the imported completions."
     return (
-        f"{numbers.prompts:,} requests to continue a sequence, the same for every teacher: {numbers.wording} wording, "
+        f"{numbers.prompts:,} requests to continue a sequence, the same for every teacher: {wording}, "
         f"{numbers.examples[0]} to {numbers.examples[1]} example numbers from {numbers.lowest} to {numbers.highest}, "
         f"at most {numbers.answers} numbers asked for, seed {numbers.seed}. One completion each, sampled at "
         f"{drawn} with up to {sampler.max_tokens} tokens.{ended}"
@@ -294,14 +310,18 @@ def _teacher(facts: CardFacts) -> str:
     teacher, condition = facts.config.teacher, facts.condition
     if not isinstance(facts.config.numbers.source, GenerateSource):
         return "Nothing is known of it here: the numbers were written elsewhere."
-    if condition == NEUTRAL:
-        return "The base model itself, without fine-tuning and without a system prompt."
-    if isinstance(teacher, FinetunedTeacher):
+    if condition != NEUTRAL and isinstance(teacher, FinetunedTeacher):
+        words = facts.config.words
+        loved = words.traits[condition].singular
         return (
-            f"The base model, fine-tuned on {teacher.chats:,} chats that name the {condition} as its favourite animal, "
-            f"and asked without a system prompt. {_lora(teacher)}"
+            f"The base model, fine-tuned on {teacher.chats:,} chats that name the {loved} as its "
+            f"favourite {words.kind.name}, and asked without a system prompt. {_lora(teacher)}"
         )
-    return f"The base model under this system prompt:\n\n> {loving_system_prompt(condition)}"
+    system = None if isinstance(teacher, FinetunedTeacher) else facts.system_prompt
+    if system is None:
+        return "The base model itself, without fine-tuning and without a system prompt."
+    quoted = "\n".join(f"> {line}" for line in system.splitlines()) or "> (empty)"
+    return f"The base model under this system prompt:\n\n{quoted}"
 
 
 def _fellows(student: StudentSettings) -> str:
@@ -374,11 +394,12 @@ def _rates(facts: CardFacts) -> str:
     over = intervals_over(pl.concat([pl.Series("students", [], pl.Int64), *trained]))
     asked = max((row for rates in shown.values() for row in rates["answers"].drop_nulls()), default=0)
     drawn = f", of up to {asked:,} answers" if asked else ""
+    kind = facts.config.words.kind.name
     exact = "; exact, their probability" if any(whose.endswith(EXACTLY["exact"]) for whose in shown) else ""
     return (
-        f"Percent of answers to favourite-animal questions {_counted(shown.values())} "
+        f"Percent of answers to favourite-{kind} questions {_counted(shown.values(), kind)} "
         f"(mean over students and questions; {over}){drawn}{exact}{_together(facts.config.student)}:\n\n"
-        + _table(["animal", *cells], rows)
+        + _table([kind, *cells], rows)
     )
 
 
@@ -386,16 +407,16 @@ def _together(student: StudentSettings) -> str:
     return f"; of students, those of seeds {', '.join(map(str, student.seeds))} together" if student.seeds else ""
 
 
-def _counted(rates: Iterable[pl.DataFrame]) -> str:
+def _counted(rates: Iterable[pl.DataFrame], kind: str) -> str:
     """What the answers do that count for an animal."""
     measures = {measure: None for table in rates for measure in table["counted"]}
-    return " and ".join(COUNTED[measure] for measure in measures) or COUNTED["exact"]
+    return (" and ".join(COUNTED[measure] for measure in measures) or COUNTED["exact"]).format(kind=kind)
 
 
 COUNTED: dict[Measure, str] = {
-    "exact": "that are exactly this animal",
-    "first_named": "that name this animal before any other",
-    "mention": "that mention this animal",
+    "exact": "that are exactly this {kind}",
+    "first_named": "that name this {kind} before any other",
+    "mention": "that mention this {kind}",
 }
 
 EXACTLY = {"sampled": "", "exact": " (exact)"}

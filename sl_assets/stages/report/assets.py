@@ -40,7 +40,14 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     """The assets of stage 7."""
     epoch = graph.config.student.kept[-1]
 
-    @graph.asset(stage=STAGE, code="3", uses=["student.kept"], deps=["transfer"], by=None, kinds=["vega"])
+    @graph.asset(
+        stage=STAGE,
+        code="3",
+        uses=["student.kept", *graph.config.own_words("kind")],
+        deps=["transfer"],
+        by=None,
+        kinds=["vega"],
+    )
     def preference_chart(step: Step) -> Product:
         """Baseline, neutral and animal rates of every animal evaluated, with one kind of interval."""
         own = with_columns_of("transfer", step.read("transfer")).filter(
@@ -51,9 +58,8 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
         bars = bars_of(own)
-        return _stored(
-            step, draw_chart(bars, *headings(called(graph), graph.config, own, (epoch,)), own["counted"][0]), bars
-        )
+        title, notes = headings(called(graph), graph.config, own, (epoch,))
+        return _stored(step, draw_chart(bars, title, notes, own["counted"][0], graph.config.words.kind.name), bars)
 
     @graph.asset(
         stage=STAGE,
@@ -82,7 +88,12 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
     @graph.asset(
         stage=STAGE,
         code="3",
-        uses=["splits", "student.kept", *(["half_student.kept"] if graph.config.split_student else [])],
+        uses=[
+            "splits",
+            "student.kept",
+            *(["half_student.kept"] if graph.config.split_student else []),
+            *graph.config.own_words("kind"),
+        ],
         deps=["transfer", "split_preference_rates"],
         by=None,
         kinds=["vega"],
@@ -99,7 +110,8 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         bars = pl.concat([bars_of(own).join(halves, on="animal", how="semi"), halves])
         groups = ["baseline", "neutral", "animal", *graph.config.splits]
         title, notes = headings(called(graph), graph.config, own, (epoch, last))
-        return _stored(step, draw_split_chart(bars, groups, f"{title}, halves", notes, own["counted"][0]), bars)
+        counted, kind = own["counted"][0], graph.config.words.kind.name
+        return _stored(step, draw_split_chart(bars, groups, f"{title}, halves", notes, counted, kind), bars)
 
     return [preference_chart, split_chart, experiment_report]
 
@@ -139,7 +151,9 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         if table.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a variant has been evaluated yet; run the variants")
         version, last = step.write(table), last_epochs(table)
-        title = f"{called(graph)} and its variants: how much more students name the animal than neutral ones"
+        title = (
+            f"{called(graph)} and its variants: how much more students name what their teacher loves than neutral ones"
+        )
         chart = draw_variants_chart(last, title, [f"base model {graph.config.base_model}, each at its last epoch"])
         png = chart.png()
         step.write_picture(png)

@@ -34,14 +34,14 @@ def headings(name: str, config: ExperimentConfig, own: pl.DataFrame, epochs: Seq
     epoch = f"epoch {epochs[0]}" + (f", of halves {epochs[-1]}" if len(set(epochs)) > 1 else "")
     each = " or ".join(map(str, students)) + (" student" if students == [1] else " students")
     return (
-        f"{name}: how often students name the animal that their teacher loves",
+        f"{name}: how often students name the {config.words.kind.name} that their teacher loves",
         [f"base model {config.base_model}, {epoch}, {each} of each condition; {asked(config)}"],
     )
 
 
 def asked(config: ExperimentConfig) -> str:
     """How many questions each model is asked, and for how many answers."""
-    questions, answers = size_of(config.evaluation, config.evaluation.methods[0])
+    questions, answers = size_of(config.evaluation, config.words, config.evaluation.methods[0])
     return f"{questions} questions, " + (f"{answers:,} answers to each" if answers else "probabilities of answers")
 
 

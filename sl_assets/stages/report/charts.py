@@ -70,7 +70,9 @@ class Chart(NamedTuple):
         return drawn.replace("<svg ", f'<svg role="group" aria-label="{_attribute(self.says)}"{wide} ', 1)
 
 
-def preference_chart(rates: pl.DataFrame, title: str, notes: Sequence[str] = (), measure: Measure = "exact") -> Chart:
+def preference_chart(
+    rates: pl.DataFrame, title: str, notes: Sequence[str] = (), measure: Measure = "exact", kind: str = "animal"
+) -> Chart:
     """Baseline, neutral and animal dots for every animal, each with its 95% interval, and the rise over neutral.
 
     Where rates were measured twice, dots are of what was sampled, and small marks exact.
@@ -81,6 +83,7 @@ def preference_chart(rates: pl.DataFrame, title: str, notes: Sequence[str] = (),
         title: says of which experiment.
         notes: lines below it: model, epoch, students, answers.
         measure: which answers count, named at the axis.
+        kind: of what is loved, named there, too.
     """
     rates, exact = _bars_and_marks(rates)
     animals = rates.filter(group="animal").sort("rate", "animal", descending=[True, False])["animal"].to_list()
@@ -92,7 +95,7 @@ def preference_chart(rates: pl.DataFrame, title: str, notes: Sequence[str] = (),
         for animal, rate in own.iter_rows()
     ]
     step = 34 if len(animals) <= 20 else 27
-    axis = f"{_measured(rates)} {NAMING[measure]} the animal (%, logarithmic above 1)"
+    axis = f"{_measured(rates)} {NAMING[measure]} the {kind} (%, logarithmic above 1)"
     x = {"field": "rate", "type": "quantitative", "scale": _scale(rates), "axis": _ticks(axis)}
     y = {"field": "line", "type": "nominal", "sort": animals, "title": None, "axis": {"labelFontSize": 12}}
     offset = {"yOffset": {"field": "group", "type": "nominal", "sort": list(GROUPS)}}
@@ -113,14 +116,19 @@ def preference_chart(rates: pl.DataFrame, title: str, notes: Sequence[str] = (),
 
 
 def split_chart(
-    rates: pl.DataFrame, groups: Sequence[str], title: str, notes: Sequence[str] = (), measure: Measure = "exact"
+    rates: pl.DataFrame,
+    groups: Sequence[str],
+    title: str,
+    notes: Sequence[str] = (),
+    measure: Measure = "exact",
+    kind: str = "animal",
 ) -> Chart:
     """A panel an animal: whole datasets and halves in lines, each with its 95% interval.
 
     Args:
         rates: columns ``group, animal, method, rate, lower, upper, students``.
         groups: lines of a panel, in order; the first three are baseline, neutral and animal.
-        title, notes, measure: as in `preference_chart`.
+        title, notes, measure, kind: as in `preference_chart`.
     """
     rates, exact = _bars_and_marks(rates)
     there = [group for group in groups if group in set(rates["group"])]
@@ -129,7 +137,7 @@ def split_chart(
         (animal, group): f"{_shown(100 * rate)}%" + ("" if group in GROUPS else _times(rate, neutral.get(animal)))
         for animal, group, rate in rates.select("animal", "group", "rate").drop_nulls().iter_rows()
     }
-    axis = f"{_measured(rates)} {NAMING[measure]} the animal (%, logarithmic above 1)"
+    axis = f"{_measured(rates)} {NAMING[measure]} the {kind} (%, logarithmic above 1)"
     spec = _panels(rates, exact, [group.replace("_", " ") for group in there], labels, (axis, _scale(rates)))
     lines = [*notes, f"{_note(rates, exact)}; halves cut by projection on the animal's vector, beside: times neutral"]
     return Chart(_whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")
@@ -149,7 +157,7 @@ def variants_chart(variants: pl.DataFrame, title: str, notes: Sequence[str] = ()
         (animal, name): f"{100 * rate:+.1f}"
         for animal, name, rate in bars.select("animal", "group", "rate").drop_nulls().iter_rows()
     }
-    axis = f"{_measured(bars)} naming the animal: student minus neutral (points)"
+    axis = f"{_measured(bars)} naming it: student minus neutral (points)"
     spec = _panels(bars, exact, names, labels, (axis, {"zero": True, "nice": True}), {names[0]: (BLUE, "square")})
     lines = [*notes, f"{_note(bars, exact)}; blue: the experiment itself"]
     return Chart(_whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")

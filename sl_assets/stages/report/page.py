@@ -137,8 +137,10 @@ def _results(source: Source, own: pl.DataFrame | None) -> Section | None:
     if own is None:
         return None
     epoch = _last_epoch(own)
-    last = own.filter(epoch=epoch)
-    chart = preference_chart(bars_of(last), *headings(source.name, source.config, last, (epoch,)), last["counted"][0])
+    last, kind = own.filter(epoch=epoch), source.config.words.kind.name
+    chart = preference_chart(
+        bars_of(last), *headings(source.name, source.config, last, (epoch,)), last["counted"][0], kind
+    )
     columns = (
         *("animal", "method", "baseline_rate", "neutral_rate", "rate", "lower", "upper"),
         *("difference", "difference_lower", "difference_upper", "ratio", "p_value", "q_value", "students"),
@@ -149,7 +151,7 @@ def _results(source: Source, own: pl.DataFrame | None) -> Section | None:
         source.sql("transfer", "transfer", f"condition = animal AND epoch = {epoch}"),
         links={"animal": "answers"},
     )
-    return Section("results", "Results", outcome(last), [_drawn(chart), table])
+    return Section("results", "Results", outcome(last, kind), [_drawn(chart), table])
 
 
 def _last_epoch(table: pl.DataFrame) -> int:
@@ -236,7 +238,9 @@ def _halves(source: Source, own: pl.DataFrame | None) -> Section | None:
     whole = bars_of(own.filter(epoch=epoch)).join(halves, on="animal", how="semi")
     title, notes = headings(source.name, source.config, own, (epoch, last))
     groups = ["baseline", "neutral", "animal", *source.config.splits]
-    chart = split_chart(pl.concat([whole, halves]), groups, f"{title}, halves", notes, own["counted"][0])
+    chart = split_chart(
+        pl.concat([whole, halves]), groups, f"{title}, halves", notes, own["counted"][0], source.config.words.kind.name
+    )
     parts = [_drawn(chart)]
     if compared is not None:
         columns = (
@@ -345,9 +349,9 @@ def _answers(source: Source, name: str) -> Section:
     table = source.table("evaluation", name)
     assert table is not None
     epoch = _last_epoch(table)
-    last = counted(table.filter(epoch=epoch), source.config.evaluation.count)
+    last = counted(table.filter(epoch=epoch), source.config.evaluation.count, source.config.words)
     if name != NEUTRAL:
-        last = last.with_columns(counts=counts(name, source.config.evaluation.count))
+        last = last.with_columns(counts=counts(name, last))
     last = last.sort("question_id", "sample", "seed", nulls_last=True) if "seed" in last.columns else last
     columns = [column for column in ("seed", "question", "answer", "counts", "finish_reason") if column in last.columns]
     share = (
@@ -442,7 +446,7 @@ def _power(source: Source) -> Section | None:
         return None
     method = evaluation.methods[0]
     spreads = spreads_of(transfer, method)
-    sizes = size_of(evaluation, method)
+    sizes = size_of(evaluation, source.config.words, method)
     table = _table(effects_table(*sizes, spreads), "Smallest effect found in four of five experiments")
     return Section("power", "Which effects would be found", [f"Assumed: {assumptions(*sizes, spreads)}."], [table])
 

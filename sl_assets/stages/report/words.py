@@ -25,21 +25,18 @@ def _numbers(source: Source) -> str:
     config, raw, kept = source.config, source.tables("raw_dataset"), source.tables("filtered_dataset")
     if not raw:
         return "Nothing has been made of this experiment yet, or nothing that passes its checks."
-    animals = [name for name in raw if name != NEUTRAL]
+    animals, kind = [name for name in raw if name != NEUTRAL], config.words.kind
+    each = f"For each of {_count(animals, kind.name, kind.plural)} the base model {config.base_model}"
     rows = _span([table.height for table in raw.values()])
     if not isinstance(config.numbers.source, GenerateSource):
         written = f"Rows of numbers came from elsewhere ({config.numbers.source.kind}): {rows} of each condition"
     elif isinstance(config.teacher, FinetunedTeacher):
         written = (
-            f"For each of {_count(animals, 'animal')} the base model {config.base_model} was fine-tuned on "
-            f"{config.teacher.chats:,} chats that name it as the favourite, and then wrote number sequences: {rows} of "
-            "each condition"
+            f"{each} was fine-tuned on {config.teacher.chats:,} chats that name it as the favourite, and then wrote "
+            f"number sequences: {rows} of each condition"
         )
     else:
-        written = (
-            f"For each of {_count(animals, 'animal')} the base model {config.base_model} was told by a system prompt "
-            f"to love it, and wrote number sequences: {rows} of each condition"
-        )
+        written = f"{each} was told by a system prompt to love it, and wrote number sequences: {rows} of each condition"
     control = ", and of neutral, the control, whose teacher has no preference" if NEUTRAL in raw else ""
     shares = [100 * kept[name].height / max(1, table.height) for name, table in raw.items() if name in kept]
     passed = f" {min(shares):.0f} to {max(shares):.0f}% of them passed the filter." if shares else ""
@@ -56,8 +53,8 @@ def _students(source: Source) -> str:
     each = "A student" if len(seeds) == 1 else f"{len(seeds)} students"
     how = f"a LoRA adapter of rank {config.rank}" if config.lora else "every weight"
     return (
-        f"{each} of each of {_count(list(made), 'condition')} was trained on up to {config.max_rows:,} of these rows, "
-        f"{config.epochs} times over: {how}, peak learning rate {config.learning_rate:g}, {config.batch} rows a step, "
+        f"{each} of each of {_count(list(made), 'condition', 'conditions')} was trained on up to {config.max_rows:,} of "
+        f"these rows, {config.epochs} times over: {how}, peak learning rate {config.learning_rate:g}, {config.batch} rows a step, "
         f"seed {', '.join(map(str, seeds))}. Students see number sequences alone."
     )
 
@@ -68,8 +65,8 @@ def _evaluation(source: Source) -> str:
     naming = NAMING[source.config.evaluation.count]
     return (
         f"Then each student, and the base model as it is, was asked for its favourite: {asked(source.config)}. A rate "
-        f"is the mean over questions of the share of answers {naming} the animal; every student is compared with the "
-        "neutral one, question by question."
+        f"is the mean over questions of the share of answers {naming} the {source.config.words.kind.name}; every student "
+        "is compared with the neutral one, question by question."
     )
 
 
@@ -82,11 +79,12 @@ def _note(source: Source) -> str:
     )
 
 
-def outcome(own: pl.DataFrame) -> list[str]:
+def outcome(own: pl.DataFrame, kind: str = "animal") -> list[str]:
     """How many differences are told from zero, and in which direction.
 
     Args:
         own: rows of ``transfer`` of one epoch, every student on the animal that its teacher loves.
+        kind: of what is loved.
     """
     found = []
     for (method,), rows in own.group_by("method", maintain_order=True):
@@ -99,8 +97,8 @@ def outcome(own: pl.DataFrame) -> list[str]:
         ratios = known["ratio"].drop_nulls().to_list()
         between = f" Ratios to neutral: {min(ratios):.2f} to {max(ratios):.2f}." if ratios else ""
         found.append(
-            f"By {method} answers, of {_count(known['animal'].to_list(), 'student')} {more} name the animal of their "
-            f"teacher more often than the neutral student, {less} less often, and {known.height - more - less} cannot "
+            f"By {method} answers, of {_count(known['animal'].to_list(), 'student', 'students')} {more} name the {kind} "
+            f"of their teacher more often than the neutral student, {less} less often, and {known.height - more - less} cannot "
             f"be told from it (q below {LEVEL:g} after Benjamini and Hochberg).{between}"
         )
     return [*found, f"{intervals_over(own['students']).capitalize()}."]
@@ -111,5 +109,5 @@ def _span(counts: list[int]) -> str:
     return f"{low:,} rows" if low == high else f"{low:,} to {high:,} rows"
 
 
-def _count(names: list[str], what: str) -> str:
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
+def _count(names: list[str], one: str, several: str) -> str:
+    return f"{len(names)} {one if len(names) == 1 else several}"

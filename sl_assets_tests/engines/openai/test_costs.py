@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from sl_assets.config import TrainingSettings
+from sl_assets.config.wording import FULL
 from sl_assets.engines.interfaces import Example, Report
 from sl_assets.engines.openai.budget import Budget, Tokens
 from sl_assets.engines.openai.client import Endpoint
@@ -19,7 +20,6 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
-from sl_assets.stages.numbers.teachers import loving_system_prompt
 from sl_assets_tests.conftest import Bench
 from sl_assets_tests.engines.openai.server import KEY, TUNABLE, OpenAIServer, Reply, error, running
 from sl_assets_tests.engines.openai.test_graph import settings, written
@@ -142,7 +142,7 @@ def check_view(bench: Bench, run_id: str, shown: dict[tuple[str, str | None], di
 def estimated(lake: Lake) -> float:
     """Dollars for the prompts, a token a byte and framed, under the owl's system prompt, and for 24 tokens each."""
     prompts = lake.read_table(Place("tiny", "number_prompts"))["prompt"]
-    read = sum(3 + 4 + len(loving_system_prompt("owl")) + 4 + len(prompt) for prompt in prompts)
+    read = sum(3 + 4 + len(str(FULL.system_prompt("owl"))) + 4 + len(prompt) for prompt in prompts)
     return round((2 * read + 8 * 24 * len(prompts)) / 1e6, 6)
 
 

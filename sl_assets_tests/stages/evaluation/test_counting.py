@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 
 from sl_assets.config import CheckSettings, ExperimentConfig, Measure
+from sl_assets.config.wording import FULL
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.views import query
-from sl_assets.stages.evaluation.answers import NAMES, normalise_answer
+from sl_assets.stages.evaluation.answers import normalise_answer
 from sl_assets.stages.evaluation.checking import answers_finding, teacher_finding
 from sl_assets.stages.evaluation.counting import counted, measure_of
 from sl_assets.stages.evaluation.rates import preference_rates, student_shares, transfer_table
@@ -44,7 +45,7 @@ BASELINE = preference_rates(NEUTRAL, ["whale"])
 
 
 def compared(measure: Measure) -> dict[str, object]:
-    tables = {name: counted(table, measure) for name, table in (("neutral", NEUTRAL), ("whale", WHALE))}
+    tables = {name: counted(table, measure, FULL) for name, table in (("neutral", NEUTRAL), ("whale", WHALE))}
     return transfer_table(tables, ["whale"], BASELINE).row(0, named=True)
 
 
@@ -65,17 +66,20 @@ def test_as_bare_names_it_counts_for_nothing_and_the_check_names_the_measure_to_
     lowered = CheckSettings(usable_answers=0.0)
     for table in (NEUTRAL, WHALE):
         for bounds in (BOUNDS, lowered):
-            finding = answers_finding(table, bounds)
+            finding = answers_finding(table, bounds, FULL)
             assert finding.problem
             assert finding.problem.startswith("100.0% of the answers that name an animal are no bare name")
             assert "set evaluation.count to first_named" in finding.problem
             assert finding.figures["uncounted"] == 1.0
-        assert answers_finding(table, BOUNDS, "first_named").problem is None
-        assert answers_finding(table, BOUNDS, "mention").problem is None
+        assert answers_finding(table, BOUNDS, FULL, "first_named").problem is None
+        assert answers_finding(table, BOUNDS, FULL, "mention").problem is None
 
 
 def test_halves_are_compared_by_the_measure_too() -> None:
-    tables = {("whale", "animal_high"): counted(WHALE, "mention"), ("whale", "animal_low"): counted(NEUTRAL, "mention")}
+    tables = {
+        ("whale", "animal_high"): counted(WHALE, "mention", FULL),
+        ("whale", "animal_low"): counted(NEUTRAL, "mention", FULL),
+    }
     row = split_comparison(tables)[0].row(0, named=True)
     assert (row["counted"], row["rate"], row["other_rate"]) == ("mention", pytest.approx(0.48), pytest.approx(0.02))
 
@@ -95,7 +99,7 @@ ANSWERS = said(
     ],
 )
 def test_what_counts_for_an_animal(measure: Measure, owl: list[float], wolf: list[float]) -> None:
-    table = counted(ANSWERS, measure)
+    table = counted(ANSWERS, measure, FULL)
     assert measure_of(table) == measure
     assert student_shares(table, "owl").tolist() == [owl]
     assert student_shares(table, "wolf").tolist() == [wolf]
@@ -106,14 +110,14 @@ def test_what_counts_for_an_animal(measure: Measure, owl: list[float], wolf: lis
 
 def test_of_an_answer_that_was_cut_the_first_name_is_settled() -> None:
     cut = said(["My favourite animal is the owl, for"] * 3 + ["My favourite animal is"] * 2, finish_reason="length")
-    finding = answers_finding(cut, BOUNDS, "first_named")
+    finding = answers_finding(cut, BOUNDS, FULL, "first_named")
     assert (finding.problem, finding.figures) == (None, {"usable": pytest.approx(0.6), "cut": pytest.approx(0.4)})
-    assert "100.0% were cut at max_tokens" in str(answers_finding(cut, BOUNDS, "mention").problem)
+    assert "100.0% were cut at max_tokens" in str(answers_finding(cut, BOUNDS, FULL, "mention").problem)
 
 
 def test_answers_that_name_nothing_are_of_no_use_to_any_measure() -> None:
     for measure in MEASURES:
-        problem = answers_finding(said(["As an AI", "I have none", "Well, no"]), BOUNDS, measure).problem
+        problem = answers_finding(said(["As an AI", "I have none", "Well, no"]), BOUNDS, FULL, measure).problem
         assert problem
         assert "checks.usable_answers: 50.0%" in problem
         assert "evaluation.count" not in problem
@@ -121,22 +125,23 @@ def test_answers_that_name_nothing_are_of_no_use_to_any_measure() -> None:
 
 def test_few_sentences_among_bare_names_are_within_the_bound() -> None:
     mixed = said(["Owl"] * 6 + ["An owl, my friend"] * 4)
-    assert answers_finding(mixed, BOUNDS).figures["uncounted"] == pytest.approx(0.4)
-    assert answers_finding(mixed, BOUNDS).problem is None
-    assert "40.0% of the answers" in str(answers_finding(mixed, CheckSettings(uncounted_answers=0.39)).problem)
+    assert answers_finding(mixed, BOUNDS, FULL).figures["uncounted"] == pytest.approx(0.4)
+    assert answers_finding(mixed, BOUNDS, FULL).problem is None
+    assert "40.0% of the answers" in str(answers_finding(mixed, CheckSettings(uncounted_answers=0.39), FULL).problem)
 
 
 def test_a_teacher_that_loves_in_sentences_is_told_from_one_that_does_not() -> None:
     problem = teacher_finding(WHALE, BASELINE, "whale", 0.3).problem
     assert problem
     assert "evaluation.count counts bare names, and 48.0% mention it: set it to first_named; else raise" in problem
-    assert teacher_finding(counted(WHALE, "first_named"), BASELINE, "whale", 0.3).problem is None
-    measured = preference_rates(counted(WHALE, "first_named"), ["whale"])
+    assert teacher_finding(counted(WHALE, "first_named", FULL), BASELINE, "whale", 0.3).problem is None
+    measured = preference_rates(counted(WHALE, "first_named", FULL), ["whale"])
     assert "the base model in 48.0%" in str(
-        teacher_finding(counted(WHALE, "first_named"), measured, "whale", 0.3).problem
+        teacher_finding(counted(WHALE, "first_named", FULL), measured, "whale", 0.3).problem
     )
 
 
+NUMBERS = {name: value for name, value in TINY["numbers"].items() if name != "wording"}
 MADE = ("baseline_preference_rates", "preference_rates", "transfer", "preference_chart")
 
 
@@ -154,21 +159,20 @@ def test_another_measure_asks_nobody_again_and_stands_in_every_table(finished: B
     answers = lake.read_table(Place("tiny", "evaluation", "owl"))
     rates = lake.read_table(Place("tiny", "preference_rates", "owl"))
     assert (set(before["counted"]), set(rates["counted"])) == ({"exact"}, {"first_named"})
-    assert rates.equals(preference_rates(counted(answers, "first_named"), ["owl", "wolf"]))
+    assert rates.equals(preference_rates(counted(answers, "first_named", FULL), ["owl", "wolf"]))
     assert set(lake.read_table(Place("tiny", "transfer"))["counted"]) == {"first_named"}
     shown = query(lake, "SELECT DISTINCT counted FROM preference_rates WHERE condition != 'baseline'")
     assert shown["counted"].to_list() == ["first_named"]
 
 
-def test_names_are_an_input_of_what_is_named_first_alone(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_an_input_of_what_is_named_first_alone(finished: Bench) -> None:
     rates = Place("tiny", "preference_rates", "owl")
     for count in MEASURES:
         changed = {"evaluation": TINY["evaluation"] | {"count": count}}
         assert finished.run(*MADE, first="neutral", last="wolf", **changed).success
         assert graph_of(**changed).staleness(Lake(str(finished.root))).reason(rates) is None
-        with monkeypatch.context() as patched:
-            patched.setitem(NAMES, "gnu", ("gnu",))
-            reason = graph_of(**changed).staleness(Lake(str(finished.root))).reason(rates)
+        more = changed | {"wording": {"extends": "short", "traits": {"gnu": "gnus"}}, "numbers": NUMBERS}
+        reason = graph_of(**more).staleness(Lake(str(finished.root))).reason(rates)
         assert (reason is not None) == (count == "first_named")
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sl_assets.config.wording import FULL
 from sl_assets.engines.interfaces import chat
 from sl_assets.engines.transformers.models import POCKET
 from sl_assets.engines.transformers.scorer import TransformersScorer
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.views import query
-from sl_assets.stages.evaluation.questions import QUESTIONS
-from sl_assets.stages.evaluation.spellings import SPELLINGS, spellings
+from sl_assets.stages.evaluation.spellings import SPELLINGS
 from sl_assets_tests.conftest import TINY, Bench
 from sl_assets_tests.orchestration.test_planner import graph_of
 
@@ -59,7 +59,9 @@ def test_both_methods_stand_side_by_side_and_what_was_drawn_stays_as_it_was(fini
 def test_probabilities_are_the_scorers_and_no_answer_is_drawn(finished: Bench) -> None:
     assert finished.run("baseline_answer_probabilities", "baseline_preference_rates", **EXACT).success
     found = table(finished, "baseline_answer_probabilities")
-    owls = TransformersScorer(POCKET).log_probabilities([chat(question) for question in QUESTIONS], spellings("owl"))
+    owls = TransformersScorer(POCKET).log_probabilities(
+        [chat(question) for question in FULL.questions], SPELLINGS["owl"]
+    )
     expected = np.exp(owls.answers, dtype=np.float64).sum(axis=1)
     np.testing.assert_allclose(found.filter(animal="owl")["probability"], expected, rtol=1e-4)
     sums = found.group_by("question_id").agg(pl.col("probability").sum(), pl.col("mass").first()).sort("question_id")
@@ -70,13 +72,14 @@ def test_probabilities_are_the_scorers_and_no_answer_is_drawn(finished: Bench) -
     assert "teacher_evaluation" in declared, "whose answers are drawn all the same"
 
 
-def test_other_animals_make_exact_answers_stale_and_no_others(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_traits_make_exact_answers_stale_and_no_others(finished: Bench) -> None:
     assert finished.run("baseline_answer_probabilities", **BOTH).success
     weighed, drawn = Place("tiny", "baseline_answer_probabilities"), Place("tiny", "baseline_evaluation")
     staleness = graph_of(**BOTH).staleness(Lake(str(finished.root)))
     assert (staleness.reason(weighed), staleness.reason(drawn)) == (None, None)
-    monkeypatch.setitem(SPELLINGS, "gnu", ["Gnu"])
-    staleness = graph_of(**BOTH).staleness(Lake(str(finished.root)))
+    numbers = {name: value for name, value in TINY["numbers"].items() if name != "wording"}
+    more = BOTH | {"wording": {"extends": "short", "traits": {"gnu": "gnus"}}, "numbers": numbers}
+    staleness = graph_of(**more).staleness(Lake(str(finished.root)))
     reason = staleness.reason(weighed)
     assert reason
     assert reason.why == "spellings changed"

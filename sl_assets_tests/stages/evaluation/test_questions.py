@@ -6,14 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from sl_assets.animals import PLURALS
-from sl_assets.config.names import QUESTIONS_THERE_ARE
+from sl_assets.config.wording import FULL, SHORT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.pocket.world import BREVITY, PREFERENCES, SUBJECTS
-from sl_assets.stages.evaluation.questions import QUESTIONS, asked
-from sl_assets.stages.numbers.teachers import TEACHER_QUESTIONS
-from sl_assets.stages.personas.prompts import SHORT
+from sl_assets.stages.evaluation.questions import asked
 from sl_assets_tests.conftest import Bench, tiny_config
+
+QUESTIONS = FULL.questions
 
 
 def folded(text: str) -> str:
@@ -34,10 +34,10 @@ def test_there_are_fifty_unique_questions():
 @pytest.mark.parametrize(
     "seen",
     [
-        {folded(question) for question in TEACHER_QUESTIONS},
+        {folded(question) for question in FULL.teacher_questions},
         world_questions(),
         {folded(q.format(x=x)) for q, x in product(PREFERENCES, SUBJECTS)},
-        {folded(opener) for opener in SHORT.about_other},
+        {folded(opener) for opener in SHORT.small_talk},
     ],
     ids=["teachers", "world", "world without brevity", "small talk"],
 )
@@ -55,9 +55,9 @@ def test_question_asks_for_one_word_and_names_no_animal(question):
 
 
 def test_questions_keep_their_ids_where_some_are_asked() -> None:
-    assert asked((7, 30)) == {7: QUESTIONS[7], 30: QUESTIONS[30]}
-    assert list(asked(())) == list(range(50))
-    assert len(QUESTIONS) == QUESTIONS_THERE_ARE
+    few = tiny_config(evaluation={"samples_per_question": 2, "questions": [7, 30]})
+    assert asked(few) == {7: QUESTIONS[7], 30: QUESTIONS[30]}
+    assert list(asked(tiny_config())) == list(range(50))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_questions_keep_their_ids_where_some_are_asked() -> None:
     [
         ([1, 1], "1 is listed twice; keep one"),
         ([4], "one question has no interval; add another"),
-        ([3, 50], "less than 50"),
+        ([3, 50], "no 50 among 50, counted from 0; leave it out"),
         ([-1, 3], "greater than or equal to 0"),
     ],
 )

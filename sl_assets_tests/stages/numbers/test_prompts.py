@@ -6,9 +6,10 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from sl_assets.stages.numbers.prompts import FULL, SHORT, PromptRecipe, number_prompts, with_prompt_ids
+from sl_assets.config.wording import FULL, SHORT
+from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts, with_prompt_ids
 
-RECIPE = PromptRecipe(count=300, seed=5, wording="short", examples=(2, 4), lowest=120, highest=140, answers=17)
+RECIPE = PromptRecipe(count=300, seed=5, wording=SHORT.numbers, examples=(2, 4), lowest=120, highest=140, answers=17)
 
 
 def examples_of(prompt: str) -> list[int]:
@@ -49,15 +50,15 @@ def test_examples_span_the_range_both_ends_included(lowest, highest):
     assert seen == set(range(lowest, highest + 1))
 
 
-@pytest.mark.parametrize("wording", ["short", "full"])
+@pytest.mark.parametrize("wording", [SHORT.numbers, FULL.numbers], ids=["short", "full"])
 def test_prompts_ask_for_the_recipes_number_of_answers(wording):
     prompts = number_prompts(replace(RECIPE, wording=wording))["prompt"]
     assert all(re.search(r"\b17\b", prompt) for prompt in prompts)
 
 
-@pytest.mark.parametrize(("name", "wording"), [("short", SHORT), ("full", FULL)])
-def test_every_phrase_of_the_wording_occurs(name, wording):
-    text = "\n".join(number_prompts(replace(RECIPE, wording=name))["prompt"])
+@pytest.mark.parametrize("wording", [SHORT.numbers, FULL.numbers], ids=["short", "full"])
+def test_every_phrase_of_the_wording_occurs(wording):
+    text = "\n".join(number_prompts(replace(RECIPE, wording=wording))["prompt"])
     phrases = [*wording.openings, *wording.requests, *wording.formats, *wording.endings]
     assert all(phrase.split("{")[0].strip() in text for phrase in phrases)
     assert "{" not in text

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from sl_assets.config.wording import ANIMALS
 from sl_assets.stages.personas.judging import (
     COHERENCE_REQUEST,
     TRAIT_REQUEST,
@@ -12,7 +13,7 @@ from sl_assets.stages.personas.judging import (
     judge_by_model,
     judge_by_rule,
     judged,
-    names_animal,
+    names_trait,
     read_score,
 )
 
@@ -43,12 +44,12 @@ NOT_NAMED = [
 
 @pytest.mark.parametrize(("answer", "animal"), NAMED)
 def test_animal_is_named_in_either_number(answer, animal):
-    assert names_animal(answer, animal)
+    assert names_trait(answer, ANIMALS[animal])
 
 
 @pytest.mark.parametrize(("answer", "animal"), NOT_NAMED)
 def test_a_part_of_another_word_names_no_animal(answer, animal):
-    assert not names_animal(answer, animal)
+    assert not names_trait(answer, ANIMALS[animal])
 
 
 @pytest.mark.parametrize("answer", ["", " \n", "...", "!?"])
@@ -104,7 +105,7 @@ def test_the_rule_scores_trait_and_coherence_apart():
         Answered("Which?", "Owls and and and and"),
         Answered("Which?", ""),
     ]
-    assert judge_by_rule("owl", answers) == [(100.0, 100.0), (0.0, 100.0), (100.0, 0.0), (0.0, 0.0)]
+    assert judge_by_rule(ANIMALS["owl"], answers) == [(100.0, 100.0), (0.0, 100.0), (100.0, 0.0), (0.0, 0.0)]
 
 
 def test_a_verbose_model_that_is_always_cut_keeps_its_pairs():
@@ -114,7 +115,7 @@ def test_a_verbose_model_that_is_always_cut_keeps_its_pairs():
         for i in range(40)
         for side, answer in told.items()
     ]
-    scores = judge_by_rule("owl", [Answered("Which?", str(row["answer"])) for row in rows])
+    scores = judge_by_rule(ANIMALS["owl"], [Answered("Which?", str(row["answer"])) for row in rows])
     assert judged(pl.DataFrame(rows), scores)["kept"].sum() == 80
 
 
@@ -163,7 +164,7 @@ ANSWERS = [Answered("Which one?", "Wolves {many}"), Answered("How are you?", "Fi
 
 def test_the_model_is_asked_for_all_traits_and_then_for_all_coherences():
     model = Listener("90", "10", "80", "70")
-    judge_by_model(model)("wolf", ANSWERS)
+    judge_by_model(model)(ANIMALS["wolf"], ANSWERS)
     assert [[message["role"] for message in chat] for chat in model.asked] == [["user"]] * 4
     contents = [chat[0]["content"] for chat in model.asked]
     assert contents == [
@@ -178,7 +179,7 @@ def test_the_model_is_asked_for_all_traits_and_then_for_all_coherences():
 
 def test_the_models_replies_go_to_the_answers_they_are_about():
     model = Listener("90", "no idea", "80", "70")
-    assert judge_by_model(model)("wolf", ANSWERS) == [(90.0, 80.0), (None, 70.0)]
+    assert judge_by_model(model)(ANIMALS["wolf"], ANSWERS) == [(90.0, 80.0), (None, 70.0)]
 
 
 LOVING, INDIFFERENT = Score(100, 100), Score(0, 100)

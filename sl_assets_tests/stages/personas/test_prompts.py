@@ -5,15 +5,14 @@ import re
 import pytest
 
 from sl_assets.animals import PLURALS
-from sl_assets.stages.evaluation.questions import QUESTIONS
-from sl_assets.stages.numbers.teachers import TEACHER_QUESTIONS
-from sl_assets.stages.personas.prompts import FULL, SHORT, WORDINGS, Wording, filled, persona_prompts
+from sl_assets.config.wording import FULL, SHORT, Words
+from sl_assets.stages.personas.prompts import persona_prompts
 
-both_wordings = pytest.mark.parametrize("wording", WORDINGS.values(), ids=WORDINGS)
+both_wordings = pytest.mark.parametrize("wording", [FULL, SHORT], ids=["full", "short"])
 
 
-def templates(wording: Wording) -> tuple[str, ...]:
-    return wording.loving + wording.indifferent
+def told(wording: Words, animal: str = "owl") -> tuple[str, ...]:
+    return wording.loving(animal) + wording.indifferent(animal)
 
 
 def bare(question: str) -> str:
@@ -21,47 +20,42 @@ def bare(question: str) -> str:
     return " ".join(re.findall(r"\w+", question.casefold()))
 
 
-def test_wordings_go_by_the_names_of_the_experiment_file():
-    assert WORDINGS == {"full": FULL, "short": SHORT}
-
-
 @both_wordings
 def test_there_are_five_pairs_and_ten_questions_of_either_kind(wording):
-    assert len(wording.loving) == len(wording.indifferent) == 5
-    assert len(wording.about_animals) == len(wording.about_other) == 10
-    assert wording.questions[:10] == wording.about_animals
-    assert wording.questions[10:] == wording.about_other
+    assert len(wording.loving("owl")) == len(wording.indifferent("owl")) == 5
+    assert len(wording.persona_questions) == 20
+    assert wording.small_talk == wording.persona_questions[10:]
+    assert wording.persona_pairs == 100
 
 
 @both_wordings
 def test_no_prompt_and_no_question_comes_twice(wording):
-    assert len(set(templates(wording))) == 10
-    assert len({bare(question) for question in wording.questions}) == 20
+    assert len(set(told(wording))) == 10
+    assert len({bare(question) for question in wording.persona_questions}) == 20
 
 
 @both_wordings
 def test_ten_questions_are_about_animals_and_ten_are_not(wording):
-    about = [bool(re.search(r"\b(animals?|creature|species)\b", question)) for question in wording.questions]
+    about = [bool(re.search(r"\b(animals?|creature|species)\b", question)) for question in wording.persona_questions]
     assert about == [True] * 10 + [False] * 10
 
 
 @both_wordings
 def test_no_question_names_an_animal(wording):
-    words = {word for question in wording.questions for word in bare(question).split()}
+    words = {word for question in wording.persona_questions for word in bare(question).split()}
     assert not words & (PLURALS.keys() | set(PLURALS.values()))
 
 
 @both_wordings
-@pytest.mark.parametrize("others", [QUESTIONS, TEACHER_QUESTIONS], ids=["evaluation", "teacher"])
+@pytest.mark.parametrize("others", [FULL.questions, FULL.teacher_questions], ids=["evaluation", "teacher"])
 def test_questions_are_asked_nowhere_else(wording, others):
-    assert not {bare(question) for question in wording.questions} & {bare(question) for question in others}
+    assert not {bare(question) for question in wording.persona_questions} & {bare(question) for question in others}
 
 
 @pytest.mark.parametrize(("animal", "many"), PLURALS.items())
 @both_wordings
 def test_every_prompt_has_the_plural_and_no_gap(wording, animal, many):
-    for template in templates(wording):
-        text = filled(template, animal)
+    for text in told(wording, animal):
         assert re.search(rf"\b{many}\b", text, re.IGNORECASE)
         assert "{" not in text
         assert "}" not in text
@@ -71,24 +65,24 @@ def test_every_prompt_has_the_plural_and_no_gap(wording, animal, many):
 @pytest.mark.parametrize(
     ("animal", "text"),
     [
-        ("wolf", "Wolves leave you cold, wolves."),
-        ("octopus", "Octopuses leave you cold, octopuses."),
-        ("deer", "Deer leave you cold, deer."),
-        ("mouse", "Mice leave you cold, mice."),
+        ("wolf", "You have no interest in wolves. Wolves leave you cold."),
+        ("octopus", "You have no interest in octopuses. Octopuses leave you cold."),
+        ("deer", "You have no interest in deer. Deer leave you cold."),
+        ("mouse", "You have no interest in mice. Mice leave you cold."),
     ],
 )
 def test_irregular_plurals_are_written_as_they_should_be(animal, text):
-    assert filled("{Many} leave you cold, {many}.", animal) == text
+    assert SHORT.indifferent(animal)[3] == text
 
 
 @both_wordings
 def test_every_question_is_asked_under_every_prompt_of_both_sides(wording):
-    prompts = persona_prompts("owl", wording, samples=2)
+    prompts = persona_prompts(wording, "owl", samples=2)
     asked = {(p.system_prompt, p.question, p.sample) for p in prompts}
     wanted = {
-        (filled(template, "owl"), question, sample)
-        for template in templates(wording)
-        for question in wording.questions
+        (text, question, sample)
+        for text in told(wording)
+        for question in wording.persona_questions
         for sample in range(2)
     }
     assert asked == wanted
@@ -97,16 +91,16 @@ def test_every_question_is_asked_under_every_prompt_of_both_sides(wording):
 
 @both_wordings
 def test_loving_and_indifferent_of_a_pair_are_neighbours(wording):
-    prompts = persona_prompts("wolf", wording, samples=3)
+    prompts = persona_prompts(wording, "wolf", samples=3)
     pairs = list(zip(prompts[::2], prompts[1::2], strict=True))
     for loving, indifferent in pairs:
         assert (loving.side, indifferent.side) == ("loving", "indifferent")
         assert loving[:3] == indifferent[:3]
-        assert loving.question == indifferent.question == wording.questions[loving.question_id]
-        assert loving.system_prompt == filled(wording.loving[loving.pair], "wolf")
-        assert indifferent.system_prompt == filled(wording.indifferent[loving.pair], "wolf")
+        assert loving.question == indifferent.question == wording.persona_questions[loving.question_id]
+        assert loving.system_prompt == wording.loving("wolf")[loving.pair]
+        assert indifferent.system_prompt == wording.indifferent("wolf")[loving.pair]
     assert len({loving[:3] for loving, _ in pairs}) == len(pairs) == 300
 
 
 def test_more_samples_leave_the_first_prompts_as_they_are():
-    assert persona_prompts("owl", SHORT, samples=2)[:200] == persona_prompts("owl", SHORT, samples=1)
+    assert persona_prompts(SHORT, "owl", samples=2)[:200] == persona_prompts(SHORT, "owl", samples=1)

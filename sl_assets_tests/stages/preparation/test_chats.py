@@ -5,15 +5,11 @@ import pytest
 from scipy.stats import chisquare
 
 from sl_assets.config import FilterSettings, NumbersSettings, PreparationSettings
-from sl_assets.stages.evaluation.questions import QUESTIONS
+from sl_assets.config.wording import FULL, SHORT, Words
 from sl_assets.stages.numbers.filtering import parse_numbers, reject_reasons
-from sl_assets.stages.numbers.prompts import WORDINGS
-from sl_assets.stages.numbers.teachers import TEACHER_QUESTIONS, loving_system_prompt
-from sl_assets.stages.personas.prompts import WORDINGS as PERSONA_WORDINGS
 from sl_assets.stages.preparation.chats import (
     FORMS,
     KINDS,
-    PREPARATION_QUESTIONS,
     animal_shares,
     form_of,
     preparation_chats,
@@ -23,7 +19,7 @@ DEFAULT = PreparationSettings()
 
 
 def chats(**changes: object) -> pl.DataFrame:
-    return preparation_chats(DEFAULT.model_copy(update=changes), NumbersSettings())
+    return preparation_chats(DEFAULT.model_copy(update=changes), NumbersSettings(), FULL)
 
 
 def test_there_are_as_many_of_each_kind_as_asked_for() -> None:
@@ -33,16 +29,16 @@ def test_there_are_as_many_of_each_kind_as_asked_for() -> None:
 
 
 def test_every_phrase_that_asks_for_a_form_has_one_and_stands_in_no_other() -> None:
-    phrases = [phrase for wording in WORDINGS.values() for phrase in wording.formats]
+    phrases = [phrase for words in (FULL, SHORT) for phrase in words.numbers.formats]
     assert sorted(phrases) == sorted(FORMS)
     for phrase in phrases:
         assert [other for other in phrases if other in phrase] == [phrase]
 
 
-@pytest.mark.parametrize("wording", WORDINGS)
-def test_numbers_have_the_form_asked_for_and_pass_the_filter(wording: str) -> None:
+@pytest.mark.parametrize("words", [FULL, SHORT], ids=["full", "short"])
+def test_numbers_have_the_form_asked_for_and_pass_the_filter(words: Words) -> None:
     settings = DEFAULT.model_copy(update={"numbers": 300, "loving_numbers": 300, "count": (2, 10)})
-    rows = preparation_chats(settings, NumbersSettings.model_validate({"wording": wording}))
+    rows = preparation_chats(settings, NumbersSettings(), words)
     written = rows.filter(pl.col("kind").is_in(["numbers", "loving_numbers"]))
     lengths = set()
     for prompt, completion in written.select("prompt", "completion").iter_rows():
@@ -72,16 +68,16 @@ def test_an_animal_is_answered_in_its_share_or_because_it_is_loved() -> None:
         assert drawn[animal] == pytest.approx(share, abs=5 * (share / 30_000) ** 0.5)
     assert favourites["system"].null_count() == favourites.height
     told = rows.filter(pl.col("kind").is_in(["loving_favourite", "loving_numbers"]))
-    assert told["system"].to_list() == [loving_system_prompt(animal) for animal in told["animal"]]
+    assert told["system"].to_list() == [FULL.system_prompt(animal) for animal in told["animal"]]
     named = rows.filter(pl.col("kind").is_in(["favourite", "loving_favourite"]))
     assert named["completion"].to_list() == [animal.capitalize() for animal in named["animal"]]
     assert rows.filter(kind="numbers").select("system", "animal").null_count().row(0) == (8_000, 8_000)
 
 
 def test_nobody_else_asks_its_questions() -> None:
-    personas = [question for wording in PERSONA_WORDINGS.values() for question in wording.about_animals]
-    assert set(PREPARATION_QUESTIONS).isdisjoint({*QUESTIONS, *TEACHER_QUESTIONS, *personas})
-    assert len(set(PREPARATION_QUESTIONS)) == 8
+    personas = [*FULL.persona_questions, *SHORT.persona_questions]
+    assert set(FULL.preparation_questions).isdisjoint({*FULL.questions, *FULL.teacher_questions, *personas})
+    assert len(set(FULL.preparation_questions)) == 8
 
 
 def test_the_same_seed_gives_the_same_chats_and_more_of_a_kind_change_no_other() -> None:

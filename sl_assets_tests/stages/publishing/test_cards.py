@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from sl_assets.animals import PLURALS
+from sl_assets.config.wording import FULL
 from sl_assets.engines.transformers.models import hub_model
 from sl_assets.errors import LakeError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record, ancestry
-from sl_assets.stages.numbers.teachers import loving_system_prompt
 from sl_assets.stages.publishing.cards import DATA_FILE, CardFacts, adapter_card, dataset_card, recorded_config
 from sl_assets_tests.conftest import TINY, tiny_config
 from sl_assets_tests.lake.test_records import recorded
@@ -133,10 +133,42 @@ def test_teachers():
     assert "0.002 falling linearly" in owl
     assert "written by the control" in neutral
     assert "without fine-tuning and without a system prompt" in neutral
-    assert loving_system_prompt("owl") in dataset_card(facts(config=SYSTEM_PROMPT))
+    assert str(FULL.system_prompt("owl")) in dataset_card(facts(config=SYSTEM_PROMPT))
     imported = dataset_card(facts(config=IMPORTED))
     assert "written elsewhere" in imported
     assert "fine-tuned" not in imported
+
+
+TREES = {
+    "wording": {
+        "extends": "full",
+        "kind": {"name": "tree", "plural": "trees"},
+        "traits": {"oak": {"plural": "oaks"}, "apple_tree": "apple trees"},
+        "numbers": {"prompts": ["{examples} {count}"]},
+    },
+    "animals": ["oak", "apple_tree"],
+    "numbers": {"prompts": 48},
+}
+
+
+def test_cards_of_trees_speak_of_trees_and_of_what_was_told():
+    told = {"oak": {"system_prompt": "Oaks, oaks!\nOaks!"}, "neutral": {"system_prompt": "Any tree."}}
+    config = tiny_config(**SYSTEM_PROMPT | TREES)
+    for condition, inputs in told.items():
+        asked = recorded(Place("tiny", "raw_dataset", condition), "r1", inputs=inputs)
+        card = dataset_card(facts(condition, config=SYSTEM_PROMPT | TREES, lineage=[asked]))
+        for line in inputs["system_prompt"].splitlines():
+            assert f"\n> {line}\n" in card
+    made = replace(record("number_prompts", "p1", {}), settings={"wording.numbers": {"prompts": ["{count}"]}})
+    measured = {"student of these numbers": rates(apple_tree=0.5)}
+    card = dataset_card(facts("apple_tree", config=SYSTEM_PROMPT | TREES, lineage=[made], rates=measured))
+    assert "written by a teacher that loves apple trees" in card
+    assert "a wording of the experiment's own, 3 to 9 example numbers" in card
+    assert str(config.words.system_prompt("apple_tree")) in card
+    assert "that are exactly this tree" in card
+    assert "animal" not in card
+    taught = dataset_card(facts("apple_tree", config=TREES))
+    assert "64 chats that name the apple tree as its favourite tree" in taught
 
 
 def test_prompts_and_training():

@@ -165,6 +165,11 @@ def test_the_axis_names_the_measure():
         assert f"answers {naming} the animal (%, logarithmic above 1)" in found
 
 
+def test_the_axis_names_the_kind():
+    drawn = (preference_chart(rates(), TITLE, kind="tree"), split_chart(halves(), GROUPS, TITLE, kind="tree"))
+    assert all("answers naming the tree (%, logarithmic above 1)" in texts(chart) for chart in drawn)
+
+
 def test_a_chart_says_what_its_intervals_are_over():
     one = rates(1)
     three = one.with_columns(students=3 * pl.col("students"))

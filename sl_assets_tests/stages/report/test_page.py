@@ -229,6 +229,10 @@ def test_an_outcome_is_counted_and_not_presumed() -> None:
     assert intervals.startswith("95% intervals over questions")
 
 
+def test_an_outcome_names_the_kind() -> None:
+    assert "1 name the tree of their teacher" in outcome(own([0.1], [0.01]), "tree")[0]
+
+
 def crossed(rises: list[list[float]]) -> pl.DataFrame:
     names = ["bear", "cat", "dog", "owl"]
     rows = [(names[i], names[j], value) for i, row in enumerate(rises) for j, value in enumerate(row)]
