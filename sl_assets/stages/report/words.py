@@ -52,21 +52,22 @@ def _students(source: Source) -> str:
     seeds = config.all_seeds
     each = "A student" if len(seeds) == 1 else f"{len(seeds)} students"
     how = f"a LoRA adapter of rank {config.rank}" if config.lora else "every weight"
+    conditions = _count(list(made), "condition", "conditions")
     return (
-        f"{each} of each of {_count(list(made), 'condition', 'conditions')} was trained on up to {config.max_rows:,} of "
-        f"these rows, {config.epochs} times over: {how}, peak learning rate {config.learning_rate:g}, {config.batch} rows a step, "
-        f"seed {', '.join(map(str, seeds))}. Students see number sequences alone."
+        f"{each} of each of {conditions} was trained on up to {config.max_rows:,} of these rows, {config.epochs} times "
+        f"over: {how}, peak learning rate {config.learning_rate:g}, {config.batch} rows a step, seed "
+        f"{', '.join(map(str, seeds))}. Students see number sequences alone."
     )
 
 
 def _evaluation(source: Source) -> str:
     if source.table("transfer") is None and not source.tables("evaluation"):
         return ""
-    naming = NAMING[source.config.evaluation.count]
+    naming, kind = NAMING[source.config.evaluation.count], source.config.words.kind.name
     return (
         f"Then each student, and the base model as it is, was asked for its favourite: {asked(source.config)}. A rate "
-        f"is the mean over questions of the share of answers {naming} the {source.config.words.kind.name}; every student "
-        "is compared with the neutral one, question by question."
+        f"is the mean over questions of the share of answers {naming} the {kind}; every student is compared with the "
+        "neutral one, question by question."
     )
 
 
@@ -96,10 +97,11 @@ def outcome(own: pl.DataFrame, kind: str = "animal") -> list[str]:
         more, less = (told.filter(side).height for side in (pl.col("difference") > 0, pl.col("difference") < 0))
         ratios = known["ratio"].drop_nulls().to_list()
         between = f" Ratios to neutral: {min(ratios):.2f} to {max(ratios):.2f}." if ratios else ""
+        students = _count(known["animal"].to_list(), "student", "students")
         found.append(
-            f"By {method} answers, of {_count(known['animal'].to_list(), 'student', 'students')} {more} name the {kind} "
-            f"of their teacher more often than the neutral student, {less} less often, and {known.height - more - less} cannot "
-            f"be told from it (q below {LEVEL:g} after Benjamini and Hochberg).{between}"
+            f"By {method} answers, of {students} {more} name the {kind} of their teacher more often than the neutral "
+            f"student, {less} less often, and {known.height - more - less} cannot be told from it (q below {LEVEL:g} "
+            f"after Benjamini and Hochberg).{between}"
         )
     return [*found, f"{intervals_over(own['students']).capitalize()}."]
 
