@@ -235,6 +235,8 @@ def _halves(source: Source, own: pl.DataFrame | None) -> Section | None:
     epoch, last = _last_epoch(own), source.config.half_student.kept[-1]
     keys = [(animal, split) for animal, _, split in (key.partition("|") for key in rates)]
     halves = pl.concat([half_bars(rates[f"{animal}|{split}"], animal, split, last) for animal, split in keys])
+    if halves.is_empty():
+        return None
     whole = bars_of(own.filter(epoch=epoch)).join(halves, on="animal", how="semi")
     title, notes = headings(source.name, source.config, own, (epoch, last))
     groups = ["baseline", "neutral", "animal", *source.config.splits]
