@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.variants import Changes, changes_of
 from sl_assets.errors import DatasetError
-from sl_assets.lake.fingerprint import bytes_digest
+from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
@@ -80,7 +80,10 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         page = report_page(source_of(graph, step.lake.apart())).encode()
         path = step.lake.path(step.place(step.asset)) / "experiment_report.html"
         step.lake.write_file(path, page, step.place(step.asset))
-        return Product(bytes_digest(page), {"page": FilePath(str(path)), "bytes": len(page)}, "jinja2")
+        # Times and runs, which are on the page, make it no other.
+        read = sorted([str(parent), version] for parent, version in step.lake.reads.items())
+        version = digest(read, graph.config.model_dump(mode="json"))
+        return Product(version, {"page": FilePath(str(path)), "bytes": len(page)}, "jinja2")
 
     if not graph.config.splits:
         return [preference_chart, experiment_report]
