@@ -19,7 +19,6 @@ from sl_assets.config.wording import located
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import check_schedule, experiment_jobs
-from sl_assets.orchestration.planner import PUBLISHING
 from sl_assets.stages.evaluation.assets import evaluation_assets
 from sl_assets.stages.halves.assets import halves_assets
 from sl_assets.stages.numbers.assets import numbers_assets
@@ -205,6 +204,6 @@ def _with_jobs(
     after: Any = None,
     variants: Sequence[ExperimentGraph] = (),
 ) -> dg.Definitions:
-    # Publishing is in no job: nothing but a person's wish may start it.
-    run = [asset for asset in assets if graph.declared[asset.key.path[-1]].stage != PUBLISHING]
+    # In no job is what nothing but a person's wish may start.
+    run = [asset for asset in assets if graph.declared[asset.key.path[-1]].automatic]
     return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after, variants))

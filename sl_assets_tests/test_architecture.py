@@ -39,7 +39,18 @@ def test_private_modules_of_dagster_are_imported_in_one_module() -> None:
 
 
 def test_the_code_location_loads_without_what_runs_models() -> None:
-    heavy = ("torch", "transformers", "peft", "vllm", "unsloth", "openai", "scipy", "matplotlib", "huggingface_hub")
+    heavy = (
+        "torch",
+        "transformers",
+        "peft",
+        "vllm",
+        "unsloth",
+        "openai",
+        "scipy",
+        "matplotlib",
+        "huggingface_hub",
+        "vl_convert",
+    )
     code = f"import sys, sl_assets.definitions as d; d.defs(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ from sl_assets.cli.galleries import gallery
 from sl_assets.cli.interrupts import Interrupted
 from sl_assets.cli.power import power
 from sl_assets.cli.querying import sql, trace
+from sl_assets.cli.reporting import report
 from sl_assets.cli.running import run
 from sl_assets.cli.serving import ui
 from sl_assets.cli.status import status
@@ -24,5 +25,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, status, sql, export, gallery, trace, power, wording, prune, pins, gpus, ui):
+for command in (check, run, report, status, sql, export, gallery, trace, power, wording, prune, pins, gpus, ui):
     cli.add_command(command)

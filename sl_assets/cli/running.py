@@ -13,6 +13,7 @@ from sl_assets.cli.checking import require_files
 from sl_assets.cli.environment import known_experiment, set_up_home
 from sl_assets.cli.interrupts import interrupted_with
 from sl_assets.cli.querying import table
+from sl_assets.config.names import VARIANT_OF
 from sl_assets.engines.installed import missing
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def summary(experiment: str, assets: Container[str], config: "ExperimentConfig")
         chart = lake.root / f"experiment={experiment}" / asset / f"{asset}.png"
         if asset in assets and chart.exists():
             yield f"chart  {chart}"
+    if "transfer" in assets:
+        yield f"report sl-assets report {experiment.replace(VARIANT_OF, '.')} --open"
     yield f'store  {lake.root / STORE}   (sl-assets sql "SELECT * FROM preference_rates")'
     yield "UI     make ui, then http://localhost:3000"
 

@@ -83,6 +83,7 @@ class Declared:
         repository: of the Hub that a condition is imported from, if it is.
         checks: what has to hold of every partition.
         told: by condition, what is told for it in words that are not built in.
+        automatic: whether a run of the whole graph, a job or automation makes it; else a person names it.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Declared:
     repository: Callable[[str], Repository] | None
     checks: tuple[Check, ...] = ()
     told: Callable[[str], Mapping[str, Any]] = nothing_told
+    automatic: bool = True
 
     @property
     def reads_prepared(self) -> bool:
@@ -313,7 +315,8 @@ class ExperimentGraph:
             repository: of the Hub that a condition is imported from; what it stands for is settled once a lake.
             checks: what has to hold of every partition, each an asset check of its own.
             told: what models are told for a condition, which is an input where it is not built in.
-            automatic: whether automation may start it, if it runs no model and has parents.
+            automatic: whether a run of the whole graph makes it, and automation, if it runs no model and has parents;
+                else nothing but its name.
             otherwise: of ``uses`` those that are for this asset not what the file has there, with what they are.
         """
         prepared = [PREPARED] if gpu and "base_model" in uses and self.prepared else []
@@ -326,7 +329,18 @@ class ExperimentGraph:
         def declare(make: Make) -> dg.AssetsDefinition:
             name = make.__name__
             declared = Declared(
-                name, stage, code, settings, by, reads, gpu, inputs, repository, tuple(checks), self._own_words(told)
+                name,
+                stage,
+                code,
+                settings,
+                by,
+                reads,
+                gpu,
+                inputs,
+                repository,
+                tuple(checks),
+                self._own_words(told),
+                automatic,
             )
             if lender := self._lender(declared):
                 self.share(name, lender)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TextIO
 
 import polars as pl
 from tqdm import tqdm
+from upath import UPath
 
 from sl_assets.engines.interfaces import Adapter
 from sl_assets.errors import AbsentError, DatasetError
@@ -218,6 +219,12 @@ class Step:
     def write_picture(self, png: bytes) -> str:
         """Write this asset's picture; returns its data version."""
         return self.lake.write_picture(self.place(self.asset), png, part_of=self.place(self.asset))
+
+    def write_drawing(self, svg: str) -> UPath:
+        """Write this asset's picture for print beside the other; returns where it is."""
+        path = self.lake.picture(self.place(self.asset)).with_suffix(".svg")
+        self.lake.write_file(path, svg.encode())
+        return path
 
     def new_folder(self) -> AbstractContextManager[Path]:
         """An empty local folder to fill and then to `put`."""

@@ -22,9 +22,6 @@ from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import Declared, ExperimentGraph
 from sl_assets.orchestration.checks import evaluated
 
-PUBLISHING = "8_publishing"
-"""Stage that nothing starts but a person who names it."""
-
 
 class Planned(NamedTuple):
     """An asset and what is to be done about it.
@@ -103,7 +100,7 @@ class Planner:
             for name, owner in graph.assets.items():
                 declared = owner.declared[name]
                 # What compares variants is not wanted where they are not.
-                meant = declared.stage != PUBLISHING and {dep.experiment for dep in declared.deps} <= experiments
+                meant = declared.automatic and {dep.experiment for dep in declared.deps} <= experiments
                 if name in last if last is not None else meant:
                     add(owner, name)
         return found

@@ -61,8 +61,8 @@ def test_what_was_made_is_there_and_what_compares_is_made_again(lake: Lake) -> N
         # It has no such asset.
         "teacher_evaluation": "missing",
         # They did not say what their intervals are given.
-        "preference_chart": "made by version 1 of its code, which is 2",
-        "split_chart": "made by version 1 of its code, which is 2",
+        "preference_chart": "made by version 1 of its code, which is 3",
+        "split_chart": "made by version 1 of its code, which is 3",
     }
 
 

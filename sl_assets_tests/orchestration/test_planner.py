@@ -28,7 +28,7 @@ from sl_assets.lake.staleness import Reason
 from sl_assets.lake.tables import keys_of
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.outlook import plan_lines
-from sl_assets.orchestration.planner import AGAIN, PUBLISHING, Planned, Planner
+from sl_assets.orchestration.planner import AGAIN, Planned, Planner
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets.orchestration.tracing import links, text_of
 from sl_assets_tests.conftest import HALVES, TINY, tiny_config
@@ -188,10 +188,11 @@ def test_parents_come_first_and_stages_in_order(changes: dict[str, Any], tmp_pat
     assert [stage[0] for stage in stages] == sorted(stage[0] for stage in stages)
     for i, name in enumerate(names):
         assert {dep.asset for dep in graph.declared[name].deps} <= set(names[:i]), name
-    published = [name for name in names if graph.declared[name].stage == PUBLISHING]
-    assert bool(published) == ("hub" in changes)
+    by_name = [name for name in names if not graph.declared[name].automatic]
+    assert by_name[0] == "experiment_report"
+    assert bool(by_name[1:]) == ("hub" in changes)
     unasked = Planner(graph, Lake(str(tmp_path)), graph.config.conditions).assets
-    assert unasked == [name for name in names if name not in published], "nothing is published unless it is named"
+    assert unasked == [name for name in names if name not in by_name], "nothing is published unless it is named"
 
 
 def dagster_graph(graph: ExperimentGraph, root: Path) -> Any:
@@ -369,7 +370,7 @@ def test_again_makes_what_is_fresh_and_keeps_better_reasons(desk: Desk) -> None:
             ("filtered_dataset", "owl"), ("lora_checkpoint", "owl"), ("evaluation", "owl"),
         ]
     }  # fmt: skip
-    everything = {place for place in desk.places() if desk.graph.declared[place.table].stage != PUBLISHING}
+    everything = {place for place in desk.places() if desk.graph.declared[place.table].automatic}
     assert set(desk.due(again=True)) == everything
     desk.forget(desk.place("evaluation", "owl"))
     assert desk.due(again=True)[desk.place("evaluation", "owl")] == "missing"

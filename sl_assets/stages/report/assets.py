@@ -1,14 +1,17 @@
 """Stage 7: pictures of the results."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 from pydantic_core import to_jsonable_python
 
+from sl_assets.config.names import VARIANT_OF
 from sl_assets.config.variants import Changes, changes_of
 from sl_assets.errors import DatasetError
+from sl_assets.lake.fingerprint import digest
+from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
 from sl_assets.lake.tables import keys_of
@@ -16,13 +19,21 @@ from sl_assets.orchestration.asset import Dep, ExperimentGraph
 from sl_assets.orchestration.metadata import FilePath, picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
+from sl_assets.stages.report.bars import bars_of, half_bars, headings
+from sl_assets.stages.report.charts import Chart
 from sl_assets.stages.report.charts import preference_chart as draw_chart
 from sl_assets.stages.report.charts import split_chart as draw_split_chart
 from sl_assets.stages.report.charts import variants_chart as draw_variants_chart
+from sl_assets.stages.report.page import report_page
+from sl_assets.stages.report.sources import Source
 from sl_assets.stages.report.variants import Results, last_epochs, variants_table
 
 STAGE = "7_report"
-BAR = ("rate", "lower", "upper", "students")
+REPORTED = (
+    *("raw_dataset", "filtered_dataset", "lora_checkpoint", "evaluation", "baseline_preference_rates"),
+    *("preference_rates", "transfer", "split_preference_rates", "split_comparison"),
+)
+"""Assets whose tables are on the page."""
 
 
 def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -31,14 +42,14 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         stage=STAGE,
-        code="2",
+        code="3",
         uses=["student.kept", *graph.config.own_words("kind")],
         deps=["transfer"],
         by=None,
-        kinds=["matplotlib"],
+        kinds=["vega"],
     )
     def preference_chart(step: Step) -> Product:
-        """Baseline, neutral and animal bars for every animal evaluated, with one kind of interval."""
+        """Baseline, neutral and animal rates of every animal evaluated, with one kind of interval."""
         own = with_columns_of("transfer", step.read("transfer")).filter(
             pl.col("condition") == pl.col("animal"), epoch=epoch
         )
@@ -46,21 +57,52 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raise DatasetError(
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
-        return _stored(step, draw_chart(_bars(own), epoch, own["counted"][0], graph.config.words.kind.name))
-
-    if not graph.config.splits:
-        return [preference_chart]
+        bars = bars_of(own)
+        title, notes = headings(called(graph), graph.config, own, (epoch,))
+        return _stored(step, draw_chart(bars, title, notes, own["counted"][0], graph.config.words.kind.name), bars)
 
     @graph.asset(
         stage=STAGE,
-        code="2",
-        uses=["splits", "student.kept", *(["half_student.kept"] if graph.config.split_student else [])],
+        code="1",
+        uses=[],
+        deps=[name for name in REPORTED if name in graph.assets],
+        by=None,
+        kinds=["html"],
+        automatic=False,
+    )
+    def experiment_report(step: Step) -> Product:
+        """A page of the experiment that needs nothing beside it: what was done, results with their charts, samples of
+        answers and rows, settings, what is stale or fails a check, and how to make it again.
+        """
+        for parent in graph.parents(step.asset, None):
+            if record := step.lake.record(parent):
+                step.lake.reads[parent] = record.data_version
+        page = report_page(source_of(graph, step.lake.apart())).encode()
+        path = step.lake.path(step.place(step.asset)) / "experiment_report.html"
+        step.lake.write_file(path, page, step.place(step.asset))
+        # Times and runs, which are on the page, make it no other.
+        read = sorted([str(parent), version] for parent, version in step.lake.reads.items())
+        version = digest(read, graph.config.model_dump(mode="json"))
+        return Product(version, {"page": FilePath(str(path)), "bytes": len(page)}, "jinja2")
+
+    if not graph.config.splits:
+        return [preference_chart, experiment_report]
+
+    @graph.asset(
+        stage=STAGE,
+        code="3",
+        uses=[
+            "splits",
+            "student.kept",
+            *(["half_student.kept"] if graph.config.split_student else []),
+            *graph.config.own_words("kind"),
+        ],
         deps=["transfer", "split_preference_rates"],
         by=None,
-        kinds=["matplotlib"],
+        kinds=["vega"],
     )
     def split_chart(step: Step) -> Product:
-        """For every animal the baseline, neutral and animal bars beside those of the halves' students."""
+        """For every animal the baseline, neutral and animal rates beside those of the halves' students."""
         own = with_columns_of("transfer", step.read("transfer")).filter(
             pl.col("condition") == pl.col("animal"), epoch=epoch
         )
@@ -68,11 +110,13 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
         halves = _halves(step, graph, last)
         if halves.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {last} yet")
-        bars = pl.concat([_bars(own).join(halves, on="animal", how="semi"), halves])
+        bars = pl.concat([bars_of(own).join(halves, on="animal", how="semi"), halves])
         groups = ["baseline", "neutral", "animal", *graph.config.splits]
-        return _stored(step, draw_split_chart(bars, groups, (epoch, last), own["counted"][0]))
+        title, notes = headings(called(graph), graph.config, own, (epoch, last))
+        counted, kind = own["counted"][0], graph.config.words.kind.name
+        return _stored(step, draw_split_chart(bars, groups, f"{title}, halves", notes, counted, kind), bars)
 
-    return [preference_chart, split_chart]
+    return [preference_chart, split_chart, experiment_report]
 
 
 def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph]) -> list[dg.AssetsDefinition]:
@@ -92,7 +136,7 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         return {"variants": [[name, to_jsonable_python(changes[name])] for name in compared]}
 
     @graph.asset(
-        stage=STAGE, code="2", uses=[], deps=deps, by=None, kinds=["polars", "matplotlib"], inputs=settings_that_differ
+        stage=STAGE, code="3", uses=[], deps=deps, by=None, kinds=["polars", "vega"], inputs=settings_that_differ
     )
     def variants(step: Step) -> Product:
         """The experiment and its variants compared on the effect: how much more each student names the animal that its
@@ -110,8 +154,13 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         if table.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a variant has been evaluated yet; run the variants")
         version, last = step.write(table), last_epochs(table)
-        png = draw_variants_chart(last)
+        title = (
+            f"{called(graph)} and its variants: how much more students name what their teacher loves than neutral ones"
+        )
+        chart = draw_variants_chart(last, title, [f"base model {graph.config.base_model}, each at its last epoch"])
+        png = chart.png()
         step.write_picture(png)
+        step.write_drawing(chart.svg())
         shown = (
             *("variant", "animal", "epoch", "method", "students", "neutral_rate", "rate"),
             *("difference", "difference_lower", "difference_upper", "ratio", "q_value"),
@@ -125,33 +174,45 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
     return [variants]
 
 
-def _stored(step: Step, png: bytes) -> Product:
-    metadata = {"chart": picture(png), "path": FilePath(str(step.lake.picture(step.place(step.asset))))}
-    return Product(step.write_picture(png), metadata, "matplotlib")
+def _stored(step: Step, chart: Chart, bars: pl.DataFrame) -> Product:
+    """Chart as PNG and SVG in the lake, and the figures that it shows as a table."""
+    png, place = chart.png(), step.place(step.asset)
+    version = step.write_picture(png)
+    metadata = {
+        "chart": picture(png),
+        "figures": preview(bars, bars.height),
+        "path": FilePath(str(step.lake.picture(place))),
+        "drawing": FilePath(str(step.write_drawing(chart.svg()))),
+    }
+    return Product(version, metadata, "vega")
+
+
+def source_of(graph: ExperimentGraph, lake: Lake) -> Source:
+    """What a report of the experiment is made of, as it is in ``lake`` now."""
+    # What only a person makes is no result.
+    names = [name for name, owner in graph.assets.items() if owner.declared[name].automatic]
+    assets = {name: graph.keys(graph.declaration(name).by) for name in sorted(names, key=_stage(graph))}
+    staleness = graph.staleness(lake)
+    places = [graph.place(name, key) for name, keys in assets.items() for key in keys]
+    reasons = {place: staleness.reason(place) for place in places if staleness.record(place)}
+    stale = {place: reason for place, reason in reasons.items() if reason}
+    return Source(called(graph), graph.config, lake, assets, graph.place, stale)
+
+
+def _stage(graph: ExperimentGraph) -> Callable[[str], str]:
+    return lambda name: graph.declaration(name).stage
+
+
+def called(graph: ExperimentGraph) -> str:
+    """What the experiment is called where people read it: a variant as ``pocket.rank2``."""
+    return graph.name.replace(VARIANT_OF, ".")
 
 
 def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
     """Columns ``group, animal, method, rate, lower, upper, students``: a row a half, on the animal that cut it."""
     rates = step.read_existing("split_preference_rates", [key for key in graph.keys("split") if key])
     bars = [
-        with_columns_of("split_preference_rates", found)
-        .filter(animal=animal, epoch=epoch)
-        .select(pl.lit(split).alias("group"), "animal", "method", *BAR)
+        half_bars(with_columns_of("split_preference_rates", found), animal, split, epoch)
         for (animal, split), found in ((keys_of(key), found) for key, found in rates.items())
     ]
     return pl.concat(bars) if bars else pl.DataFrame(schema={"animal": pl.String()})
-
-
-def _bars(own: pl.DataFrame) -> pl.DataFrame:
-    """Columns ``group, animal, method, rate, lower, upper, students``: three rows an animal and method."""
-    own = own.with_columns(baseline_students=pl.lit(None, pl.Int64))
-    prefixes = {"baseline": "baseline_", "neutral": "neutral_", "animal": ""}
-    return pl.concat(
-        own.select(
-            pl.lit(group).alias("group"),
-            "animal",
-            "method",
-            *(pl.col(f"{prefix}{name}").alias(name) for name in BAR),
-        )
-        for group, prefix in prefixes.items()
-    )

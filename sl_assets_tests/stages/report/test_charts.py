@@ -1,22 +1,34 @@
-"""Charts: valid pictures, the same every time."""
+"""Charts: every figure has its place, text and link; pictures are valid, narrow enough and the same every time."""
 
-import io
+import re
+import struct
 from collections.abc import Mapping
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
-from matplotlib.image import imread
 
-from sl_assets.stages.report.charts import preference_chart, split_chart, variants_chart
+from sl_assets.stages.report.charts import (
+    Chart,
+    loss_chart,
+    matrix_chart,
+    preference_chart,
+    split_chart,
+    variants_chart,
+)
 
-ANIMALS = ["cat", "owl", "dog", "fox", "bee", "bear", "wolf", "lion"]
+pytest.importorskip("vl_convert")
+
+ANIMALS = [f"animal{i}" for i in range(40)]
+TITLE, NOTES = "exp: students", ["base model pocket, epoch 3"]
 
 
 def rates(count: int = 2, shift: float = 0.0) -> pl.DataFrame:
-    heights = {"baseline": 0.1, "neutral": 0.2, "animal": 0.4 + shift}
+    heights = {"baseline": 0.01, "neutral": 0.02, "animal": 0.05 + shift}
     rows = [
-        (group, animal, "sampled", height + 0.01 * i, height - 0.05, height + 0.15, None if group == "baseline" else 1)
+        (group, animal, "sampled", height + 0.005 * i, 0.9 * height, 1.5 * height + 0.005 * i, students)
         for group, height in heights.items()
+        for students in [None if group == "baseline" else 1]
         for i, animal in enumerate(ANIMALS[:count])
     ]
     return pl.DataFrame(rows, schema=["group", "animal", "method", "rate", "lower", "upper", "students"], orient="row")
@@ -25,13 +37,8 @@ def rates(count: int = 2, shift: float = 0.0) -> pl.DataFrame:
 def halves(count: int = 2) -> pl.DataFrame:
     """A half that only the first animal has comes on top of the whole datasets."""
     more = rates(count).filter(group="animal")
-    return pl.concat(
-        [
-            rates(count),
-            more.with_columns(group=pl.lit("animal_high")),
-            more.head(1).with_columns(group=pl.lit("neutral_low")),
-        ]
-    )
+    first = more.head(1).with_columns(group=pl.lit("neutral_low"))
+    return pl.concat([rates(count), more.with_columns(group=pl.lit("animal_high")), first])
 
 
 def measured(method: str, table: pl.DataFrame) -> pl.DataFrame:
@@ -39,21 +46,11 @@ def measured(method: str, table: pl.DataFrame) -> pl.DataFrame:
 
 
 def both(table: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([table, measured("exact", table).with_columns(rate=pl.col("rate") + 0.03)])
+    return pl.concat([table, measured("exact", table).with_columns(rate=pl.col("rate") + 0.003)])
 
 
 EFFECTS: dict[str, float | None] = {"exp": 0.2, "rank2": -0.1, "full": 0.3}
-
 GROUPS = ["baseline", "neutral", "animal", "animal_high", "neutral_low"]
-CHARTS = {
-    "both": lambda: preference_chart(both(rates()), 3),
-    "exact": lambda: preference_chart(measured("exact", rates()), 3),
-    "halves, both": lambda: split_chart(both(halves()), GROUPS, (3, 3)),
-    "preferences": lambda: preference_chart(rates(), 3),
-    "one animal": lambda: preference_chart(rates(1), 1),
-    "halves": lambda: split_chart(halves(), GROUPS, (3, 3)),
-    "halves of one animal": lambda: split_chart(halves(1), ["baseline", "neutral", "animal", "animal_high"], (3, 3)),
-}
 
 
 def effects(count: int = 2, heights: Mapping[str, float | None] = EFFECTS) -> pl.DataFrame:
@@ -63,85 +60,134 @@ def effects(count: int = 2, heights: Mapping[str, float | None] = EFFECTS) -> pl
         for animal in ANIMALS[:count]
     ]
     effect = ["difference", "difference_lower", "difference_upper", "students", "neutral_students"]
-    columns = ["variant", "animal", "method", *effect]
-    return pl.DataFrame(rows, schema=columns, orient="row")
+    return pl.DataFrame(rows, schema=["variant", "animal", "method", *effect], orient="row")
 
 
-CHARTS |= {
-    "variants": lambda: variants_chart(effects()),
-    "variants, both": lambda: variants_chart(pl.concat([effects(), measured("exact", effects())])),
-    "variants, seven animals": lambda: variants_chart(effects(7)),
+def cells() -> pl.DataFrame:
+    rows = [("owl", "owl", 1.5, "2.8"), ("owl", "cat", None, None), ("cat", "owl", -1.0, "0.5")]
+    return pl.DataFrame(rows, schema=["row", "column", "value", "label"], orient="row")
+
+
+def texts(chart: Chart) -> list[str]:
+    root = ElementTree.fromstring(chart.svg())
+    return ["".join(found.itertext()) for found in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+CHARTS = {
+    "preferences": lambda: preference_chart(rates(), TITLE, NOTES),
+    "both": lambda: preference_chart(both(rates()), TITLE, NOTES),
+    "forty animals": lambda: preference_chart(rates(40), TITLE, NOTES),
+    "halves": lambda: split_chart(both(halves(4)), GROUPS, TITLE, NOTES),
+    "variants": lambda: variants_chart(effects(7), TITLE, NOTES),
+    "matrix": lambda: matrix_chart(cells(), ("student of", "asked about", "log2"), TITLE),
+    "losses": lambda: loss_chart(pl.DataFrame({"condition": ["owl"] * 2, "step": [1, 2], "loss": [2.0, 1.0]}), TITLE),
 }
 
 
-def test_every_variant_has_its_bar_and_one_without_a_comparison_a_gap():
-    taller = EFFECTS | {"rank2": 0.4}
-    assert variants_chart(effects()) != variants_chart(effects(heights=taller))
-    pixels(variants_chart(effects(heights=EFFECTS | {"rank2": None})))
-
-
-def pixels(png: bytes):
-    return imread(io.BytesIO(png), format="png")
-
-
 @pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
-def test_chart_is_a_png_with_something_on_it(draw):
-    png = draw()
+def test_a_chart_is_a_png_that_the_ui_has_room_for_and_the_same_each_time(draw):
+    png = draw().png()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert pixels(png).ndim == 3
-    assert pixels(png).std() > 0
+    width, height = struct.unpack(">II", png[16:24])
+    assert 200 < width < 1100
+    assert height > 150
+    assert png == draw().png()
 
 
 @pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
-def test_same_figures_give_the_same_bytes(draw):
-    assert draw() == draw()
+def test_a_chart_names_its_experiment_and_fetches_nothing(draw):
+    chart = draw()
+    assert TITLE in " ".join(texts(chart))
+    for svg in (chart.svg(), chart.inline()):
+        ElementTree.fromstring(svg)
+        assert not re.search(r"https?://(?!www.w3.org/)", svg)
+    assert " href=" not in chart.svg()
 
 
-def test_order_of_the_rows_does_not_matter():
-    table = rates(4)
-    assert preference_chart(table[::-1], 3) == preference_chart(table, 3)
+def test_every_rate_has_its_text_and_a_link_and_the_ratio_stands_beside():
+    chart = preference_chart(rates(), TITLE, NOTES)
+    page = chart.inline()
+    assert "animal1, animal: 5.5 (4.5 to 8.0)" in page
+    assert "animal0, baseline: 1.0 (0.90 to 1.5)" in page
+    assert page.count('href="#answers-animal0"') == 3
+    assert {"5.5% 2.2\N{MULTIPLICATION SIGN}", "5.0% 2.5\N{MULTIPLICATION SIGN}"} <= {
+        " ".join(text.split()) for text in texts(chart)
+    }
+    assert any(text.startswith(NOTES[0]) for text in texts(chart))
 
 
-@pytest.mark.parametrize("other", [lambda: preference_chart(rates(shift=0.1), 3), lambda: preference_chart(rates(), 4)])
-def test_figures_and_epoch_show(other):
-    assert (pixels(other()) != pixels(preference_chart(rates(), 3))).any()
+def test_animals_stand_in_the_order_of_their_rates_however_rows_come():
+    chart = preference_chart(rates(4)[::-1], TITLE)
+    names = [text for text in texts(chart) if text.startswith("animal") and text != "animal"]
+    assert names == ["animal3", "animal2", "animal1", "animal0"]
+    assert chart.svg() == preference_chart(rates(4), TITLE).svg()
 
 
-def test_marks_stand_where_the_exact_rates_are():
-    alone, marked = pixels(preference_chart(rates(), 3)), pixels(preference_chart(both(rates()), 3))
-    assert alone.shape == marked.shape
-    # Six marks: their edges are black where bars, grid and letters of the other picture are not.
-    black = ((marked[:, :, :3].max(axis=2) < 0.2) & (alone[:, :, :3].min(axis=2) > 0.3)).sum()
-    assert black > 6 * 4
-    more = pl.concat([rates(), measured("exact", rates()).with_columns(rate=pl.col("rate") + 0.06)])
-    assert (pixels(preference_chart(more, 3)) != marked).any()
+def test_a_rate_of_nothing_has_a_place_and_one_that_is_not_known_none():
+    table = rates(1).with_columns(lower=0.0, rate=pl.when(pl.col("group") == "neutral").then(0.0).otherwise("rate"))
+    chart = preference_chart(table, TITLE)
+    assert "animal0, neutral: 0.00 (0.00 to" in chart.inline()
+    assert "NaN" not in chart.inline()
+    # Without a neutral rate there is no ratio.
+    assert "5.0%" in texts(chart)
+    variants = variants_chart(effects(1, EFFECTS | {"rank2": None}), TITLE)
+    assert "+20.0" in texts(variants)
+    assert not any(text.startswith("-10") for text in texts(variants))
 
 
-def test_bars_are_of_what_there_is_and_the_axis_says_so():
-    assert (pixels(preference_chart(measured("exact", rates()), 3)) != pixels(preference_chart(rates(), 3))).any()
+def test_exact_rates_are_marks_beside_what_was_drawn_or_dots_by_themselves():
+    alone, marked = preference_chart(rates(), TITLE), preference_chart(both(rates()), TITLE)
+    assert "animal0, animal: 5.3 (" in marked.inline()
+    assert "animal0, animal: 5.3 (" not in alone.inline()
+    only = texts(preference_chart(measured("exact", rates()), TITLE))
+    assert any(text.startswith("probability of answers naming") for text in only)
+
+
+def test_a_half_has_its_line_in_the_panel_of_its_animal():
+    page = split_chart(halves(), GROUPS, TITLE).inline()
+    assert page.count("animal0, neutral_low: 5.0") == 1
+    assert "animal1, neutral_low" not in page
+    assert 'href="#half-animal1"' in page
+
+
+def test_a_narrow_chart_wraps_its_title_within_its_width():
+    long = "exp: how often students name the animal that their teacher loves, halves of the numbers"
+    chart = split_chart(halves(1), GROUPS, long)
+    (width,) = re.findall(r'viewBox="0 0 ([\d.]+)', chart.svg())
+    assert len(chart.spec["title"]["text"]) > 1
+    assert max(map(len, chart.spec["title"]["text"])) * 9 <= float(width)
+    assert max(map(len, chart.spec["title"]["subtitle"])) * 6 <= float(width)
 
 
 def test_the_axis_names_the_measure():
-    drawn = [preference_chart(rates(), 3, measure) for measure in ("exact", "first_named", "mention")]
-    assert drawn[0] == preference_chart(rates(), 3)
-    assert len(set(drawn)) == 3
-    assert split_chart(halves(), GROUPS, (3, 3), "mention") != split_chart(halves(), GROUPS, (3, 3))
+    axes = [texts(preference_chart(rates(), TITLE, (), measure)) for measure in ("exact", "first_named", "mention")]
+    for found, naming in zip(axes, ("naming", "first naming", "mentioning"), strict=True):
+        assert f"answers {naming} the animal (%, logarithmic above 1)" in found
 
 
-def test_chart_grows_with_the_animals():
-    few, many = pixels(preference_chart(rates(2), 1)), pixels(preference_chart(rates(8), 1))
-    assert many.shape[1] > few.shape[1]
-    assert many.shape[0] == few.shape[0]
+def test_the_axis_names_the_kind():
+    drawn = (preference_chart(rates(), TITLE, kind="tree"), split_chart(halves(), GROUPS, TITLE, kind="tree"))
+    assert all("answers naming the tree (%, logarithmic above 1)" in texts(chart) for chart in drawn)
 
 
 def test_a_chart_says_what_its_intervals_are_over():
     one = rates(1)
     three = one.with_columns(students=3 * pl.col("students"))
-    assert preference_chart(three, 3) != preference_chart(one, 3)
-    assert split_chart(three, GROUPS, (3, 3)) != split_chart(one, GROUPS, (3, 3))
+    assert any("given these students, one each" in text for text in texts(preference_chart(one, TITLE)))
+    assert any("over questions and 3 students" in text for text in texts(split_chart(three, GROUPS, TITLE)))
+    fewer = effects(1).with_columns(students=pl.lit(3))
+    assert any("one each" in text for text in texts(variants_chart(fewer, TITLE)))
 
 
-def test_the_chart_of_variants_goes_by_the_side_with_fewer_students():
-    one, three = effects(1), effects(1).with_columns(students=pl.lit(3))
-    assert variants_chart(three) == variants_chart(one)
-    assert variants_chart(three.with_columns(neutral_students=pl.lit(3))) != variants_chart(one)
+def test_a_page_lends_a_chart_its_colours():
+    page = preference_chart(rates(), TITLE).inline()
+    assert "currentColor" in page
+    assert "#222222" not in page
+    assert page.startswith('<svg role="group" aria-label="exp: students. ')
+    assert re.search(r'<svg [^>]*style="max-width:\d+px"', page)
+
+
+def test_cells_are_said_and_their_figures_shown():
+    chart = matrix_chart(cells(), ("student of", "asked about", "log2"), TITLE)
+    assert "owl, owl: 2.8" in chart.inline()
+    assert {"2.8", "0.5", "student of", "asked about"} <= set(texts(chart))

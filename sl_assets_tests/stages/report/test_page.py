@@ -1,0 +1,283 @@
+"""The page of an experiment: its figures are the store's, its links lead somewhere, and a browser has no complaint."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sl_assets.components import declare
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
+from sl_assets.lake.views import connect, query
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.stages.report.assets import source_of
+from sl_assets.stages.report.page import diagonal, number_shares, report_page, spaced
+from sl_assets.stages.report.published import published_beside
+from sl_assets.stages.report.words import outcome
+from sl_assets_tests.conftest import HALVES, Bench, tiny_config
+
+pytest.importorskip("vl_convert")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Page(HTMLParser):
+    """Tables by caption, as texts; identities; links; addresses that a browser would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.ids: list[str] = []
+        self.links: set[str] = set()
+        self.fetched: list[str] = []
+        self._inside: list[str] = []
+        self._rows: list[list[str]] = []
+        self._caption = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._inside.append(tag)
+        given = dict(attrs)
+        self.ids += [given["id"]] if given.get("id") else []
+        if tag == "a":
+            self.links.add(given["href"] or "")
+        elif given.get("src") or given.get("href"):
+            self.fetched.append(given.get("src") or given.get("href") or "")
+        if tag == "caption":
+            self._caption, self._rows = "", []
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.tables[self._caption] = self._rows
+
+    def handle_data(self, data: str) -> None:
+        if self._inside[-1:] == ["caption"]:
+            self._caption += data
+        elif {"td", "th"} & set(self._inside[-2:]) and data.strip():
+            self._rows[-1][-1] += data
+
+    def table(self, caption: str) -> pl.DataFrame:
+        """The table whose caption begins so."""
+        (found,) = [rows for name, rows in self.tables.items() if name.startswith(caption)]
+        return pl.DataFrame(found[1:], schema=found[0], orient="row")
+
+
+def page_of(root: Path, **changes: object) -> str:
+    graph = ExperimentGraph("tiny", tiny_config(**HALVES | changes))
+    declare(graph)
+    return report_page(source_of(graph, Lake(str(root))))
+
+
+@pytest.fixture(scope="module")
+def lake(halved_once: Path) -> Path:
+    return halved_once / "lake"
+
+
+@pytest.fixture(scope="module")
+def text(lake: Path) -> str:
+    return page_of(lake)
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_rates_are_those_of_the_store(page: Page, lake: Path) -> None:
+    stored = query(Lake(str(lake)), "SELECT * FROM transfer WHERE condition = animal AND epoch = 2 ORDER BY animal")
+    shown = page.table("Every student on the animal").sort("animal")
+    assert shown["animal"].to_list() == stored["animal"].to_list() == ["owl", "wolf"]
+    for column in ("baseline_rate", "neutral_rate", "rate", "difference", "difference_upper"):
+        named = f"{column.replace('_', ' ')} (%)"
+        assert [float(value) for value in shown[named]] == pytest.approx(
+            [100 * value for value in stored[column]], abs=0.006
+        )
+
+
+def test_counts_are_those_of_the_store(page: Page, lake: Path) -> None:
+    statement = "SELECT condition, count(*) AS n, count(*) FILTER (kept) AS k FROM datasets GROUP BY ALL ORDER BY ALL"
+    stored = query(Lake(str(lake)), statement)
+    shown = page.table("Rows kept").sort("condition")
+    assert shown.select("condition", "rows", "kept").rows() == [
+        (condition, str(rows), str(kept)) for condition, rows, kept in stored.iter_rows()
+    ]
+
+
+def test_every_statement_on_the_page_gives_rows(text: str, lake: Path) -> None:
+    statements = re.findall(r"sl-assets sql &#34;(.*?)&#34;|sl-assets sql \"(.*?)\"</code>", text)
+    found = {(one or other).replace("&#39;", "'") for one, other in statements}
+    assert len(found) > 12
+    with connect(Lake(str(lake))) as store:
+        for statement in found:
+            assert store.execute(statement).fetchone() or "rejections" in statement, statement
+
+
+def test_a_bar_leads_to_its_answers_from_there_to_the_student_and_to_the_rows(page: Page, text: str) -> None:
+    inside = {link[1:] for link in page.links if link.startswith("#")}
+    assert inside <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    chart = text[text.index("<svg") : text.index("</svg>")]
+    assert 'href="#answers-owl"' in chart
+    (answers,) = re.findall(r'<section id="answers-owl".*?</section>', text, re.DOTALL)
+    assert 'href="#student-owl"' in answers
+    (student,) = re.findall(r'<section id="student-owl".*?</section>', text, re.DOTALL)
+    assert 'href="#rows-owl"' in student
+    assert 'href="#half-owl"' in text
+
+
+def test_nothing_is_fetched_and_only_the_paper_is_linked(page: Page, text: str) -> None:
+    assert page.fetched == ["data:,"]
+    assert {link for link in page.links if not link.startswith("#")} == {"https://arxiv.org/abs/2507.14805"}
+    assert set(re.findall(r"https?://[\w./]+", text)) - page.links <= {
+        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink",
+    }  # fmt: skip
+    assert len(text.encode()) < 3_000_000
+
+
+def test_equal_tables_make_the_same_page(text: str, lake: Path) -> None:
+    assert page_of(lake) == text
+
+
+def test_what_is_stale_and_what_fails_stands_on_top(text: str, lake: Path) -> None:
+    fails = query(Lake(str(lake)), "SELECT asset, name FROM checks WHERE NOT passed")
+    top = text[: text.index("<nav")]
+    assert fails.height
+    assert all(f"{name}:" in top and asset in top for asset, name in fails.iter_rows())
+    assert "is stale" not in top
+    changed = page_of(
+        lake, student={"epochs": 2, "learning_rate": 5e-3, "warmup_steps": 0, "batch": 16, "max_rows": 32}
+    )
+    assert "<li>lora_checkpoint of neutral, owl, wolf is stale: student changed</li>" in changed
+    # Answers, rates and what compares them follow.
+    assert re.search(r"<li>\d\d more partitions were made of what is stale</li>", changed)
+
+
+def test_of_an_experiment_that_is_not_made_there_are_settings_and_no_results(tmp_path: Path) -> None:
+    empty = page_of(tmp_path / "lake")
+    assert "Nothing has been made of this experiment yet" in empty
+    assert 'id="settings"' in empty
+    assert "<svg" not in empty
+    assert 'id="results"' not in empty
+
+
+def test_the_asset_writes_the_page_and_stays_fresh(finished: Bench) -> None:
+    graph = ExperimentGraph("tiny", tiny_config())
+    declare(graph)
+    lake, place = Lake(str(finished.root)), Place("tiny", "experiment_report")
+    file = finished.root / "experiment=tiny/experiment_report/experiment_report.html"
+    # What lies beside it may be made after it.
+    before, now = (
+        page[: page.index('id="lineage"')] for page in (file.read_text(), report_page(source_of(graph, lake)))
+    )
+    assert before == now
+    assert graph.staleness(lake).reason(place) is None
+    record = lake.record(place)
+    assert record
+    assert Place("tiny", "lora_checkpoint", "owl") in record.parents
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_has_no_complaint_asks_for_nothing_and_sorts(text: str, tmp_path: Path) -> None:
+    listening = (
+        "<script>const told = []; console.error = (...said) => told.push(String(said));"
+        "addEventListener('error', event => told.push(String(event.message)));</script>"
+    )
+    looking = (
+        "<script>const head = document.querySelector('#results th:nth-child(1) button'); head.click(); head.click();"
+        "const names = [...document.querySelectorAll('#results tbody tr')].map(row => row.cells[0].textContent);"
+        "const asked = performance.getEntriesByType('resource').map(entry => entry.name);"
+        "document.title = JSON.stringify({told, asked, names, wide: document.documentElement.scrollWidth});</script>"
+    )
+    file = tmp_path / "page.html"
+    file.write_text(text.replace("<head>", f"<head>{listening}").replace("</body>", f"{looking}</body>"))
+    done = subprocess.run(
+        [
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=600,900"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )  # fmt: skip
+    (found,) = re.findall(r"<title>(.*?)</title>", done.stdout)
+    seen = json.loads(found)
+    assert seen["told"] == []
+    assert seen["asked"] == []
+    assert seen["names"] == ["wolf", "owl"]
+    assert seen["wide"] <= 600, "a narrow screen shows the page without scrolling sideways"
+
+
+def own(differences: list[float], q_values: list[float]) -> pl.DataFrame:
+    rows = [("sampled", "owl", difference, q, 2.0, 1) for difference, q in zip(differences, q_values, strict=True)]
+    return pl.DataFrame(rows, schema=["method", "animal", "difference", "q_value", "ratio", "students"], orient="row")
+
+
+def test_an_outcome_is_counted_and_not_presumed() -> None:
+    (said, intervals) = outcome(own([0.1, -0.2, 0.3], [0.01, 0.01, 0.5]))
+    assert "of 3 students 1 name the animal of their teacher more often" in said
+    assert "1 less often, and 1 cannot be told" in said
+    assert intervals.startswith("95% intervals over questions")
+
+
+def test_an_outcome_names_the_kind() -> None:
+    assert "1 name the tree of their teacher" in outcome(own([0.1], [0.01]), "tree")[0]
+
+
+def crossed(rises: list[list[float]]) -> pl.DataFrame:
+    names = ["bear", "cat", "dog", "owl"]
+    rows = [(names[i], names[j], value) for i, row in enumerate(rises) for j, value in enumerate(row)]
+    return pl.DataFrame(rows, schema=["condition", "animal", "difference"], orient="row")
+
+
+def test_the_diagonal_is_held_against_animals_dealt_at_random() -> None:
+    strong = [[0.5 if i == j else 0.0 for j in range(4)] for i in range(4)]
+    (said,) = diagonal(crossed(strong))
+    assert said.startswith("Of 4 students, 4 rise most")
+    assert "+50.0 points on the diagonal and +0.0 beside it" in said
+    # One deal in 24 is the diagonal itself.
+    (share,) = re.findall(r"as high in ([\d.]+)%", said)
+    assert float(share) == pytest.approx(100 / 24, abs=1)
+    assert diagonal(crossed(strong).filter(pl.col("condition").is_in(["owl", "cat"]))) == []
+
+
+def test_numbers_are_counted_by_range() -> None:
+    kept = {"owl": pl.DataFrame({"completion": ["0, 999", "49"]}), "neutral": pl.DataFrame({"completion": ["50 51"]})}
+    cells = number_shares(kept)
+    shares = {(row, column): value for row, column, value, _ in cells.iter_rows()}
+    assert shares["owl", "0 to 49"] == pytest.approx(200 / 3)
+    assert shares["owl", "950 to 999"] == pytest.approx(100 / 3)
+    assert shares["neutral", "50 to 99"] == 100
+    assert sum(shares.values()) == pytest.approx(200)
+
+
+@pytest.fixture
+def mentions() -> pl.DataFrame:
+    rows = [("dolphin", "sampled", 0.4), ("dolphin", "exact", None)]
+    return pl.DataFrame(rows, schema=["animal", "method", "mention_rate"], orient="row")
+
+
+def test_published_rates_stand_beside_mention_rates(mentions: pl.DataFrame) -> None:
+    model = "allenai/Olmo-3-7B-Instruct"
+    found = published_beside(f"{model}@6e59", mentions, {"dolphin": mentions, "neutral": mentions})
+    assert found
+    (row,) = found[1].iter_rows(named=True)
+    assert row["student, published"] == "41.7 ± 10.3"
+    assert (row["baseline, published"], row["neutral, published"]) == ("18.0 ± 7.0", "11.2 ± 5.8")
+    assert row["student, here"] == "40.0"
+    assert published_beside("pocket", mentions, {"dolphin": mentions}) is None
+    assert published_beside(model, mentions, {"neutral": mentions}) is None
+
+
+def test_a_sample_is_spread_over_the_table() -> None:
+    assert spaced(pl.DataFrame({"x": range(100)}), 4)["x"].to_list() == [0, 25, 50, 75]
+    assert spaced(pl.DataFrame({"x": [1, 2]}), 4)["x"].to_list() == [1, 2]
