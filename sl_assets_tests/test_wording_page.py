@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from sl_assets.config import PROJECT
-from sl_assets.config.wording import FULL, Wording
+from sl_assets.config.wording import Wording
 from sl_assets.config.wording.templates import KIND, TRAIT
-from sl_assets.config.wording.traits import ANIMAL, TraitSettings
+from sl_assets.config.wording.traits import TraitSettings
 from sl_assets.experiments import load_experiment
 
 PAGE = PROJECT / "docs" / "wording.md"
@@ -77,11 +77,3 @@ def test_the_page_has_every_field_of_a_wording_and_of_a_trait() -> None:
 @pytest.mark.parametrize("name", [*KIND, *TRAIT, "examples", "count"])
 def test_the_page_has_every_placeholder(name: str) -> None:
     assert f"`{{{name}}}`" in PAGE.read_text()
-
-
-def test_the_readme_has_the_same_in_short(tmp_path: Path) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
-    (trees,) = [text for text in blocks if text.startswith("extends: ")]
-    config = load_experiment(write(tmp_path, trees, EXPERIMENTS[0])).config
-    assert config.animals == ("oak", "willow")
-    assert ANIMAL.synonym == FULL.kind.synonym == "creature"

@@ -35,7 +35,9 @@ def change(desk: Desk, place: Place, **changes: object) -> None:
 def test_of_what_is_all_made_everything_is_fresh(desk: Desk) -> None:
     found = list(statuses(desk.planner()))
     assert {row.state for row in found} == {"fresh"}
-    assert len({row[:3] for row in found}) == len(found) == sum(1 for _ in desk.places())
+    assert len({row[:3] for row in found}) == len(found)
+    # A report is made by whoever names it.
+    assert len(found) == sum(place.table != "experiment_report" for place in desk.places())
     assert counted(found) == {"fresh": str(len(found)), "missing": "", "stale": "", "failed": "", "takes": ""}
 
 

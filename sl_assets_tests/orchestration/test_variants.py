@@ -100,10 +100,10 @@ EXACT = {"answer_probabilities", "baseline_answer_probabilities", "baseline_pref
 def test_what_is_made_of_the_same_all_the_way_up_is_the_experiments(changes: dict[str, Any], own: set[str]) -> None:
     family = Family(variants={"changed": changes})
     (variant,) = family.variants.values()
-    assert set(variant.declared) == own
+    assert set(variant.declared) == own | {"experiment_report"}
     assert all(owner is family.graph for owner in variant.shared.values())
     for name in variant.assets:
-        assert variant.place(name).experiment == ("tiny__changed" if name in own else "tiny")
+        assert variant.place(name).experiment == ("tiny__changed" if name in variant.declared else "tiny")
 
 
 def test_students_that_are_shared_are_looked_at_anew_where_chats_are_written_otherwise() -> None:
