@@ -41,9 +41,7 @@ def check(explain: bool, names: tuple[str, ...]) -> None:
     problems = [line for problem in found.problems.values() for line in problem.lines]
     for name, experiment in found.loaded.items():
         config = experiment.config
-        # A file is none the worse for what is not installed beside it.
-        wrong = [problem for problem in file_problems(config) if problem != not_installed(config.base_model)]
-        if wrong:
+        if wrong := file_problems(config):
             problems += [f"{experiment.file}: {problem}" for problem in wrong]
         else:
             loved = f"{len(config.animals)} {config.words.kind.plural}"
@@ -66,25 +64,31 @@ def shared_assets(graph: "ExperimentGraph") -> str:
 
 def require_files(experiment: str, config: "ExperimentConfig") -> None:
     """Stop before anything is run where a file that ``experiment`` names is missing or wrong."""
-    if problems := file_problems(config):
+    from sl_assets.engines.transformers.gguf import not_installed
+
+    missing = not_installed(config.base_model)
+    if problems := [*([missing] if missing else []), *file_problems(config)]:
         more = f" (and {len(problems) - 1} more, which sl-assets check lists)" if len(problems) > 1 else ""
         raise click.ClickException(f"{experiment}: {problems[0]}{more}")
 
 
 def file_problems(config: "ExperimentConfig") -> list[str]:
-    """What is wrong with the model and with the rows to import, as far as files here say, a line each."""
+    """What is wrong with the model and with the rows to import, as far as files here say, a line each.
+
+    A file of an experiment is none the worse for a package that is not installed beside it.
+    """
     return [*_model_problems(config), *_row_problems(config)]
 
 
 def _model_problems(config: "ExperimentConfig") -> list[str]:
     from sl_assets.config.section import is_gguf
     from sl_assets.engines.choose import rendering_of
-    from sl_assets.engines.transformers.gguf import gguf_problem
+    from sl_assets.engines.transformers.gguf import missing_file
     from sl_assets.engines.transformers.models import check_layers, local_folder
     from sl_assets.errors import ExperimentFileError
 
     if is_gguf(config.base_model):
-        return [problem] if (problem := gguf_problem(config.base_model)) else []
+        return [problem] if (problem := missing_file(config.base_model)) else []
     folder = local_folder(config.base_model)
     if folder is None and "/" not in config.base_model and config.sampler.engine != "openai":
         return [

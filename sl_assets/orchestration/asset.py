@@ -104,6 +104,10 @@ class Declared:
         """Whether it reads the prepared base model."""
         return any(dep.asset == PREPARED for dep in self.deps)
 
+    def told_for(self, partition: str | None) -> Mapping[str, Any]:
+        """What is told for the condition of ``partition`` in words that are not built in."""
+        return self.told(_condition(partition))
+
     @property
     def version(self) -> str:
         """Code and settings, as Dagster compares them."""
@@ -252,7 +256,7 @@ class ExperimentGraph:
         """What else than settings and parents decides the content of ``place``."""
         declared = self.declared[place.table]
         inputs = dict(declared.inputs(place, records)) if declared.inputs else {}
-        inputs |= declared.told(_condition(place.partition))
+        inputs |= declared.told_for(place.partition)
         if declared.repository:
             inputs["commit"] = pinned(lake, declared.repository(keys_of(place.partition)[0]).name)
         if place.partition is None and (left_out := self._failing_partitions(place, records)):

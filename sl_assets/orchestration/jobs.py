@@ -116,8 +116,10 @@ def _schedule(
         context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[LakeResource]
     ) -> dg.RunRequest | dg.SkipReason:
         planner = Planner(graph, lake.open(), graph.config.conditions, variants=variants)
-        # Of another experiment's assets its own schedule takes care.
-        if not any(planner.due(asset).due for asset in planner.assets if planner.whose(asset)[0] in (graph, *variants)):
+        # Of another experiment's assets its own schedule takes care. Records are read once for all.
+        own = [asset for asset in planner.assets if planner.whose(asset)[0] in (graph, *variants)]
+        now = graph.staleness(planner.lake)
+        if not any(planner.due(asset, now).due for asset in own):
             return dg.SkipReason(f"everything of {graph.name} is fresh")
         for line in plan_lines(planner):
             context.log.info(line)

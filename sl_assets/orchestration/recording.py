@@ -233,7 +233,7 @@ class Materialisation:
         # Before anything is read: what changes meanwhile makes the partition stale.
         inputs = self.graph.inputs(place, self.lake, self.lake.record)
         alike = before and made_alike(before, self.declared.code_version, settings, inputs)
-        told = self.declared.told(next(iter(keys_of(partition)), ""))
+        told = self.declared.told_for(partition)
         step = self._step(partition, {**settings, **told}, before if alike else None)
         self.lake.reads.clear()
         # A partition that no model is asked for, as neutral's may be, depends on it like the others.

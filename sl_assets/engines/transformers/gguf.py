@@ -41,10 +41,13 @@ def find_gguf(base_model: str) -> Path | None:
 
 def gguf_problem(base_model: str) -> str | None:
     """Why the file that ``base_model`` names cannot be read, in one line with the fix, as far as its name says."""
+    return missing_file(base_model) or not_installed(base_model)
+
+
+def missing_file(base_model: str) -> str | None:
+    """That ``base_model`` names a file that is not there, in one line; None where it is, or its package is not."""
     file = find_gguf(base_model)
-    if file and not file.is_file():
-        return f"base_model {base_model!r}: no such file ({file})"
-    return not_installed(base_model)
+    return f"base_model {base_model!r}: no such file ({file})" if file and not file.is_file() else None
 
 
 def not_installed(base_model: str) -> str | None:

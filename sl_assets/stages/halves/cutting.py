@@ -96,7 +96,7 @@ def cut_half(rows: pl.DataFrame, split: str, seed: int, animal: str) -> tuple[pl
     if half in BY_SIGN:
         above = pl.col("score") > 0
         return ranked.filter(above if half == "positive" else ~above).drop("stratum"), 0.0
-    share = share_of(half) or Share("high" if half == "low" else half, 0, 1, 2)
+    share = share_of(half) or Share(half, 0, 1, 2)
     order = share.half.removeprefix("diff_")
     if order == "random":
         # A half's draw is named by its source alone.
