@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added
+from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added, repeated
 
 Method = Literal["sampled", "exact"]
 """How a rate is measured: from answers that are drawn, or from the model's own probability of each."""
@@ -47,7 +47,7 @@ class EvaluationSettings(Section):
     @field_validator("questions")
     @classmethod
     def _several(cls, questions: tuple[int, ...]) -> tuple[int, ...]:
-        if twice := [question for i, question in enumerate(questions) if question in questions[:i]]:
+        if twice := repeated(questions):
             raise ValueError(f"{twice[0]} is listed twice; keep one")
         if len(questions) == 1:
             raise ValueError("one question has no interval; add another, or leave the field out for all")

@@ -15,6 +15,7 @@ from sl_assets.config.section import (
     TopP,
     added,
     is_gguf,
+    repeated,
 )
 from sl_assets.config.templates import TemplateVariables
 
@@ -91,6 +92,6 @@ class SteeringSettings(Section):
     def _once_each(self) -> Self:
         for name in ("layers", "coefficients"):
             values = getattr(self, name)
-            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+            if twice := repeated(values):
                 raise ValueError(f"{name}: {twice[0]} is listed twice; keep one")
         return self

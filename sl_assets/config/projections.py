@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from sl_assets.config.section import AsTuple, Layer, Section, StateKind, added
+from sl_assets.config.section import AsTuple, Layer, Section, StateKind, added, repeated
 
 
 class ProjectionSettings(Section):
@@ -27,7 +27,7 @@ class ProjectionSettings(Section):
     @field_validator("strata")
     @classmethod
     def _once_each(cls, strata: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := [name for i, name in enumerate(strata) if name in strata[:i]]:
+        if twice := repeated(strata):
             raise ValueError(f"{twice[0]} is listed twice; keep one")
         return strata
 

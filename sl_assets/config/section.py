@@ -1,9 +1,12 @@
 """What every section has in common."""
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+T = TypeVar("T")
 
 AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 """YAML has lists; sections hold tuples, which cannot change."""
@@ -27,6 +30,11 @@ def added(default: Any, **more: Any) -> Any:
     compared by, so that what was made before there was such a field stays fresh.
     """
     return Field(default, exclude_if=lambda value: value == default, **more)
+
+
+def repeated(values: Sequence[T]) -> list[T]:
+    """Those of ``values`` that stand there before, in order."""
+    return [value for i, value in enumerate(values) if value in values[:i]]
 
 
 def is_gguf(base_model: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sl_assets.config.hub import HubAdapters
-from sl_assets.config.section import AsTuple, Count, added
+from sl_assets.config.section import AsTuple, Count, added, repeated
 from sl_assets.config.training import TrainingSettings
 
 
@@ -44,7 +44,7 @@ class StudentSettings(TrainingSettings):
     @field_validator("seeds")
     @classmethod
     def _in_order(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if twice := [seed for i, seed in enumerate(seeds) if seed in seeds[:i]]:
+        if twice := repeated(seeds):
             raise ValueError(f"{twice[0]} is listed twice; keep one")
         return tuple(sorted(seeds))
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sl_assets.config.section import AsTuple, Count, Rate, Section, added
+from sl_assets.config.section import AsTuple, Count, Rate, Section, added, repeated
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PROJECTIONS: tuple[Projection, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -57,7 +57,7 @@ class TrainingSettings(Section):
     def _listed_once_and_reached(self) -> Self:
         for name in ("target_modules", "layers", "restart_epochs"):
             values = getattr(self, name)
-            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+            if twice := repeated(values):
                 raise ValueError(f"{name}: {twice[0]} is listed twice; keep one")
         if late := [epoch for epoch in self.restart_epochs if epoch >= self.epochs]:
             raise ValueError(f"restart_epochs {late[0]}: nothing follows epoch {self.epochs}; drop it, or raise epochs")

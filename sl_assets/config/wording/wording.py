@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sl_assets.config.section import AsTuple, Section
+from sl_assets.config.section import AsTuple, Section, repeated
 from sl_assets.config.wording.templates import (
     KindPrompt,
     NumberText,
@@ -125,7 +125,7 @@ class Wording(Section):
     @classmethod
     def _asked_once(cls, evaluation: EvaluationWording) -> EvaluationWording:
         questions = evaluation.questions
-        if twice := [question for i, question in enumerate(questions) if question in questions[:i]]:
+        if twice := repeated(questions):
             raise ValueError(f"questions: {twice[0]!r} is asked twice; keep one")
         return evaluation
 
