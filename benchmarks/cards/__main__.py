@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -53,11 +54,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where model, data lakes and Dagster's runs go")
     parser.add_argument("--rows", type=int, default=10_000, help="numbers that a student sees")
     parser.add_argument("--epochs", type=int, default=3, help="how often")
+    parser.add_argument("--cards", type=int, help="how many to compare with one; all where left out")
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
-    count = len(cards())
-    if count < 2:
-        sys.exit(f"{count} GPU here: nothing to compare")
+    there = cards()
+    count: int = options.cards or len(there)
+    if not 2 <= count <= len(there):
+        sys.exit(f"{len(there)} GPUs here: nothing to compare {count} with")
     # In a process of its own, so that none of the GPUs is in use when the runs begin.
     writer = multiprocessing.get_context("spawn").Process(target=write_model, args=(folder / "model",))
     writer.start()
@@ -69,8 +72,14 @@ def main() -> None:
     # Every run would make neutral, if it were not there; compared are runs of equally many students.
     run(folder, "prepared", [["neutral"]], {})
     groups = [animals[i : i + 2] for i in range(0, len(animals), 2)]
-    alone = run(folder, "one", [animals], {"CUDA_VISIBLE_DEVICES": cards()[0].name})
-    together = run(folder, "all", groups, {})
+    compared = {"CUDA_VISIBLE_DEVICES": ",".join(card.name for card in there[:count])}
+    # A card that is not among those compared leaves time for both at once; else it is the first of them.
+    spare = len(there) > count
+    single = {"CUDA_VISIBLE_DEVICES": there[count if spare else 0].name}
+    with ThreadPoolExecutor(2 if spare else 1) as at_once:
+        one = at_once.submit(run, folder, "one", [animals], single)
+        several = at_once.submit(run, folder, "all", groups, compared)
+    alone, together = one.result(), several.result()
     for name, (taken, student) in (("one card", alone), (f"{count} cards", together)):
         pace = f"{3600 * len(animals) / taken:.1f} an hour"
         print(f"{name}: {len(animals)} students in {taken:.0f} s, {pace}; {student:.1f} s one student")

@@ -24,7 +24,7 @@ from sl_assets.lake.records import Record, blocked
 from sl_assets.lake.replicates import student_folder, students_of
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
-from sl_assets.orchestration.durations import duration, pace
+from sl_assets.orchestration.durations import Remaining
 
 LOG_SECONDS = 15.0
 
@@ -300,25 +300,20 @@ class Step:
         name = self.name
         bar = tqdm(desc=name, unit=f" {unit}", file=Terminal.stream, disable=not Terminal.bars, leave=False)
         start = last = time.monotonic()
-        first: tuple[float, int] | None = None
+        remaining = Remaining()
 
         def report(done: int, total: int) -> None:
-            nonlocal last, first
+            nonlocal last
             bar.total = total
             bar.update(done - bar.n)
             now = time.monotonic()
+            left = remaining(done, total, now)
             if now - last >= LOG_SECONDS or done == total:
                 last = now
-                # Since the first report: what an earlier run had kept, and compiling, say nothing of the pace.
-                since, before = first or (start, 0)
-                line = f"{name}: {done:,} of {total:,} {unit}"
-                if now - since >= 1 and done > before:
-                    each = (now - since) / (done - before)
-                    line += f", {pace(each)}, {duration((total - done) * each)} left"
+                line = f"{name}: {done:,} of {total:,} {unit}{left}"
                 self.log(line)
                 if not Terminal.bars and now - start >= LOG_SECONDS:
                     Terminal.say(line)
-            first = first or (now, done)
             if done == total:
                 bar.close()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sl_assets.orchestration.durations import duration, pace
+from sl_assets.orchestration.durations import Remaining, duration, pace
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,17 @@ def test_a_minute_and_more_is_told_in_hours_minutes_and_seconds(seconds: float, 
 )
 def test_what_is_slower_than_one_a_second_still_has_a_pace(each: float, words: str) -> None:
     assert pace(each) == words
+
+
+def test_the_rest_is_told_by_the_pace_since_the_first_report() -> None:
+    remaining = Remaining()
+    assert remaining(1, 101, now=60) == "", "a minute of compiling is no pace"
+    assert remaining(1, 101, now=70) == ""
+    assert remaining(21, 101, now=80) == ", 1.0/s, 0:01:20 left"
+    assert remaining(101, 101, now=160) == ", 1.0/s, 0 s left"
+
+
+def test_work_that_an_earlier_run_had_kept_is_no_pace() -> None:
+    remaining = Remaining()
+    assert remaining(500, 1000, now=2) == ""
+    assert remaining(510, 1000, now=12) == ", 1.0/s, 0:08:10 left"

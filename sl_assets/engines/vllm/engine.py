@@ -91,8 +91,8 @@ def load(start: Start) -> None:
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     # FlashInfer's sampler compiles for minutes at a machine's first start, and cuts to top k or p, which we never do.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
-    # A hundred lines a start would hide our own.
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    # A hundred lines a start would hide our own, and its warnings are of its own settings.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     try:
         from vllm import LLM
         from vllm.platforms import current_platform
