@@ -2,6 +2,7 @@
 
 import click
 
+from sl_assets.cli.adopting import adopt
 from sl_assets.cli.cards import gpus
 from sl_assets.cli.checking import check
 from sl_assets.cli.exporting import export
@@ -25,5 +26,5 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, report, status, sql, export, gallery, trace, power, wording, prune, pins, gpus, ui):
+for command in (check, run, report, status, sql, export, gallery, trace, power, wording, adopt, prune, pins, gpus, ui):
     cli.add_command(command)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sl_assets.animals import NEUTRAL
+from sl_assets.cli.adopting import offer_adoption
 from sl_assets.cli.checking import require_files
 from sl_assets.cli.environment import known_experiment, set_up_home
 from sl_assets.cli.interrupts import interrupted_with
@@ -63,6 +64,7 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, alone
     if absent and planner.needs_models():
         raise click.ClickException(absent[0])
     set_up_home()
+    offer_adoption()
     definitions = dg.Definitions.merge(*experiment.definitions_with_sources(), surroundings())
     for line in Runner(planner, definitions).materialise():
         click.echo(line)

@@ -19,6 +19,7 @@ from threading import Thread, main_thread
 import click
 from filelock import FileLock
 
+from sl_assets.cli.adopting import offer_adoption
 from sl_assets.cli.environment import set_up_home
 from sl_assets.home import VARIABLE, project_file
 from sl_assets.locks import try_lock
@@ -95,6 +96,7 @@ def serve(host: str, port: int) -> None:
     lake_root()
     require_port(host, port)
     set_up_home()
+    offer_adoption()
     home = Path(os.environ[VARIABLE])
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     with only_one(home, address):

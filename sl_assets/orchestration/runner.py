@@ -17,15 +17,14 @@ import dagster as dg
 from sl_assets.engines.cards import lease, release
 from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Record
 from sl_assets.orchestration.checks import decide
-from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.outlook import COLUMN, check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
-from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED, check_events, event_of
+from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED
 from sl_assets.orchestration.run_processes import process_tags
+from sl_assets.orchestration.telling import Teller
 
 COMMAND = "sl_assets/command"
 """Run tag that all runs of one command share."""
@@ -47,9 +46,7 @@ class Runner:
         self._command = uuid.uuid4().hex[:8]
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
-        # Of no run: checks that are decided anew without one are reported under it.
-        self._checks_id = str(uuid.uuid4())
-        self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+        self._teller = Teller(self._instance, definitions)
         # Where standard error is no file, as in a notebook, there is nothing to hand over.
         with suppress(OSError):
             Terminal.stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
@@ -72,7 +69,7 @@ class Runner:
             due = [partition for partition in planned.due if partition not in waiting]
             for stretch in self._stretches(asset, due):
                 failed |= self._run(asset, stretch, planned_at)
-            self._tell(asset)
+            self._teller.tell(*self._planner.whose(asset), self._planner.lake, self._planner.wanted(asset))
             made = [partition for partition in due if self._planner.place(asset, partition) not in failed]
             yield from _lines(planned, made, waiting, time.monotonic() - start)
             failed |= {self._planner.place(asset, partition): "" for partition in waiting}
@@ -80,7 +77,7 @@ class Runner:
             for place in there:
                 # Of a Hub that does not answer: whatever reads the partition asks again.
                 with suppress(PassingError):
-                    decide(self._planner.graph, self._planner.lake, place, self._tell_checks)
+                    decide(self._planner.graph, self._planner.lake, place, self._teller.tell_checks)
             yield from check_lines(self._planner.lake.record, there, failed)
             if [asset] == with_models[-1:]:
                 release()
@@ -145,30 +142,6 @@ class Runner:
             raise SlAssetsError(f"{graph.name}/{name}: {_reason(result)}")
         by_name = {str(partition): partition for partition in stretch}
         return {self._planner.place(asset, by_name[name]): str(reason) for name, reason in failed.items()}
-
-    def _tell(self, asset: str) -> None:
-        """Tell Dagster of what is fresh and it does not know: a run was killed, or it knows of another lake."""
-        graph, name = self._planner.whose(asset)
-        declared, key = graph.declared[name], graph.key(name)
-        told = told_versions(self._instance, key)
-        now = graph.staleness(self._planner.lake)
-        untold = [
-            record
-            for place in self._planner.wanted(asset)
-            if now.own_reason(place) is None
-            and (record := now.record(place))
-            and told.get(place.partition) != (record.data_version, declared.version)
-        ]
-        if untold:
-            tags = version_tags(self._instance, self._specs[key], declared.version)
-            for record in untold:
-                self._instance.report_runless_asset_event(event_of(key, record, tags))
-                self._tell_checks(record)
-
-    def _tell_checks(self, record: Record) -> None:
-        key = dg.AssetKey([record.place.experiment, record.place.table])
-        for event in check_events(self._instance, key, record):
-            report_check(self._instance, self._checks_id, event)
 
 
 def _lines(

@@ -1,0 +1,68 @@
+"""Dagster is told of what the lake holds and it does not know: a run was killed, or this home knew of another lake."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from sl_assets.lake.lake import Lake
+from sl_assets.lake.places import Place
+from sl_assets.lake.records import Record
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.dagster_internals import report_check, told_versions, version_tags
+from sl_assets.orchestration.planner import Planner
+from sl_assets.orchestration.recording import check_events, event_of
+
+
+class Teller:
+    """Tells ``instance`` of partitions as their records describe them; what it knows already it is not told again.
+
+    Args:
+        instance: whose events the UI shows.
+        definitions: of the experiments whose partitions it is told of.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, definitions: dg.Definitions) -> None:
+        self._instance = instance
+        self._specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+        # Of no run: checks that are decided anew without one are reported under it.
+        self._checks_id = str(uuid.uuid4())
+
+    def tell(self, graph: ExperimentGraph, name: str, lake: Lake, places: Sequence[Place], stale: bool = False) -> int:
+        """Tell of ``places`` of the asset called ``name``, of what is stale only if asked to; returns of how many.
+
+        What is stale is told with the code version that it was made by, by which the UI marks it.
+        """
+        declared, key = graph.declared[name], graph.key(name)
+        told = told_versions(self._instance, key)
+        now = graph.staleness(lake)
+        count = 0
+        for place in places:
+            record = now.record(place)
+            if record is None or not (stale or now.own_reason(place) is None):
+                continue
+            version = declared.version if now.own_reason(place) is None else record.code_version
+            if told.get(place.partition) != (record.data_version, version):
+                tags = version_tags(self._instance, self._specs[key], version)
+                self._instance.report_runless_asset_event(event_of(key, record, tags))
+                self.tell_checks(record)
+                count += 1
+        return count
+
+    def tell_checks(self, record: Record) -> None:
+        """Tell what the checks of a partition say."""
+        key = dg.AssetKey([record.place.experiment, record.place.table])
+        for event in check_events(self._instance, key, record):
+            report_check(self._instance, self._checks_id, event)
+
+
+def adopt(planner: Planner, teller: Teller) -> Iterator[tuple[str, int]]:
+    """Tell of everything that is there of what ``planner`` wants, parents first, fresh or stale.
+
+    Yields:
+        Every asset of which Dagster was told something, and of how many partitions.
+    """
+    for asset in planner.assets:
+        graph, name = planner.whose(asset)
+        if count := teller.tell(graph, name, planner.lake, planner.wanted(asset), stale=True):
+            yield asset, count
