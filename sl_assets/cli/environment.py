@@ -106,15 +106,32 @@ def set_up_home() -> None:
         click.echo(said, err=True)
     home = os.environ[VARIABLE]
     try:
-        with dg.DagsterInstance.get() as instance:
-            end_killed_runs(instance)
-            prepare_pool(instance)
+        opened = dg.DagsterInstance.get()
     except dg.DagsterInvalidConfigError as error:
         problem = "; ".join(found.message for found in error.errors)
         raise SlAssetsError(f"{home}/{SETTINGS}: {' '.join(problem.split())}") from None
-    except SQLAlchemyError as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+    except ImportError as error:
         raise SlAssetsError(
-            f"{home}: Dagster's records of its runs cannot be used ({reason}); set {VARIABLE} to another folder, "
-            "and results are told to it from the lake"
+            f"{home}/{SETTINGS}: its storage needs {error.name}, which is not installed; for PostgreSQL pip install -e "
+            "'.[postgres]', and begin the URL with postgresql+psycopg2://"
         ) from None
+    # A storage of someone else's raises what it likes.
+    except Exception as error:
+        raise _unusable(home, error) from None
+    try:
+        with opened as instance:
+            end_killed_runs(instance)
+            prepare_pool(instance)
+    except SQLAlchemyError as error:
+        raise _unusable(home, error) from None
+
+
+def _unusable(home: str, error: Exception) -> SlAssetsError:
+    cause = error
+    while isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    return SlAssetsError(
+        f"{home}: Dagster's records of its runs cannot be used ({reason}); set DAGSTER_HOME to another folder, "
+        "and results are told to it from the lake"
+    )

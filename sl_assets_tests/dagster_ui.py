@@ -1,0 +1,64 @@
+"""Dagster's real UI and daemon, as ``sl-assets ui`` starts them, and questions to it as a browser would ask them."""
+
+import json
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from sl_assets_tests.cli.command import COMMAND
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    """Look twice a second; fails when that many have passed."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.5)
+
+
+def answers(port: int) -> bool:
+    """Whether a UI is there."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def ask(port: int, query: str, **variables: Any) -> dict[str, Any]:
+    """What GraphQL answers; fails on errors."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    asking = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asking, timeout=60) as answer:
+        said: dict[str, Any] = json.load(answer)
+    assert "errors" not in said, said
+    return dict(said["data"])
+
+
+@contextmanager
+def running_ui(environment: Mapping[str, str]) -> Iterator[int]:
+    """A UI with its daemon that answers, at the port yielded; afterwards all its processes are gone."""
+    port = free_port()
+    with subprocess.Popen([*COMMAND, "ui", "--port", str(port)], env=dict(environment)) as process:
+        try:
+            wait_until(lambda: answers(port), seconds=120)
+            yield port
+        finally:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            _, left = psutil.wait_procs(family, timeout=40)
+            for one in left:
+                one.kill()
