@@ -92,6 +92,7 @@ def serve(host: str, port: int) -> None:
     import dagster as dg
 
     from sl_assets.definitions import lake_root
+    from sl_assets.orchestration.dagster_internals import serve_by
 
     lake_root()
     require_port(host, port)
@@ -108,6 +109,7 @@ def serve(host: str, port: int) -> None:
         sys.argv += ["--log-level", "warning"]
         # The command that Dagster would rather see is of a package that the project can do without.
         warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
+        serve_by("sl_assets.cli.webserver")
         # In this process, which holds the lock for as long as the UI runs, however it ends.
         (dagster,) = entry_points(group="console_scripts", name="dagster")
         dagster.load()()

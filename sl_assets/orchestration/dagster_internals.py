@@ -3,7 +3,7 @@
 Nothing else in the project imports a private module of Dagster. Written for Dagster 1.13.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -142,3 +142,18 @@ def pools_hold_steps(instance: dg.DagsterInstance) -> bool:
 def free_pools(instance: dg.DagsterInstance, run_id: str) -> None:
     """Give back the places that ``run_id`` holds. The UI does so; waits for a public method."""
     instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+def serve_by(module: str) -> None:
+    """Have ``dagster dev`` start ``module`` in place of its own web server.
+
+    Waits for a public way to add middleware to the web server.
+    """
+    from dagster._cli import dev
+
+    start = dev.open_ipc_subprocess  # type: ignore[attr-defined]
+
+    def start_ours(command: Sequence[str], **settings: Any) -> Any:
+        return start([module if part == "dagster_webserver" else part for part in command], **settings)
+
+    setattr(dev, start.__name__, start_ours)

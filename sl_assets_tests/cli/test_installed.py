@@ -1,16 +1,14 @@
 """The package without its checkout: whatever it makes is where the user stands, and nothing is in site-packages."""
 
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
+import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from filelock import FileLock
 from sl_assets.config import PROJECT
 from sl_assets.experiments import find_experiments
 from sl_assets_tests.cli.command import COMMAND, run
+from sl_assets_tests.dagster_ui import answers, ask, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -89,35 +88,9 @@ def ui(installed: dict[str, str], here: Path) -> Iterator[tuple["subprocess.Pope
         process.kill()
 
 
-def free_port() -> int:
-    with socket.socket() as asking:
-        asking.bind(("127.0.0.1", 0))
-        return int(asking.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def wait_until(true: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.5)
-
-
 def loaded(port: int) -> list[str]:
     """Code locations of the UI, each with its groups of assets."""
-    query = '{"query": "{assetNodes {groupName repository {location {name}}}}"}'
-    asking = urllib.request.Request(
-        f"http://127.0.0.1:{port}/graphql", query.encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(asking, timeout=60) as answer:
-        nodes = json.load(answer)["data"]["assetNodes"]
+    nodes = ask(port, "{ assetNodes { groupName repository { location { name } } } }")["assetNodes"]
     return sorted({f"{node['repository']['location']['name']}/{node['groupName']}" for node in nodes})
 
 
@@ -130,6 +103,8 @@ def test_one_home_has_one_ui_which_ends_with_its_command(
         process.stdout.readline() == f"UI     http://127.0.0.1:{port}   (ready in about ten seconds; Ctrl-C ends it)\n"
     )
     assert loaded(port) == sorted(f"sl_assets/{name}" for name in find_experiments().loaded)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/graphql?query=%7Bversion%7D")
     second = run(installed, "ui", "--port", str(free_port()), folder=here)
     assert second.returncode == 1
     assert second.stderr == (

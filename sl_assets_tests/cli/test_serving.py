@@ -1,20 +1,14 @@
 """``sl-assets ui`` with Dagster's real UI and daemon."""
 
 import signal
-import socket
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
 
+from sl_assets.cli.serving import is_answered
 from sl_assets_tests.cli.command import COMMAND
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+from sl_assets_tests.dagster_ui import free_port, wait_until
 
 
 def test_a_ui_in_the_background_ends_with_its_command_and_leaves_nothing(
@@ -30,12 +24,7 @@ def test_a_ui_in_the_background_ends_with_its_command_and_leaves_nothing(
         command = [COMMAND[0], "-c", ignoring, *COMMAND, "ui", "--port", str(port)]
         ui = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
-            last = time.monotonic() + 120
-            while time.monotonic() < last:
-                with socket.socket() as asking:
-                    if asking.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.2)
+            wait_until(lambda: is_answered("127.0.0.1", port), seconds=120)
             family = psutil.Process(ui.pid).children(recursive=True)
             assert len(family) >= 3
             ui.send_signal(signal.SIGTERM)
