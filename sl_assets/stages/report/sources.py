@@ -51,6 +51,12 @@ class Source:
         found = {key: self.table(name, key) for key in keys if key}
         return {key: table for key, table in found.items() if table is not None}
 
+    def own(self) -> pl.DataFrame | None:
+        """Rows of ``transfer``: every student on the animal that its teacher loves; None where there are none."""
+        transfer = self.table("transfer")
+        own = None if transfer is None else transfer.filter(pl.col("condition") == pl.col("animal"))
+        return None if own is None or own.is_empty() else own
+
     def record(self, asset: str, partition: str | None = None) -> Record | None:
         """What is recorded of a partition."""
         return self.lake.record(self.place(asset, partition)) if asset in self.assets else None
@@ -70,3 +76,8 @@ class Source:
         """The statement that gives all of ``view``."""
         more = f" AND {where}" if where else ""
         return f"SELECT {columns} FROM {view} WHERE experiment = '{self.whose(asset)}'{more}"
+
+
+def last_epoch(table: pl.DataFrame) -> int:
+    """The last of the epochs that ``table`` has rows of."""
+    return int(table.select(pl.col("epoch").max()).item())

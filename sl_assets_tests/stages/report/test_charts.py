@@ -8,14 +8,10 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from sl_assets.stages.report.charts import (
-    Chart,
-    loss_chart,
-    matrix_chart,
-    preference_chart,
-    split_chart,
-    variants_chart,
-)
+from sl_assets.stages.report.charts.cells import matrix_chart
+from sl_assets.stages.report.charts.chart import Chart
+from sl_assets.stages.report.charts.curves import loss_chart
+from sl_assets.stages.report.charts.rates import preference_chart, split_chart, variants_chart
 
 pytest.importorskip("vl_convert")
 

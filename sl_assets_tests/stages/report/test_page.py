@@ -16,8 +16,11 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.views import connect, query
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.stages.report.assets import source_of
-from sl_assets.stages.report.page import diagonal, number_shares, report_page, spaced
+from sl_assets.stages.report.page import report_page
 from sl_assets.stages.report.published import published_beside
+from sl_assets.stages.report.sections.conditions import spaced
+from sl_assets.stages.report.sections.datasets import number_shares
+from sl_assets.stages.report.sections.results import diagonal
 from sl_assets.stages.report.words import outcome
 from sl_assets_tests.conftest import HALVES, Bench, tiny_config
 

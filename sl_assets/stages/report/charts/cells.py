@@ -1,0 +1,50 @@
+"""Charts of coloured cells."""
+
+import polars as pl
+
+from sl_assets.stages.report.charts.chart import INK, Chart, Spec, whole
+
+
+def matrix_chart(cells: pl.DataFrame, labels: tuple[str, str, str], title: str, diverging: bool = True) -> Chart:
+    """A coloured cell for every row and column; cells on the diagonal are framed, and figures shown up to 20 rows.
+
+    Args:
+        cells: columns ``row, column, value, label``; the value is null where there is none. In order.
+        labels: what rows, columns and values are.
+        title: says of which experiment.
+        diverging: whether values go both ways from zero.
+    """
+    rows, columns = (cells[name].unique(maintain_order=True).to_list() for name in ("row", "column"))
+    reach = max((abs(value) for value in cells["value"].drop_nulls()), default=0.0) or 1.0
+    scale = {"scheme": "blueorange", "domain": [-reach, reach]} if diverging else {"scheme": "blues"}
+    described = cells.with_columns(
+        described=pl.format("{}, {}: {}", "row", "column", pl.col("label").fill_null("none"))
+    )
+    size = 34 if len(columns) <= 20 else 18
+    y = {"field": "row", "type": "nominal", "sort": rows, "title": labels[0]}
+    x = {"field": "column", "type": "nominal", "sort": columns, "title": labels[1], "axis": {"labelAngle": -45}}
+    colour = {
+        "field": "value",
+        "type": "quantitative",
+        "scale": scale,
+        "title": labels[2],
+        "legend": {"orient": "top", "gradientLength": 200, "titleLimit": 400},
+    }
+    square = {"type": "rect"}
+    own = {"filter": "datum.row === datum.column"}
+    layers: list[Spec] = [
+        {"mark": square, "encoding": {"color": colour, "description": {"field": "described", "type": "nominal"}}},
+        {"transform": [own], "mark": square | {"filled": False, "stroke": INK, "strokeWidth": 1.5}},
+    ]
+    if len(columns) <= 20 and len(rows) <= 20:
+        layers.append(
+            {"mark": {"type": "text", "fontSize": 9, "color": "#000"}, "encoding": {"text": {"field": "label"}}}
+        )
+    spec = {
+        "data": {"values": described.to_dicts()},
+        "width": {"step": size},
+        "height": {"step": size},
+        "encoding": {"x": x, "y": y},
+        "layer": layers,
+    }
+    return Chart(whole(title, [], max(260, 80 + size * len(columns))) | spec, title)
