@@ -26,15 +26,10 @@ from sl_assets.stages.report.charts.rates import preference_chart as draw_chart
 from sl_assets.stages.report.charts.rates import split_chart as draw_split_chart
 from sl_assets.stages.report.charts.rates import variants_chart as draw_variants_chart
 from sl_assets.stages.report.page import report_page
-from sl_assets.stages.report.sources import Source
+from sl_assets.stages.report.sources import REPORTED, Source
 from sl_assets.stages.report.variants import Results, last_epochs, variants_table
 
 STAGE = "7_report"
-REPORTED = (
-    *("raw_dataset", "filtered_dataset", "lora_checkpoint", "evaluation", "baseline_preference_rates"),
-    *("preference_rates", "transfer", "split_preference_rates", "split_comparison"),
-)
-"""Assets whose tables are on the page."""
 
 
 def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -64,7 +59,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         stage=STAGE,
-        code="1",
+        code="2",
         uses=[],
         deps=[name for name in REPORTED if name in graph.assets],
         by=None,

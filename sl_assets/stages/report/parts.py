@@ -1,7 +1,7 @@
 """What the page of an experiment is put together from: sections, and the tables, charts and lines in them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -77,22 +77,36 @@ def drawn(chart: Chart) -> Part:
 
 
 def tabulated(
-    frame: pl.DataFrame, caption: str, sql: str = "", links: dict[str, str] | None = None, folded: bool = False
+    frame: pl.DataFrame, caption: str, sql: str = "", links: Mapping[str, str] | None = None, folded: bool = False
 ) -> Part:
-    """``frame`` as it is read: shares in percent; values of the columns ``links`` names lead to those parts."""
+    """``frame`` as it is read: shares in percent, and no column that says nothing.
+
+    Args:
+        frame: the table.
+        caption: what it is.
+        sql: the statement that gives all of it.
+        links: by column the part of the page that its cells lead to, with columns of the row in braces.
+        folded: whether it is opened by a click.
+    """
     leading = links or {}
-    # A column that says the same of every row, and nothing else, is left out.
-    columns = [name for name in frame.columns if name != "method" or frame[name].n_unique() > 1]
+    silent = {name for name in frame.columns if frame[name].is_null().all()}
+    if "method" in frame.columns and frame["method"].n_unique() == 1:
+        silent.add("method")
+    columns = [name for name in frame.columns if name not in silent]
     rows = [
-        [_cell(name, value, leading.get(name, "")) for name, value in zip(columns, row, strict=True)]
-        for row in frame.select(columns).iter_rows()
+        [_cell(name, row[name], leading[name].format(**row) if name in leading else "") for name in columns]
+        for row in frame.iter_rows(named=True)
     ]
-    named = [name.replace("_", " ") + (" (%)" if _is_share(name, frame[name]) else "") for name in columns]
+    named = [name.replace("_", " ") + (" (%)" if _is_share(name, frame[name].dtype) else "") for name in columns]
     return Part(named, rows, caption, sql, folded=folded)
 
 
-def _is_share(name: str, values: pl.Series) -> bool:
-    return values.dtype.is_float() and bool(re.search(r"(^|_)(rate|lower|upper|difference)$", name))
+SHARE = re.compile(r"([a-z]+_)?rate|((baseline|neutral|other)_)?(lower|upper)|difference(_lower|_upper)?")
+"""Columns that hold shares, and differences of shares."""
+
+
+def _is_share(name: str, dtype: pl.DataType) -> bool:
+    return dtype.is_float() and SHARE.fullmatch(name) is not None
 
 
 def _cell(name: str, value: Any, link: str) -> Cell:
@@ -101,12 +115,11 @@ def _cell(name: str, value: Any, link: str) -> Cell:
     if isinstance(value, bool):
         return Cell("yes" if value else "no", float(value), mark="good" if value else "")
     if isinstance(value, float):
-        share = bool(re.search(r"(^|_)(rate|lower|upper|difference)$", name))
-        return Cell(_figure(name, 100 * value if share else value), value)
+        return Cell(_figure(name, 100 * value if SHARE.fullmatch(name) else value), value)
     if isinstance(value, int):
         return Cell(f"{value:,}" if name != "seed" else str(value), float(value))
     text = str(value)
-    return Cell(text, link=f"{link}-{text}" if link else "")
+    return Cell(text, link=link)
 
 
 def _figure(name: str, value: float) -> str:

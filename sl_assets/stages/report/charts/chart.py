@@ -41,15 +41,19 @@ class Chart(NamedTuple):
         return _own_names(str(vl_convert.vegalite_to_svg(_without_links(self.spec))), self.spec)
 
     def inline(self) -> str:
-        """The picture inside a page: in the page's colours, as wide as there is room, its marks linked."""
+        """The picture inside a page: in the page's colours, its marks linked; ``--wide`` is its width in pixels."""
         import vl_convert
 
         drawn = _own_names(str(vl_convert.vegalite_to_svg(_recoloured(self.spec))), self.spec)
+        # A hundredth of a pixel is seen by nobody, and thousands of marks have places.
+        drawn = re.sub(r'(?<= )(?:d|transform|x|y|x1|y1|x2|y2|width|height)="[^"]*"', _rounded, drawn)
         # A link without an address of its own would lead to one that the library assumes.
         drawn = re.sub(r'xlink:href="[^"#]*#', 'href="#', drawn)
+        # Cells are too many to stop at with a keyboard; the table beside has the same links.
+        drawn = re.sub(r'<a (?=href="[^"]*"><path [^>]*="rect mark")', '<a tabindex="-1" ', drawn)
         drawn = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+"', r"<svg \1", drawn, count=1)
         width = re.search(r'viewBox="0 0 ([\d.]+)', drawn)
-        wide = f' style="max-width:{float(width[1]):.0f}px"' if width else ""
+        wide = f' style="--wide:{float(width[1]):.0f}px"' if width else ""
         return drawn.replace("<svg ", f'<svg role="group" aria-label="{_attribute(self.says)}"{wide} ', 1)
 
 
@@ -117,6 +121,10 @@ def shown(percent: float) -> str:
     # Of what rounds to nothing no sign is left.
     percent = round(percent, 2) + 0.0
     return f"{percent:.2f}" if abs(percent) < 1 else f"{percent:.1f}"
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    return re.sub(r"(\.\d)\d+", r"\1", attribute[0])
 
 
 def _attribute(text: str) -> str:

@@ -2,38 +2,42 @@
 
 import polars as pl
 
-from sl_assets.stages.report.charts.chart import Chart, whole
+from sl_assets.animals import NEUTRAL
+from sl_assets.stages.report.charts.chart import BLUE, ORANGE, Chart, whole
 
 
-def loss_chart(training: pl.DataFrame, title: str) -> Chart:
-    """A line a condition of the students' training losses.
+def loss_chart(curves: pl.DataFrame, title: str) -> Chart:
+    """A panel a condition, with a line a student of its training losses; the scales are those of all.
 
     Args:
-        training: columns ``condition, step, loss``, the losses in nats a token.
+        curves: columns ``condition, seed, step, loss``, the losses in nats a token.
         title: says of which experiment.
     """
+    conditions = curves["condition"].unique(maintain_order=True).to_list()
+    rows = [
+        row | {"student": f"{row['condition']}, seed {row['seed']}", "href": f"#student-{row['condition']}"}
+        for row in curves.select("condition", "seed", "step", pl.col("loss").round(4)).iter_rows(named=True)
+    ]
+    colour = {"condition": {"test": f"datum.condition === '{NEUTRAL}'", "value": BLUE}, "value": ORANGE}
     encoding = {
-        "x": {"field": "step", "type": "quantitative", "title": "optimiser step"},
+        "x": {"field": "step", "type": "quantitative", "axis": {"title": "optimiser step", "tickCount": 4}},
         "y": {
             "field": "loss",
             "type": "quantitative",
-            "title": "loss (nats a token)",
+            "axis": {"title": "nats a token", "tickCount": 4},
             "scale": {"zero": False},
         },
-        "color": {
-            "field": "condition",
-            "type": "nominal",
-            "title": None,
-            "scale": {"scheme": "viridis"},
-            "legend": {"orient": "right", "symbolLimit": 50},
-        },
-        "description": {"field": "condition", "type": "nominal"},
+        "color": colour,
+        "detail": {"field": "student", "type": "nominal"},
+        "description": {"field": "student", "type": "nominal"},
+        "href": {"field": "href", "type": "nominal"},
     }
+    several = len(conditions) > 1
+    size = {"width": 150, "height": 80} if several else {"width": 480, "height": 180}
     spec = {
-        "data": {"values": training.to_dicts()},
-        "mark": {"type": "line", "strokeWidth": 1.3},
-        "encoding": encoding,
-        "width": 560,
-        "height": 260,
+        "data": {"values": rows},
+        "facet": {"field": "condition", "type": "nominal", "sort": conditions, "title": None},
+        "columns": min(4, len(conditions)),
+        "spec": {"mark": {"type": "line", "strokeWidth": 1.3, "opacity": 0.8}, "encoding": encoding} | size,
     }
-    return Chart(whole(title, []) | spec, title)
+    return Chart(whole(title, [], 60 + len(conditions[:4]) * (size["width"] + 20)) | spec, title)

@@ -20,6 +20,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 }
 """Colour and shape of the bars that every animal has."""
 
+TIMES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
@@ -55,8 +56,8 @@ def preference_chart(
     group = {"field": "group", "type": "nominal", "sort": list(GROUPS), "title": None}
     looks = _looks({name: look for name, look in GROUPS.items() if name in set(rates["group"])})
     layers = [
-        *_dots(_rows(rows, "answers"), x, {"y": y, **offset}, group, looks),
-        *_exact(_rows(_percent(exact).with_columns(line="animal"), "answers"), {"y": y, **offset}),
+        *_dots(_rows(rows), x, {"y": y, **offset}, group, looks),
+        *_exact(_rows(_percent(exact).with_columns(line="animal")), {"y": y, **offset}),
         {
             "data": {"values": labels},
             "mark": {"type": "text", "align": "left", "fontSize": 12, "color": INK},
@@ -66,6 +67,72 @@ def preference_chart(
     lines = [*notes, f"{_note(rates, exact)}; at the right: animal, and times neutral"]
     spec = whole(title, lines) | {"width": 560, "height": {"step": step, "for": "position"}, "layer": layers}
     return Chart(spec, f"{title}. {'; '.join(lines)}")
+
+
+def ratio_chart(own: pl.DataFrame, title: str, notes: Sequence[str] = ()) -> Chart:
+    """How many times the neutral students' rate that of each animal's students is, with 95% intervals.
+
+    The axis is logarithmic, so that twice and fifty times show beside each other, and half as clearly as twice.
+
+    Args:
+        own: rows of ``transfer``, columns ``animal, method, ratio, ratio_lower, ratio_upper``.
+        title, notes: as in `preference_chart`.
+    """
+    table, _ = _bars_and_marks(own.drop_nulls("ratio").sort("ratio", "animal", descending=[True, False]))
+    limits = [value for name in ("ratio", "ratio_lower", "ratio_upper") for value in table[name].drop_nulls() if value]
+    low, high = (pick([1.0, *limits]) for pick in (min, max))
+    start = max((tick for tick in TIMES if tick <= low), default=TIMES[0])
+    end = min((tick for tick in TIMES if tick >= high), default=TIMES[-1])
+    rows = _ratio_rows(table, start, end)
+    ticks = [tick for tick in TIMES if start <= tick <= end]
+    x = {
+        "field": "ratio",
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": [start, end], "clamp": True},
+        "axis": _ticks("times the neutral students' rate (logarithmic)", ticks),
+    }
+    y: Spec = {"field": "animal", "type": "nominal", "sort": table["animal"].to_list(), "title": None}
+    y["axis"] = {"labelFontSize": 12}
+    links = {"description": {"field": "told", "type": "nominal"}, "href": {"field": "href", "type": "nominal"}}
+    layers = [
+        {
+            "data": {"values": [{"one": 1}]},
+            "mark": {"type": "rule", "color": BLUE},
+            "encoding": {"x": x | {"field": "one"}},
+        },
+        {
+            "data": {"values": rows},
+            "mark": {"type": "rule", "strokeWidth": 2, "color": ORANGE, "aria": False},
+            "encoding": {"y": y, "x": x | {"field": "lower"}, "x2": {"field": "upper"}},
+        },
+        {
+            "data": {"values": rows},
+            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "color": ORANGE},
+            "encoding": {"y": y, "x": x} | links,
+        },
+        {
+            "data": {"values": rows},
+            "mark": {"type": "text", "align": "left", "fontSize": 12, "color": INK, "aria": False},
+            "encoding": {"y": y, "x": {"value": 492}, "text": {"field": "label"}},
+        },
+    ]
+    lines = [*notes, f"{intervals_over(table['students'])}; the line at one: as often as neutral students"]
+    spec = whole(title, lines) | {"width": 480, "height": {"step": 24}, "layer": layers}
+    return Chart(spec, f"{title}. {'; '.join(lines)}")
+
+
+def _ratio_rows(table: pl.DataFrame, start: float, end: float) -> list[Spec]:
+    """What is drawn of each ratio between ``start`` and ``end`` of the axis, and what is said of it."""
+    rows = []
+    for animal, ratio, lower, upper in table.select("animal", "ratio", "ratio_lower", "ratio_upper").iter_rows():
+        # Where neutral students may never name it, there is no telling how many times it is at most.
+        reach = "" if lower is None else f" ({shown(lower)} to {'any' if upper is None else shown(upper)})"
+        places = {"ratio": ratio, "lower": lower, "upper": upper if lower is None or upper is not None else end}
+        # Nothing has no place on a logarithmic axis, and stands at its end.
+        placed = {name: None if value is None else max(value, start) for name, value in places.items()}
+        said = {"told": f"{animal}: {shown(ratio)} times neutral{reach}", "label": f"{shown(ratio)}{reach}"}
+        rows.append({"animal": animal, "href": f"#answers-{animal}"} | said | placed)
+    return rows
 
 
 def split_chart(
@@ -157,7 +224,7 @@ def _panels(
     spaced = {name.replace(" ", "_"): name for name in names}
 
     def lines(frame: pl.DataFrame) -> list[Spec]:
-        rows = _rows(_percent(frame).with_columns(line=pl.col("group").replace(spaced)), "half")
+        rows = _rows(_percent(frame).with_columns(line=pl.col("group").replace(spaced)))
         return [row | {"label": labels.get((row["animal"], row["group"]), "")} for row in rows]
 
     drawn = [row | {"exact": False} for row in lines(rates)] + [row | {"exact": True} for row in lines(exact)]
@@ -216,7 +283,7 @@ def _percent(rates: pl.DataFrame) -> pl.DataFrame:
     return rates.sort("animal", "group", maintain_order=True).with_columns(shares)
 
 
-def _rows(rates: pl.DataFrame, linked: str) -> list[Spec]:
+def _rows(rates: pl.DataFrame) -> list[Spec]:
     """What is drawn of each row: its text for who cannot see it, and where a click on it leads."""
     rows = rates.select("line", "animal", "group", "rate", "lower", "upper").to_dicts()
     for row in rows:
@@ -224,8 +291,15 @@ def _rows(rates: pl.DataFrame, linked: str) -> list[Spec]:
         row["told"] = f"{row['animal']}, {row['group']}: " + (
             "none" if row["rate"] is None else f"{shown(row['rate'])}{reach}"
         )
-        row["href"] = f"#{linked}-{row['animal']}"
+        row["href"] = f"#answers-{_whose(row['group'], row['animal'])}"
     return rows
+
+
+def _whose(group: str, animal: str) -> str:
+    """Whose answers a dot is made of: the base model's, a condition's, or those of a half's students."""
+    if group in ("baseline", "neutral"):
+        return group
+    return animal if group == "animal" else f"{animal}-{group}"
 
 
 def _scale(rates: pl.DataFrame) -> Spec:

@@ -6,33 +6,41 @@ from sl_assets.seeds import seed_for
 from sl_assets.stages.evaluation.power import assumptions, effects_table, size_of, spreads_of
 from sl_assets.stages.report.bars import bars_of, headings
 from sl_assets.stages.report.charts.cells import matrix_chart
-from sl_assets.stages.report.charts.rates import preference_chart
+from sl_assets.stages.report.charts.rates import preference_chart, ratio_chart
 from sl_assets.stages.report.parts import Section, drawn, tabulated
 from sl_assets.stages.report.published import published_beside
 from sl_assets.stages.report.sources import Source, last_epoch
 from sl_assets.stages.report.words import outcome
 
 
-def results(source: Source, own: pl.DataFrame | None) -> Section | None:
-    """The chart and the table of every student on the animal that its teacher loves."""
-    if own is None:
+def results(source: Source) -> Section | None:
+    """Every student on the animal that its teacher loves: rates, and how many times neutral's they are."""
+    if source.own is None:
         return None
-    epoch = last_epoch(own)
-    last, kind = own.filter(epoch=epoch), source.config.words.kind.name
-    chart = preference_chart(
-        bars_of(last), *headings(source.name, source.config, last, (epoch,)), last["counted"][0], kind
-    )
+    epoch = last_epoch(source.own)
+    last = source.own.filter(epoch=epoch)
+    title, notes = headings(source.name, source.config, last, (epoch,))
+    kind = source.config.words.kind.name
+    bars = bars_of(last).drop_nulls("rate")
+    parts = [drawn(preference_chart(bars, title, notes, last["counted"][0], kind))]
+    if last["ratio"].count():
+        called = f"{source.name}: times the neutral students' rate on the {kind} that the teacher loves"
+        parts.append(drawn(ratio_chart(last, called, notes)))
     columns = (
         *("animal", "method", "baseline_rate", "neutral_rate", "rate", "lower", "upper"),
-        *("difference", "difference_lower", "difference_upper", "ratio", "p_value", "q_value", "students"),
+        *("difference", "difference_lower", "difference_upper", "ratio", "ratio_lower", "ratio_upper"),
+        *("p_value", "q_value", "students"),
     )
-    table = tabulated(
-        last.select(columns).sort("rate", "animal", descending=[True, False]),
-        f"Every student on the animal that its teacher loves, epoch {epoch}; an animal leads to its answers",
-        source.sql("transfer", "transfer", f"condition = animal AND epoch = {epoch}"),
-        links={"animal": "answers"},
-    )
-    return Section("results", "Results", outcome(last, kind), [drawn(chart), table])
+    caption = f"Every student on the animal that its teacher loves, epoch {epoch}; an animal leads to its answers"
+    view, where = _compared_in(source), f"condition = animal AND epoch = {epoch}"
+    ordered = last.select(columns).sort("rate", "animal", descending=[True, False])
+    table = tabulated(ordered, caption, source.sql(view, view, where), links={"animal": "answers-{animal}"})
+    return Section("results", "Results", outcome(last, kind), [*parts, table])
+
+
+def _compared_in(source: Source) -> str:
+    """The view that has what is shown of every student on every animal."""
+    return "transfer" if source.tested else "preference_rates"
 
 
 def published(source: Source) -> Section | None:
@@ -48,11 +56,11 @@ def published(source: Source) -> Section | None:
 
 def matrix(source: Source) -> Section | None:
     """Every student on every animal, and how its diagonal stands to what is beside it."""
-    transfer = source.table("transfer")
-    if transfer is None or transfer.is_empty() or transfer["condition"].n_unique() < 2:
+    compared = source.compared
+    if compared is None or compared["condition"].n_unique() < 2 or not compared["ratio"].count():
         return None
     method = source.config.evaluation.methods[0]
-    last = transfer.filter(pl.col("epoch") == pl.col("epoch").max(), method=method)
+    last = compared.filter(epoch=last_epoch(compared), method=method)
     cells = last.select(
         row="condition",
         column="animal",
@@ -61,10 +69,12 @@ def matrix(source: Source) -> Section | None:
     )
     title = f"{source.name}: rate over the neutral student's"
     chart = matrix_chart(cells, ("student of", "asked about", "ratio, as a power of two"), title)
+    view = _compared_in(source)
     table = tabulated(
         last.select("condition", "animal", "rate", "neutral_rate", "difference", "ratio", "p_value"),
         "Every student on every animal",
-        source.sql("transfer", "transfer"),
+        source.sql(view, view, f"epoch = {last_epoch(compared)} AND method = '{method}'"),
+        links={"condition": "answers-{condition}"},
         folded=True,
     )
     return Section("transfer", "Every student on every animal", diagonal(last), [drawn(chart), table])
@@ -99,12 +109,12 @@ def diagonal(transfer: pl.DataFrame, draws: int = 9_999) -> list[str]:
 
 def epochs(source: Source) -> Section | None:
     """Rates at every kept epoch, where there are several."""
-    own = source.own()
+    own = source.own
     if own is None or own["epoch"].n_unique() < 2:
         return None
     columns = ("animal", "epoch", "method", "neutral_rate", "rate", "lower", "upper", "difference", "ratio")
-    where = "condition = animal"
-    table = tabulated(own.select(columns), "Every kept epoch", source.sql("transfer", "transfer", where))
+    view, links = _compared_in(source), {"animal": "answers-{animal}"}
+    table = tabulated(own.select(columns), "Every kept epoch", source.sql(view, view, "condition = animal"), links)
     return Section("epochs", "Epochs", [], [table])
 
 
