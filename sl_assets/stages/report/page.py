@@ -5,6 +5,7 @@ read.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -91,11 +92,10 @@ def _absent(source: Source) -> Iterator[str]:
         yield f"Not made, and so not on this page: {', '.join(named)}; sl-assets run {source.name} makes it"
     if "transfer" in missing and source.own is not None:
         yield "Without transfer there are no rates of the base model, and no intervals and tests of differences"
-    lost: dict[str, list[str]] = {}
-    for place in source.lost:
-        lost.setdefault(place.table, []).append(place.partition or "")
-    for table, keys in lost.items():
-        yield f"{_of(table, keys)} is recorded, but its table is not in this lake, or is damaged: left out"
+    if source.lost:
+        lost = Counter(place.table for place in source.lost)
+        tables = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in lost.items())
+        yield f"Recorded, but without their tables in this lake, or with damaged ones, and so left out: {tables}"
 
 
 def _of(table: str, keys: Sequence[str | None]) -> str:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -189,7 +190,7 @@ def test_a_lake_that_lacks_tables_has_a_page_that_says_so_and_keeps_its_records(
     record = copy / "experiment=tiny/filtered_dataset/condition=owl/record.json"
     before = record.read_bytes()
     text = page_of(copy)
-    assert "<li>filtered_dataset of neutral, owl, wolf is recorded, but its table is not in this lake" in text
+    assert "with damaged ones, and so left out: filtered_dataset (3)</li>" in text
     assert record.read_bytes() == before
     # What was dropped is known all the same, and so what was kept.
     assert Page(text).table("Rows kept")["kept"].to_list() == Page(page_of(lake)).table("Rows kept")["kept"].to_list()
@@ -263,23 +264,22 @@ def test_the_asset_writes_the_page_and_stays_fresh(finished: Bench) -> None:
     assert Place("tiny", "lora_checkpoint", "owl") in record.parents
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_browser_has_no_complaint_asks_for_nothing_and_sorts(text: str, tmp_path: Path) -> None:
+def in_a_browser(text: str, script: str, tmp_path: Path) -> dict[str, Any]:
+    """What ``script`` puts into ``seen`` on the page, with what the browser complained of and what it asked for."""
     listening = (
         "<script>const told = []; console.error = (...said) => told.push(String(said));"
         "addEventListener('error', event => told.push(String(event.message)));</script>"
     )
     looking = (
-        "<script>const head = document.querySelector('#results th:nth-child(1) button'); head.click(); head.click();"
-        "const names = [...document.querySelectorAll('#results tbody tr')].map(row => row.cells[0].textContent);"
-        "const asked = performance.getEntriesByType('resource').map(entry => entry.name);"
-        "document.title = JSON.stringify({told, asked, names, wide: document.documentElement.scrollWidth});</script>"
+        f"<script>const seen = {{}}; {script}"
+        "seen.asked = performance.getEntriesByType('resource').map(entry => entry.name);"
+        "document.title = JSON.stringify({...seen, told, wide: document.documentElement.scrollWidth});</script>"
     )
     file = tmp_path / "page.html"
     file.write_text(text.replace("<head>", f"<head>{listening}").replace("</body>", f"{looking}</body>"))
     done = subprocess.run(
         [
-            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=600,900"),
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900"),
             *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()),
         ],
         capture_output=True,
@@ -291,8 +291,46 @@ def test_a_browser_has_no_complaint_asks_for_nothing_and_sorts(text: str, tmp_pa
     seen = json.loads(found)
     assert seen["told"] == []
     assert seen["asked"] == []
+    return dict(seen)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_sorts_enlarges_and_does_not_scroll_sideways(text: str, tmp_path: Path) -> None:
+    looking = (
+        "const head = document.querySelector('#results th:nth-child(1) button'); head.click(); head.click();"
+        "seen.names = [...document.querySelectorAll('#results tbody tr')].map(row => row.cells[0].textContent);"
+        "const chart = document.querySelector('#results svg'), width = () => chart.getBoundingClientRect().width;"
+        "const tool = document.querySelector('#results .tool'); seen.widths = [width()]; tool.click();"
+        "seen.widths.push(width()); seen.says = tool.textContent;"
+    )
+    seen = in_a_browser(text, looking, tmp_path)
     assert seen["names"] == ["wolf", "owl"]
-    assert seen["wide"] <= 600, "a narrow screen shows the page without scrolling sideways"
+    assert seen["wide"] <= 500, "a narrow screen shows the page without scrolling sideways"
+    small, large = seen["widths"]
+    assert large > 2 * small > 800, "letters of a chart stay readable, and it can be enlarged"
+    assert seen["says"] == "Fit the chart"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("bar", ["owl, animal_high: ", "owl, animal: ", "owl, neutral: "])
+def test_three_clicks_lead_from_a_bar_to_prompts(text: str, tmp_path: Path, bar: str) -> None:
+    looking = (
+        "const click = link => { link.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));"
+        "return document.querySelector(decodeURIComponent(location.hash)); };"
+        f"const mark = document.querySelector(`#halves [role=graphics-symbol][aria-label^='{bar}']`);"
+        "let here = click(mark.closest('a')); seen.steps = [here.querySelector('h3').textContent];"
+        "for (const next of ['its student', 'its rows']) {"
+        "here = click([...here.querySelectorAll('a')].find(link => link.textContent === next));"
+        "seen.steps.push(here.querySelector('h3').textContent); }"
+        "seen.heads = [...here.querySelectorAll('th')].map(head => head.textContent);"
+        "seen.statement = here.querySelector('code').textContent;"
+    )
+    seen = in_a_browser(text, looking, tmp_path)
+    group = bar.split(", ")[1].rstrip(": ")
+    whose = {"animal_high": "owl, animal_high", "animal": "owl", "neutral": "neutral"}[group]
+    assert seen["steps"] == [f"{whose}: {part}" for part in ("answers", "student", "rows")]
+    assert {"row id", "prompt", "completion"} <= set(seen["heads"])
+    assert seen["statement"].startswith('sl-assets sql "SELECT * FROM ')
 
 
 def own(differences: list[float], q_values: list[float]) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sl_assets.stages.report.charts.chart import INK, Chart, Spec, whole
+from sl_assets.stages.report.charts.chart import Chart, Spec, whole
 
 
 def matrix_chart(
@@ -39,7 +39,7 @@ def matrix_chart(
     own = {"filter": "datum.row === datum.column"}
     layers: list[Spec] = [
         {"mark": square, "encoding": {"color": colour} | told},
-        {"transform": [own], "mark": square | {"filled": False, "stroke": INK, "strokeWidth": 1.5}},
+        {"transform": [own], "mark": square | {"filled": False, "stroke": "#000", "strokeWidth": 1.5}},
     ]
     if len(columns) <= 20 and len(rows) <= 20:
         dark = {"condition": {"test": f"abs(datum.value) > {0.75 * reach}", "value": "#fff"}, "value": "#000"}

@@ -1,6 +1,8 @@
 """The numbers that students learn from: how many were kept, how they are spread, and how they lie along vectors."""
 
+from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -23,11 +25,10 @@ TAIL = 0.002
 
 def numbers(source: Source) -> Section | None:
     """Rows kept and why others were not, and how numbers are spread over their range."""
-    raw, kept = source.tables("raw_dataset"), source.tables("filtered_dataset")
-    rejected = source.tables("rejections")
-    if not any(name in rejected for name in raw):
+    kept = source.tables("filtered_dataset")
+    parts = _kept(source)
+    if not parts:
         return None
-    parts = _rejections(source, {name: raw[name].height for name in raw if name in rejected}, rejected)
     cells = number_shares(kept)
     if cells.is_empty():
         return Section("numbers", "Numbers", [], parts)
@@ -40,26 +41,30 @@ def numbers(source: Source) -> Section | None:
     return Section("numbers", "Numbers", [words], parts)
 
 
-def _rejections(source: Source, rows: Mapping[str, int], rejected: Mapping[str, pl.DataFrame]) -> list[Part]:
-    """Chart and table of ``rows``, counts by condition, and of those that were ``rejected``; a row may be twice."""
-    reasons = sorted({reason for name in rows for reason in rejected[name]["reason"]})
-    table, shares = [], []
-    for name, count in rows.items():
-        there = rejected[name]["reason"].to_list()
-        kept = count - rejected[name]["row_id"].n_unique()
-        numbers = {reason: there.count(reason) for reason in reasons}
-        table.append({"condition": name, "rows": count, "kept": kept, "keep_rate": kept / max(1, count)} | numbers)
-        shares += [
-            {"condition": name, "reason": reason, "percent": 100 * number / max(1, count)}
-            for reason, number in numbers.items()
-        ]
+def _kept(source: Source) -> list[Part]:
+    """How many rows were kept, as records have it; and why others were not, where that is there: a row may be twice."""
+    rejected, table, shares = source.tables("rejections"), [], []
+    reasons = sorted({reason for there in rejected.values() for reason in there["reason"]})
+    for name in source.config.conditions:
+        records = [source.record(asset, name) for asset in ("raw_dataset", "filtered_dataset")]
+        rows, kept = (record.rows if record else None for record in records)
+        if rows is None or kept is None:
+            continue
+        row: dict[str, Any] = {"condition": name, "rows": rows, "kept": kept, "keep_rate": kept / max(1, rows)}
+        if name in rejected:
+            numbers = Counter(rejected[name]["reason"])
+            row |= {reason: numbers[reason] for reason in reasons}
+            shares += [(name, reason, 100 * numbers[reason] / max(1, rows)) for reason in reasons]
+        table.append(row)
+    if not table:
+        return []
     sql = source.sql("rejections", "filtered_dataset", columns="condition, reason, count(*)") + " GROUP BY ALL"
     links = {"condition": "rows-{condition}"}
-    parts = [tabulated(pl.DataFrame(table), "Rows kept, and why others were not", sql, links)]
-    if reasons:
-        title = f"{source.name}: rows that the filter dropped"
-        parts.insert(0, drawn(rejections_chart(pl.DataFrame(shares), title)))
-    return parts
+    found = [tabulated(pl.DataFrame(table, infer_schema_length=None), "Rows kept, and why others were not", sql, links)]
+    if shares:
+        drops = pl.DataFrame(shares, schema=["condition", "reason", "percent"], orient="row")
+        found.insert(0, drawn(rejections_chart(drops, f"{source.name}: rows that the filter dropped")))
+    return found
 
 
 def number_shares(datasets: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -89,7 +94,9 @@ def projections(source: Source) -> Section | None:
     tables = {name: table.filter(layer=settings.layer) for name, table in source.tables("projections").items()}
     tables = {name: table for name, table in tables.items() if table.height}
     if not tables:
-        return None
+        # Differences are in places where rows are not.
+        parts = _differences(source, settings)
+        return Section("projections", "Projections on persona vectors", [], parts) if parts else None
     cuts, where = _cuts(source), f"layer = {settings.layer}"
     bins = pl.concat(
         projection_bins(table).select(pl.lit(name).alias("animal"), pl.all()) for name, table in tables.items()

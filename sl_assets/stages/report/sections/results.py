@@ -60,7 +60,9 @@ def matrix(source: Source) -> Section | None:
     if compared is None or compared["condition"].n_unique() < 2 or not compared["ratio"].count():
         return None
     method = source.config.evaluation.methods[0]
-    last = compared.filter(epoch=last_epoch(compared), method=method)
+    order = {name: place for place, name in enumerate(source.config.conditions)}
+    ordered = [pl.col(name).replace_strict(order, default=len(order)) for name in ("condition", "animal")]
+    last = compared.filter(epoch=last_epoch(compared), method=method).sort(*ordered, maintain_order=True)
     cells = last.select(
         row="condition",
         column="animal",

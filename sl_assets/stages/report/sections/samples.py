@@ -15,7 +15,7 @@ from sl_assets.lake.records import Record
 from sl_assets.stages.evaluation.counting import counted, counts
 from sl_assets.stages.report.charts.curves import loss_chart
 from sl_assets.stages.report.parts import Cell, Part, Section, drawn, tabulated
-from sl_assets.stages.report.sections.training import shortened
+from sl_assets.stages.report.sections.training import ENDS, first_and_last, shortened
 from sl_assets.stages.report.sources import Source, last_epoch
 
 BASELINE = "baseline"
@@ -145,19 +145,19 @@ def _student(source: Source, one: Sampled) -> Section | None:
     record = source.record(one.asset("lora_checkpoint"), one.partition)
     if curve is None or record is None:
         return None
-    short = shortened(curve)
-    called = short.with_columns(condition=pl.lit(one.id))
-    chart = [] if one.split else [drawn(loss_chart(called, f"{source.name}: training loss of {one.title}"))]
-    names = [
-        name
-        for (name,) in short.select(pl.format("loss, seed {}", pl.col("seed"))).unique(maintain_order=True).iter_rows()
-    ]
-    figures = short.pivot(on="seed", index="step", values="loss", maintain_order=True)
-    figures = figures.rename(dict(zip(figures.columns[1:], names, strict=True))).sort("step")
     sql = source.sql(one.view("training"), one.asset("lora_checkpoint"), one.where)
-    points = tabulated(figures, "The points of its losses, in nats a token", sql, folded=True)
-    parts = [*chart, _made(record), points]
+    parts = [_made(record), tabulated(first_and_last(curve), ENDS, sql)]
+    if not one.split:
+        parts = [*_losses(shortened(curve), f"{source.name}: training loss of {one.title}", one.id), *parts]
     return Section(f"student-{one.id}", f"{one.title}: student", [], parts, level=3)
+
+
+def _losses(points: pl.DataFrame, title: str, called: str) -> list[Part]:
+    """Chart and table of a condition's loss curves, a column a student."""
+    chart = loss_chart(points.with_columns(condition=pl.lit(called)), title)
+    students = points.with_columns(student=pl.format("seed {}", pl.col("seed").cast(pl.String).fill_null("unknown")))
+    figures = students.pivot(on="student", index="step", values="loss", maintain_order=True).sort("step")
+    return [drawn(chart), tabulated(figures, "The points of the chart, in nats a token", folded=True)]
 
 
 def _made(record: Record) -> Part:
@@ -235,7 +235,11 @@ def _rows_of_half(source: Source, one: Sampled) -> pl.DataFrame | None:
 
 
 def spaced(table: pl.DataFrame, count: int) -> pl.DataFrame:
-    """``count`` rows of ``table``, or all, as far apart as can be."""
+    """``count`` rows of ``table``, or all, from stretches of one length, in each a row further in.
+
+    So of a table whose seeds and samples take turns not the same one is met each time.
+    """
     if table.height <= count:
         return table
-    return table[[place * table.height // count for place in range(count)]]
+    length = table.height // count
+    return table[[place * table.height // count + place % length for place in range(count)]]

@@ -9,6 +9,9 @@ from sl_assets.stages.report.sources import Source
 POINTS = 24
 """Of a student's training curve that are drawn, each a mean over as many steps."""
 
+ENDS = "Losses: means of the first and the last ten steps, in nats a token"
+"""What the table of `first_and_last` is."""
+
 
 def training(source: Source) -> Section | None:
     """Loss curves of the students of every condition."""
@@ -19,25 +22,22 @@ def training(source: Source) -> Section | None:
         shortened(curve).select(pl.lit(name).alias("condition"), "seed", "step", "loss")
         for name, curve in curves.items()
     )
-    rows = [
-        {
-            "condition": name,
-            "seed": seed,
-            "steps": steps.height,
-            "first_losses": steps.head(10)["loss"].mean(),
-            "last_losses": steps.tail(10)["loss"].mean(),
-        }
-        for name, curve in curves.items()
-        for (seed,), steps in curve.sort("step").group_by("seed", maintain_order=True)
-    ]
+    ends = pl.concat(first_and_last(curve).with_columns(condition=pl.lit(name)) for name, curve in curves.items())
     chart = loss_chart(points, f"{source.name}: training losses of the students")
-    table = tabulated(
-        pl.DataFrame(rows, infer_schema_length=None),
-        "Losses: means of the first and the last ten steps, in nats a token",
-        source.sql("training", "lora_checkpoint"),
-        links={"condition": "student-{condition}"},
-    )
+    sql, links = source.sql("training", "lora_checkpoint"), {"condition": "student-{condition}"}
+    table = tabulated(ends.select("condition", pl.exclude("condition")), ENDS, sql, links)
     return Section("training", "Training", [f"Points are means over a {POINTS}th of the steps."], [drawn(chart), table])
+
+
+def first_and_last(curve: pl.DataFrame) -> pl.DataFrame:
+    """Columns ``seed, steps, first_losses, last_losses`` of a ``training`` table: a row a student."""
+    loss = pl.col("loss").sort_by("step")
+    ends = (
+        pl.len().alias("steps"),
+        loss.head(10).mean().alias("first_losses"),
+        loss.tail(10).mean().alias("last_losses"),
+    )
+    return curve.group_by("seed", maintain_order=True).agg(ends)
 
 
 def shortened(curve: pl.DataFrame) -> pl.DataFrame:
