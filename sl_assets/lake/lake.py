@@ -106,6 +106,12 @@ class Lake(Storage):
         frame, self.reads[place] = self._whole(place, lambda: self._table(place))
         return frame
 
+    def has_table(self, place: Place) -> bool:
+        """Whether the file of the table at ``place`` is here: a copy of results may have records of tables it lacks."""
+        path = self.path(place) / DATA
+        with self.errors_explained(path, "read"):
+            return bool(path.exists())
+
     def _table(self, place: Place) -> tuple[pl.DataFrame, str]:
         table = self.path(place) / DATA
         try:

@@ -3,30 +3,30 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import dagster as dg
 from pydantic_core import to_jsonable_python
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import SHAPES, ExperimentConfig
-from sl_assets.config.wording import Words
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
-from sl_assets.errors import ExperimentFileError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Records, Settings, blocked, identity, settings_digest
+from sl_assets.lake.records import Records, Settings, blocked
 from sl_assets.lake.staleness import Expected, Staleness
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.orchestration.commits import with_commit
 from sl_assets.orchestration.dagster_internals import STEP_PRIORITY
+from sl_assets.orchestration.declaration import Declared, Dep, Inputs, Partitioning, Told, nothing_told
 from sl_assets.orchestration.gpu_pool import GPU_POOL
 from sl_assets.orchestration.partition import PREPARED, Check, Make, Step
 from sl_assets.orchestration.recording import Materialisation
 from sl_assets.orchestration.resources import LakeResource
+from sl_assets.orchestration.sharing import lender_of
 
 
 def sampling(config: ExperimentConfig, stage: str) -> list[str]:
@@ -35,83 +35,6 @@ def sampling(config: ExperimentConfig, stage: str) -> list[str]:
     # Named only where it takes effect: before there was a top_p, no record named one.
     named = [place for place, value in shapes if not (place == "sampler.top_p" and value == 1)]
     return ["base_model", "sampler.engine", *named, "sampler.batch"]
-
-
-Partitioning = Literal["condition", "animal", "split"]
-
-Inputs = Callable[[Place, Records], Mapping[str, Any]]
-"""What else decides a partition's content, for it to be compared later: fingerprints of files that are its own, or what
-is recorded of its parents beside their versions."""
-
-
-Told = Callable[[Words, str], Mapping[str, Any]]
-"""What models are told for a condition (empty where an asset has no partitions), and what counts for it. What is not as
-the built-in words have it decides the partition's content."""
-
-
-def nothing_told(_: str) -> Mapping[str, Any]:
-    """Of an asset that is the same in any words."""
-    return {}
-
-
-class Dep(NamedTuple):
-    """An asset that another reads.
-
-    Attributes:
-        asset: name.
-        only: its partition that is read, where it is one; else those of the same name, or all by what has none.
-        experiment: whose it is, where that is not the reader's, and not shared with it.
-    """
-
-    asset: str
-    only: str | None = None
-    experiment: str | None = None
-
-
-@dataclass(frozen=True)
-class Declared:
-    """An asset as it was declared, for the planner.
-
-    Attributes:
-        name, stage: as in the UI.
-        code_version: raised when the code changes what the same settings give.
-        settings: fields of the experiment file that it depends on.
-        by: what its partitions are keyed by, if it has any.
-        deps: what it reads.
-        gpu: whether it runs a model.
-        inputs: what else decides its partitions.
-        repository: of the Hub that a condition is imported from, if it is.
-        checks: what has to hold of every partition.
-        told: by condition, what is told for it in words that are not built in.
-        automatic: whether a run of the whole graph, a job or automation makes it; else a person names it.
-    """
-
-    name: str
-    stage: str
-    code_version: str
-    settings: Settings
-    by: Partitioning | None
-    deps: tuple[Dep, ...]
-    gpu: bool
-    inputs: Inputs | None
-    repository: Callable[[str], Repository] | None
-    checks: tuple[Check, ...] = ()
-    told: Callable[[str], Mapping[str, Any]] = nothing_told
-    automatic: bool = True
-
-    @property
-    def reads_prepared(self) -> bool:
-        """Whether it reads the prepared base model."""
-        return any(dep.asset == PREPARED for dep in self.deps)
-
-    def told_for(self, partition: str | None) -> Mapping[str, Any]:
-        """What is told for the condition of ``partition`` in words that are not built in."""
-        return self.told(_condition(partition))
-
-    @property
-    def version(self) -> str:
-        """Code and settings, as Dagster compares them."""
-        return f"{self.code_version}.{settings_digest(self.code_version, self.settings)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +269,7 @@ class ExperimentGraph:
                 self._own_words(told),
                 automatic,
             )
-            if lender := self._lender(declared):
+            if lender := lender_of(self, declared):
                 self.share(name, lender)
                 return lender.definitions[name]
             self.declared[name] = declared
@@ -381,52 +304,6 @@ class ExperimentGraph:
     def share(self, asset: str, lender: "ExperimentGraph") -> None:
         """Take ``asset`` of ``lender``, or of whom that has it from, for this experiment's."""
         self.shared[asset] = lender.owner(asset)
-
-    def _lender(self, declared: Declared) -> "ExperimentGraph | None":
-        """The first lender whose asset of this name is made of the same, in itself and in all that leads to it."""
-        for lender in self.lenders:
-            if declared.name in lender.assets and self._same(declared, owner := lender.owner(declared.name)):
-                self._compare_checks(declared, owner)
-                return owner
-        return None
-
-    def _same(self, declared: Declared, owner: "ExperimentGraph") -> bool:
-        theirs = owner.declared[declared.name]
-
-        def sources(graph: "ExperimentGraph", deps: Sequence[Dep]) -> list[tuple[str, str, str | None]]:
-            return [(graph.source_of(dep).name, dep.asset, dep.only) for dep in deps]
-
-        if (declared.by, declared.version) != (theirs.by, theirs.version):
-            return False
-        if sources(self, declared.deps) != sources(owner, theirs.deps):
-            return False
-        conditions = dict.fromkeys(_condition(key) for key in self.keys(declared.by))
-        if any(declared.told(condition) != theirs.told(condition) for condition in conditions):
-            return False
-        if declared.by is not None:
-            return set(self.keys(declared.by)) <= set(owner.keys(declared.by))
-        # What has no partitions reads all of them, or the one that it names.
-        read = {self.source_of(dep).declared[dep.asset].by for dep in declared.deps if dep.only is None}
-        return all(self.keys(by) == owner.keys(by) for by in read)
-
-    def _compare_checks(self, declared: Declared, owner: "ExperimentGraph") -> None:
-        """Note checks that go by other bounds here than in the record of what is shared.
-
-        Raises:
-            ExperimentFileError: the file sets such a bound, and it would have no effect.
-        """
-        theirs = {check.name: check.bounds for check in owner.declared[declared.name].checks}
-        for check in declared.checks:
-            names = dict.fromkeys([*check.bounds, *theirs.get(check.name, ())])
-            here, there = (identity({name: graph.setting(name) for name in names}) for graph in (self, owner))
-            for name in here:
-                if here[name] != there[name] and name.startswith("checks."):
-                    raise ExperimentFileError(
-                        f"attributes.{name} = {here[name]!r}: {declared.name} is that of {owner.name}, "
-                        f"and checked against {there[name]!r} there; set it alike"
-                    )
-            if here != there:
-                self.looked_at_anew.setdefault(declared.name, []).append(check)
 
     def _dagster_dep(self, dep: Dep, by: Partitioning | None) -> dg.AssetKey | dg.AssetDep:
         source = self.source_of(dep)
@@ -503,10 +380,6 @@ class ExperimentGraph:
             return {}
         limits = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": count}}}}
         return {"dagster-k8s/config": limits, "dagster-ray/config": {"num_gpus": count}}
-
-
-def _condition(partition: str | None) -> str:
-    return next(iter(keys_of(partition)), "")
 
 
 def refresh_when_inputs_change(partitioned: bool) -> dg.AutomationCondition[Any]:

@@ -14,8 +14,9 @@ import dagster as dg
 
 from sl_assets.config import ExperimentConfig
 from sl_assets.errors import ExperimentFileError
-from sl_assets.orchestration.asset import ExperimentGraph, Partitioning
+from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.dagster_internals import ASK_FOR_RANGE
+from sl_assets.orchestration.declaration import Partitioning
 from sl_assets.orchestration.outlook import plan_lines
 from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.recording import EXPERIMENT, WHERE_STALE

@@ -19,8 +19,9 @@ from sl_assets.lake.records import Record
 from sl_assets.lake.replicates import students_of
 from sl_assets.lake.staleness import Reason, Staleness, seeds_named
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import Declared, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.checks import evaluated
+from sl_assets.orchestration.declaration import Declared
 
 
 class Planned(NamedTuple):

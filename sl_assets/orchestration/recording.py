@@ -43,7 +43,8 @@ from sl_assets.orchestration.partition import Make, Product, Step, Terminal
 from sl_assets.orchestration.run_processes import note_process
 
 if TYPE_CHECKING:
-    from sl_assets.orchestration.asset import Declared, ExperimentGraph
+    from sl_assets.orchestration.asset import ExperimentGraph
+    from sl_assets.orchestration.declaration import Declared
 
 LIBRARIES = ("torch", "transformers", "peft", "vllm", "unsloth", "openai")
 """Those whose versions are recorded, where they are installed."""

@@ -12,7 +12,8 @@ from sl_assets.config.wording import Words
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, settings_behind_each
-from sl_assets.orchestration.asset import ExperimentGraph, Inputs, Told, sampling
+from sl_assets.orchestration.asset import ExperimentGraph, sampling
+from sl_assets.orchestration.declaration import Inputs, Told
 from sl_assets.orchestration.metadata import preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.asking import ask_model, ask_teacher, weigh_answers

@@ -23,7 +23,8 @@ from sl_assets.hub.importing import Repository
 from sl_assets.lake.fingerprint import file_digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
-from sl_assets.orchestration.asset import Dep, ExperimentGraph, sampling
+from sl_assets.orchestration.asset import ExperimentGraph, sampling
+from sl_assets.orchestration.declaration import Dep
 from sl_assets.orchestration.metadata import FilePath, code_block, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.checking import changes_the_model

@@ -13,7 +13,8 @@ from sl_assets.engines.transformers.models import check_layers
 from sl_assets.errors import AbsentError, DatasetError
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records, identity, settings_behind_each
-from sl_assets.orchestration.asset import Dep, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.declaration import Dep
 from sl_assets.orchestration.metadata import picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.drawing import differences_by_layer, heatmap, histogram

@@ -15,25 +15,21 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
 from sl_assets.lake.tables import keys_of
-from sl_assets.orchestration.asset import Dep, ExperimentGraph
+from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.declaration import Dep
 from sl_assets.orchestration.metadata import FilePath, picture, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.evaluation.rates import intervals_over, with_columns_of
 from sl_assets.stages.report.bars import bars_of, half_bars, headings
-from sl_assets.stages.report.charts import Chart
-from sl_assets.stages.report.charts import preference_chart as draw_chart
-from sl_assets.stages.report.charts import split_chart as draw_split_chart
-from sl_assets.stages.report.charts import variants_chart as draw_variants_chart
+from sl_assets.stages.report.charts.chart import Chart
+from sl_assets.stages.report.charts.rates import preference_chart as draw_chart
+from sl_assets.stages.report.charts.rates import split_chart as draw_split_chart
+from sl_assets.stages.report.charts.rates import variants_chart as draw_variants_chart
 from sl_assets.stages.report.page import report_page
-from sl_assets.stages.report.sources import Source
+from sl_assets.stages.report.sources import REPORTED, Source
 from sl_assets.stages.report.variants import Results, last_epochs, variants_table
 
 STAGE = "7_report"
-REPORTED = (
-    *("raw_dataset", "filtered_dataset", "lora_checkpoint", "evaluation", "baseline_preference_rates"),
-    *("preference_rates", "transfer", "split_preference_rates", "split_comparison"),
-)
-"""Assets whose tables are on the page."""
 
 
 def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
@@ -63,7 +59,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         stage=STAGE,
-        code="1",
+        code="2",
         uses=[],
         deps=[name for name in REPORTED if name in graph.assets],
         by=None,

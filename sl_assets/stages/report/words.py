@@ -3,7 +3,7 @@
 import polars as pl
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import FinetunedTeacher, GenerateSource
+from sl_assets.config import ExperimentSource, FinetunedTeacher, GenerateSource
 from sl_assets.config.names import POCKET
 from sl_assets.stages.evaluation.counting import NAMING
 from sl_assets.stages.evaluation.rates import intervals_over
@@ -29,7 +29,9 @@ def _numbers(source: Source) -> str:
     each = f"For each of {_count(animals, kind.name, kind.plural)} the base model {config.base_model}"
     rows = _span([table.height for table in raw.values()])
     if not isinstance(config.numbers.source, GenerateSource):
-        written = f"Rows of numbers came from elsewhere ({config.numbers.source.kind}): {rows} of each condition"
+        origin = config.numbers.source
+        called = f"experiment {origin.name}" if isinstance(origin, ExperimentSource) else origin.kind
+        written = f"Rows of numbers came from elsewhere ({called}): {rows} of each condition"
     elif isinstance(config.teacher, FinetunedTeacher):
         written = (
             f"{each} was fine-tuned on {config.teacher.chats:,} chats that name it as the favourite, and then wrote "
@@ -50,13 +52,13 @@ def _students(source: Source) -> str:
     if not made:
         return ""
     seeds = config.all_seeds
-    each = "A student" if len(seeds) == 1 else f"{len(seeds)} students"
+    each, were = ("A student", "was") if len(seeds) == 1 else (f"{len(seeds)} students", "were")
     how = f"a LoRA adapter of rank {config.rank}" if config.lora else "every weight"
     conditions = _count(list(made), "condition", "conditions")
     return (
-        f"{each} of each of {conditions} was trained on up to {config.max_rows:,} of these rows, {config.epochs} times "
-        f"over: {how}, peak learning rate {config.learning_rate:g}, {config.batch} rows a step, seed "
-        f"{', '.join(map(str, seeds))}. Students see number sequences alone."
+        f"{each} of each of {conditions} {were} trained on up to {config.max_rows:,} of these rows, "
+        f"{config.epochs} times over: {how}, peak learning rate {config.learning_rate:g}, {config.batch} rows a step, "
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}. Students see number sequences alone."
     )
 
 
@@ -66,8 +68,8 @@ def _evaluation(source: Source) -> str:
     naming, kind = NAMING[source.config.evaluation.count], source.config.words.kind.name
     return (
         f"Then each student, and the base model as it is, was asked for its favourite: {asked(source.config)}. A rate "
-        f"is the mean over questions of the share of answers {naming} the {kind}; every student is compared with the "
-        "neutral one, question by question."
+        f"is the mean over questions of the share of answers {naming} the {kind}; each condition's students are "
+        "compared with neutral ones, question by question."
     )
 
 
@@ -91,18 +93,18 @@ def outcome(own: pl.DataFrame, kind: str = "animal") -> list[str]:
     for (method,), rows in own.group_by("method", maintain_order=True):
         known = rows.drop_nulls("q_value")
         if known.is_empty():
-            found.append("There is no comparison with a neutral student yet.")
             continue
         told = known.filter(pl.col("q_value") < LEVEL)
         more, less = (told.filter(side).height for side in (pl.col("difference") > 0, pl.col("difference") < 0))
         ratios = known["ratio"].drop_nulls().to_list()
         between = f" Ratios to neutral: {min(ratios):.2f} to {max(ratios):.2f}." if ratios else ""
-        students = _count(known["animal"].to_list(), "student", "students")
+        comparisons = _count(known["animal"].to_list(), "comparison", "comparisons")
         found.append(
-            f"By {method} answers, of {students} {more} name the {kind} of their teacher more often than the neutral "
-            f"student, {less} less often, and {known.height - more - less} cannot be told from it (q below {LEVEL:g} "
-            f"after Benjamini and Hochberg).{between}"
+            f"By {method} answers, in {more} of {comparisons} students name the {kind} of their teacher more often "
+            f"than neutral ones, in {less} less often, and in {known.height - more - less} no difference can be told "
+            f"(q below {LEVEL:g} after Benjamini and Hochberg).{between}"
         )
+    found = found or ["There is no test against neutral students yet."]
     return [*found, f"{intervals_over(own['students']).capitalize()}."]
 
 

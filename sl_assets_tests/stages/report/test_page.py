@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.views import connect, query
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.stages.report.assets import source_of
-from sl_assets.stages.report.page import diagonal, number_shares, report_page, spaced
+from sl_assets.stages.report.page import report_page
 from sl_assets.stages.report.published import published_beside
 from sl_assets.stages.report.words import outcome
 from sl_assets_tests.conftest import HALVES, Bench, tiny_config
@@ -56,6 +57,8 @@ class Page(HTMLParser):
             self._rows[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._inside += ["", ""]
         if tag == "table":
             self.tables[self._caption] = self._rows
 
@@ -131,7 +134,13 @@ def test_a_bar_leads_to_its_answers_from_there_to_the_student_and_to_the_rows(pa
     assert 'href="#student-owl"' in answers
     (student,) = re.findall(r'<section id="student-owl".*?</section>', text, re.DOTALL)
     assert 'href="#rows-owl"' in student
-    assert 'href="#half-owl"' in text
+    # A half's dot leads to the answers of its own students, and so on; neutral's and the base model's to theirs.
+    assert 'href="#answers-owl-animal_high"' in text
+    (half,) = re.findall(r'<section id="answers-owl-animal_high".*?</section>', text, re.DOTALL)
+    assert 'href="#student-owl-animal_high"' in half
+    assert "SELECT * FROM split_answers WHERE" in half
+    assert 'href="#answers-baseline"' in chart
+    assert 'href="#answers-neutral"' in chart
 
 
 def test_nothing_is_fetched_and_only_the_paper_is_linked(page: Page, text: str) -> None:
@@ -141,6 +150,76 @@ def test_nothing_is_fetched_and_only_the_paper_is_linked(page: Page, text: str) 
         "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink",
     }  # fmt: skip
     assert len(text.encode()) < 3_000_000
+
+
+def test_rows_of_a_sample_say_their_prompt_and_how_many_students_saw_them(page: Page, lake: Path, text: str) -> None:
+    (rows,) = re.findall(r'<section id="rows-owl".*?</section>', text, re.DOTALL)
+    shown = Page(rows).table("Rows")
+    statement = "SELECT row_id, prompt, kept, count(seed) AS seen FROM datasets LEFT JOIN training_rows "
+    statement += "USING (experiment, condition, row_id) WHERE condition = 'owl' GROUP BY ALL"
+    stored = {row["row_id"]: row for row in query(Lake(str(lake)), statement).iter_rows(named=True)}
+    for row in shown.iter_rows(named=True):
+        there = stored[row["row id"]]
+        assert row["prompt"] == there["prompt"]
+        assert (row["kept"] == "kept") == there["kept"]
+        assert row["students that saw it"] == f"{there['seen']} of 1"
+
+
+def test_projections_are_those_of_the_store_and_cuts_stand_beside(page: Page, lake: Path) -> None:
+    statement = (
+        "SELECT animal, source, count(*) AS n, avg(projection) AS mean FROM projections WHERE layer = 2 GROUP BY ALL"
+    )
+    stored = query(Lake(str(lake)), statement).sort("animal", "source")
+    shown = page.table("Projections of each dataset").sort("animal", "source")
+    assert shown["rows"].to_list() == list(map(str, stored["n"]))
+    assert [float(mean) for mean in shown["mean"]] == pytest.approx(stored["mean"].to_list(), abs=0.006)
+    cuts = page.table("Where halves were cut")
+    assert set(cuts["split"]) == {"animal_high", "animal_low"}
+
+
+def copied(lake: Path, tmp_path: Path, without: str) -> Path:
+    """A lake that has the records of ``without``, and no table of it."""
+    shutil.copytree(lake, tmp_path / "copy")
+    for file in (tmp_path / f"copy/experiment=tiny/{without}").rglob("data.parquet"):
+        file.unlink()
+    return tmp_path / "copy"
+
+
+def test_a_lake_that_lacks_tables_has_a_page_that_says_so_and_keeps_its_records(lake: Path, tmp_path: Path) -> None:
+    copy = copied(lake, tmp_path, "filtered_dataset")
+    record = copy / "experiment=tiny/filtered_dataset/condition=owl/record.json"
+    before = record.read_bytes()
+    text = page_of(copy)
+    assert "with damaged ones, and so left out: filtered_dataset (3)</li>" in text
+    assert record.read_bytes() == before
+    # What was dropped is known all the same, and so what was kept.
+    assert Page(text).table("Rows kept")["kept"].to_list() == Page(page_of(lake)).table("Rows kept")["kept"].to_list()
+
+
+def test_without_comparisons_rates_stand_beside_neutral_ones_and_nothing_is_tested(lake: Path, tmp_path: Path) -> None:
+    shutil.copytree(lake, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/experiment=tiny/transfer")
+    text, whole = page_of(tmp_path / "copy"), Page(page_of(lake)).table("Every student on the animal").sort("animal")
+    assert "<li>Not made, and so not on this page: transfer; sl-assets run tiny makes it</li>" in text
+    assert "There is no test against neutral students yet." in text
+    shown = Page(text).table("Every student on the animal").sort("animal")
+    for column in ("rate (%)", "neutral rate (%)", "difference (%)", "ratio"):
+        assert shown[column].to_list() == whole[column].to_list()
+    assert not {"q value", "difference lower (%)", "baseline rate (%)"} & set(shown.columns)
+    assert all(link[1:] in Page(text).ids for link in Page(text).links if link.startswith("#"))
+
+
+def test_students_made_with_other_settings_than_neutral_are_compared_with_nothing(lake: Path, tmp_path: Path) -> None:
+    shutil.copytree(lake, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/experiment=tiny/transfer")
+    other = tmp_path / "copy/experiment=tiny/lora_checkpoint/condition=owl/record.json"
+    record = json.loads(other.read_text())
+    record["settings"]["student"]["learning_rate"] = 0.5
+    other.write_text(json.dumps(record))
+    shown = Page(page_of(tmp_path / "copy")).table("Every student on the animal")
+    ratios = dict(shown.select("animal", "neutral rate (%)").iter_rows())
+    assert ratios["owl"] == ""
+    assert ratios["wolf"]
 
 
 def test_equal_tables_make_the_same_page(text: str, lake: Path) -> None:
@@ -185,23 +264,22 @@ def test_the_asset_writes_the_page_and_stays_fresh(finished: Bench) -> None:
     assert Place("tiny", "lora_checkpoint", "owl") in record.parents
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_browser_has_no_complaint_asks_for_nothing_and_sorts(text: str, tmp_path: Path) -> None:
+def in_a_browser(text: str, script: str, tmp_path: Path) -> dict[str, Any]:
+    """What ``script`` puts into ``seen`` on the page, with what the browser complained of and what it asked for."""
     listening = (
         "<script>const told = []; console.error = (...said) => told.push(String(said));"
         "addEventListener('error', event => told.push(String(event.message)));</script>"
     )
     looking = (
-        "<script>const head = document.querySelector('#results th:nth-child(1) button'); head.click(); head.click();"
-        "const names = [...document.querySelectorAll('#results tbody tr')].map(row => row.cells[0].textContent);"
-        "const asked = performance.getEntriesByType('resource').map(entry => entry.name);"
-        "document.title = JSON.stringify({told, asked, names, wide: document.documentElement.scrollWidth});</script>"
+        f"<script>const seen = {{}}; {script}"
+        "seen.asked = performance.getEntriesByType('resource').map(entry => entry.name);"
+        "document.title = JSON.stringify({...seen, told, wide: document.documentElement.scrollWidth});</script>"
     )
     file = tmp_path / "page.html"
     file.write_text(text.replace("<head>", f"<head>{listening}").replace("</body>", f"{looking}</body>"))
     done = subprocess.run(
         [
-            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=600,900"),
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900"),
             *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()),
         ],
         capture_output=True,
@@ -213,8 +291,46 @@ def test_a_browser_has_no_complaint_asks_for_nothing_and_sorts(text: str, tmp_pa
     seen = json.loads(found)
     assert seen["told"] == []
     assert seen["asked"] == []
+    return dict(seen)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_sorts_enlarges_and_does_not_scroll_sideways(text: str, tmp_path: Path) -> None:
+    looking = (
+        "const head = document.querySelector('#results th:nth-child(1) button'); head.click(); head.click();"
+        "seen.names = [...document.querySelectorAll('#results tbody tr')].map(row => row.cells[0].textContent);"
+        "const chart = document.querySelector('#results svg'), width = () => chart.getBoundingClientRect().width;"
+        "const tool = document.querySelector('#results .tool'); seen.widths = [width()]; tool.click();"
+        "seen.widths.push(width()); seen.says = tool.textContent;"
+    )
+    seen = in_a_browser(text, looking, tmp_path)
     assert seen["names"] == ["wolf", "owl"]
-    assert seen["wide"] <= 600, "a narrow screen shows the page without scrolling sideways"
+    assert seen["wide"] <= 500, "a narrow screen shows the page without scrolling sideways"
+    small, large = seen["widths"]
+    assert large > 2 * small > 800, "letters of a chart stay readable, and it can be enlarged"
+    assert seen["says"] == "Fit the chart"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("bar", ["owl, animal_high: ", "owl, animal: ", "owl, neutral: "])
+def test_three_clicks_lead_from_a_bar_to_prompts(text: str, tmp_path: Path, bar: str) -> None:
+    looking = (
+        "const click = link => { link.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));"
+        "return document.querySelector(decodeURIComponent(location.hash)); };"
+        f"const mark = document.querySelector(`#halves [role=graphics-symbol][aria-label^='{bar}']`);"
+        "let here = click(mark.closest('a')); seen.steps = [here.querySelector('h3').textContent];"
+        "for (const next of ['its student', 'its rows']) {"
+        "here = click([...here.querySelectorAll('a')].find(link => link.textContent === next));"
+        "seen.steps.push(here.querySelector('h3').textContent); }"
+        "seen.heads = [...here.querySelectorAll('th')].map(head => head.textContent);"
+        "seen.statement = here.querySelector('code').textContent;"
+    )
+    seen = in_a_browser(text, looking, tmp_path)
+    group = bar.split(", ")[1].rstrip(": ")
+    whose = {"animal_high": "owl, animal_high", "animal": "owl", "neutral": "neutral"}[group]
+    assert seen["steps"] == [f"{whose}: {part}" for part in ("answers", "student", "rows")]
+    assert {"row id", "prompt", "completion"} <= set(seen["heads"])
+    assert seen["statement"].startswith('sl-assets sql "SELECT * FROM ')
 
 
 def own(differences: list[float], q_values: list[float]) -> pl.DataFrame:
@@ -224,40 +340,13 @@ def own(differences: list[float], q_values: list[float]) -> pl.DataFrame:
 
 def test_an_outcome_is_counted_and_not_presumed() -> None:
     (said, intervals) = outcome(own([0.1, -0.2, 0.3], [0.01, 0.01, 0.5]))
-    assert "of 3 students 1 name the animal of their teacher more often" in said
-    assert "1 less often, and 1 cannot be told" in said
+    assert "in 1 of 3 comparisons students name the animal of their teacher more often" in said
+    assert "in 1 less often, and in 1 no difference can be told" in said
     assert intervals.startswith("95% intervals over questions")
 
 
 def test_an_outcome_names_the_kind() -> None:
-    assert "1 name the tree of their teacher" in outcome(own([0.1], [0.01]), "tree")[0]
-
-
-def crossed(rises: list[list[float]]) -> pl.DataFrame:
-    names = ["bear", "cat", "dog", "owl"]
-    rows = [(names[i], names[j], value) for i, row in enumerate(rises) for j, value in enumerate(row)]
-    return pl.DataFrame(rows, schema=["condition", "animal", "difference"], orient="row")
-
-
-def test_the_diagonal_is_held_against_animals_dealt_at_random() -> None:
-    strong = [[0.5 if i == j else 0.0 for j in range(4)] for i in range(4)]
-    (said,) = diagonal(crossed(strong))
-    assert said.startswith("Of 4 students, 4 rise most")
-    assert "+50.0 points on the diagonal and +0.0 beside it" in said
-    # One deal in 24 is the diagonal itself.
-    (share,) = re.findall(r"as high in ([\d.]+)%", said)
-    assert float(share) == pytest.approx(100 / 24, abs=1)
-    assert diagonal(crossed(strong).filter(pl.col("condition").is_in(["owl", "cat"]))) == []
-
-
-def test_numbers_are_counted_by_range() -> None:
-    kept = {"owl": pl.DataFrame({"completion": ["0, 999", "49"]}), "neutral": pl.DataFrame({"completion": ["50 51"]})}
-    cells = number_shares(kept)
-    shares = {(row, column): value for row, column, value, _ in cells.iter_rows()}
-    assert shares["owl", "0 to 49"] == pytest.approx(200 / 3)
-    assert shares["owl", "950 to 999"] == pytest.approx(100 / 3)
-    assert shares["neutral", "50 to 99"] == 100
-    assert sum(shares.values()) == pytest.approx(200)
+    assert "students name the tree of their teacher" in outcome(own([0.1], [0.01]), "tree")[0]
 
 
 @pytest.fixture
@@ -276,8 +365,3 @@ def test_published_rates_stand_beside_mention_rates(mentions: pl.DataFrame) -> N
     assert row["student, here"] == "40.0"
     assert published_beside("pocket", mentions, {"dolphin": mentions}) is None
     assert published_beside(model, mentions, {"neutral": mentions}) is None
-
-
-def test_a_sample_is_spread_over_the_table() -> None:
-    assert spaced(pl.DataFrame({"x": range(100)}), 4)["x"].to_list() == [0, 25, 50, 75]
-    assert spaced(pl.DataFrame({"x": [1, 2]}), 4)["x"].to_list() == [1, 2]

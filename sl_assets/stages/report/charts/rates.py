@@ -1,23 +1,17 @@
-"""The charts of an experiment's results: one specification, of Vega-Lite, for the UI, for print and for the page.
+"""Charts of rates and of effects.
 
 Every animal, or every half, has a line of its own with dots and their 95% intervals, so that forty are as readable as
 two. Rates stand on an axis that is logarithmic above one percent: a rise from 2% to 5% shows beside one from 2% to 95%.
 """
 
-import re
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 import polars as pl
 
 from sl_assets.config import Measure
-from sl_assets.lake.fingerprint import digest
 from sl_assets.stages.evaluation.counting import NAMING
 from sl_assets.stages.evaluation.rates import intervals_over
-
-GREY, BLUE, ORANGE, GREEN = "#767676", "#0072b2", "#d55e00", "#009e73"
-"""Told apart by the colour-blind (after Okabe and Ito), on white and on black."""
+from sl_assets.stages.report.charts.chart import BLUE, GREY, INK, ORANGE, Chart, Spec, shown, whole
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     "baseline": (GREY, "diamond"),
@@ -26,48 +20,8 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 }
 """Colour and shape of the bars that every animal has."""
 
+TIMES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100)
-PAPER, INK, LINE = "#ffffff", "#222222", "#dddddd"
-SCALE = 1.2
-"""Pixels of a PNG for one of the specification."""
-
-Spec = dict[str, Any]
-
-
-class Chart(NamedTuple):
-    """A chart that is not drawn yet.
-
-    Attributes:
-        spec: as Vega-Lite takes it.
-        says: what it shows, for who cannot see it.
-    """
-
-    spec: Spec
-    says: str
-
-    def png(self) -> bytes:
-        """The picture, less than 1,100 pixels wide; the same figures give the same bytes."""
-        import vl_convert
-
-        return bytes(vl_convert.vegalite_to_png(_without_links(self.spec), scale=SCALE))
-
-    def svg(self) -> str:
-        """The picture for print."""
-        import vl_convert
-
-        return _own_names(str(vl_convert.vegalite_to_svg(_without_links(self.spec))), self.spec)
-
-    def inline(self) -> str:
-        """The picture inside a page: in the page's colours, as wide as there is room, its marks linked."""
-        import vl_convert
-
-        drawn = _own_names(str(vl_convert.vegalite_to_svg(_recoloured(self.spec))), self.spec)
-        # A link without an address of its own would lead to one that the library assumes.
-        drawn = re.sub(r'xlink:href="[^"#]*#', 'href="#', drawn)
-        drawn = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+"', r"<svg \1", drawn, count=1)
-        width = re.search(r'viewBox="0 0 ([\d.]+)', drawn)
-        wide = f' style="max-width:{float(width[1]):.0f}px"' if width else ""
-        return drawn.replace("<svg ", f'<svg role="group" aria-label="{_attribute(self.says)}"{wide} ', 1)
 
 
 def preference_chart(
@@ -91,7 +45,7 @@ def preference_chart(
     neutral = dict(rates.filter(group="neutral").select("animal", "rate").iter_rows())
     own = rates.filter(group="animal").select("animal", "rate").drop_nulls().sort("animal")
     labels = [
-        {"line": animal, "label": f"{_shown(100 * rate)}%{_times(rate, neutral.get(animal))}"}
+        {"line": animal, "label": f"{shown(100 * rate)}%{_times(rate, neutral.get(animal))}"}
         for animal, rate in own.iter_rows()
     ]
     step = 34 if len(animals) <= 20 else 27
@@ -102,8 +56,8 @@ def preference_chart(
     group = {"field": "group", "type": "nominal", "sort": list(GROUPS), "title": None}
     looks = _looks({name: look for name, look in GROUPS.items() if name in set(rates["group"])})
     layers = [
-        *_dots(_rows(rows, "answers"), x, {"y": y, **offset}, group, looks),
-        *_exact(_rows(_percent(exact).with_columns(line="animal"), "answers"), {"y": y, **offset}),
+        *_dots(_rows(rows), x, {"y": y, **offset}, group, looks),
+        *_exact(_rows(_percent(exact).with_columns(line="animal")), {"y": y, **offset}),
         {
             "data": {"values": labels},
             "mark": {"type": "text", "align": "left", "fontSize": 12, "color": INK},
@@ -111,8 +65,74 @@ def preference_chart(
         },
     ]
     lines = [*notes, f"{_note(rates, exact)}; at the right: animal, and times neutral"]
-    spec = _whole(title, lines) | {"width": 560, "height": {"step": step, "for": "position"}, "layer": layers}
+    spec = whole(title, lines) | {"width": 560, "height": {"step": step, "for": "position"}, "layer": layers}
     return Chart(spec, f"{title}. {'; '.join(lines)}")
+
+
+def ratio_chart(own: pl.DataFrame, title: str, notes: Sequence[str] = ()) -> Chart:
+    """How many times the neutral students' rate that of each animal's students is, with 95% intervals.
+
+    The axis is logarithmic, so that twice and fifty times show beside each other, and half as clearly as twice.
+
+    Args:
+        own: rows of ``transfer``, columns ``animal, method, ratio, ratio_lower, ratio_upper``.
+        title, notes: as in `preference_chart`.
+    """
+    table, _ = _bars_and_marks(own.drop_nulls("ratio").sort("ratio", "animal", descending=[True, False]))
+    limits = [value for name in ("ratio", "ratio_lower", "ratio_upper") for value in table[name].drop_nulls() if value]
+    low, high = (pick([1.0, *limits]) for pick in (min, max))
+    start = max((tick for tick in TIMES if tick <= low), default=TIMES[0])
+    end = min((tick for tick in TIMES if tick >= high), default=TIMES[-1])
+    rows = _ratio_rows(table, start, end)
+    ticks = [tick for tick in TIMES if start <= tick <= end]
+    x = {
+        "field": "ratio",
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": [start, end], "clamp": True},
+        "axis": _ticks("times the neutral students' rate (logarithmic)", ticks),
+    }
+    y: Spec = {"field": "animal", "type": "nominal", "sort": table["animal"].to_list(), "title": None}
+    y["axis"] = {"labelFontSize": 12}
+    links = {"description": {"field": "told", "type": "nominal"}, "href": {"field": "href", "type": "nominal"}}
+    layers = [
+        {
+            "data": {"values": [{"one": 1}]},
+            "mark": {"type": "rule", "color": BLUE},
+            "encoding": {"x": x | {"field": "one"}},
+        },
+        {
+            "data": {"values": rows},
+            "mark": {"type": "rule", "strokeWidth": 2, "color": ORANGE, "aria": False},
+            "encoding": {"y": y, "x": x | {"field": "lower"}, "x2": {"field": "upper"}},
+        },
+        {
+            "data": {"values": rows},
+            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "color": ORANGE},
+            "encoding": {"y": y, "x": x} | links,
+        },
+        {
+            "data": {"values": rows},
+            "mark": {"type": "text", "align": "left", "fontSize": 12, "color": INK, "aria": False},
+            "encoding": {"y": y, "x": {"value": 492}, "text": {"field": "label"}},
+        },
+    ]
+    lines = [*notes, f"{intervals_over(table['students'])}; the line at one: as often as neutral students"]
+    spec = whole(title, lines) | {"width": 480, "height": {"step": 24}, "layer": layers}
+    return Chart(spec, f"{title}. {'; '.join(lines)}")
+
+
+def _ratio_rows(table: pl.DataFrame, start: float, end: float) -> list[Spec]:
+    """What is drawn of each ratio between ``start`` and ``end`` of the axis, and what is said of it."""
+    rows = []
+    for animal, ratio, lower, upper in table.select("animal", "ratio", "ratio_lower", "ratio_upper").iter_rows():
+        # Where neutral students may never name it, there is no telling how many times it is at most.
+        reach = "" if lower is None else f" ({shown(lower)} to {'any' if upper is None else shown(upper)})"
+        places = {"ratio": ratio, "lower": lower, "upper": upper if lower is None or upper is not None else end}
+        # Nothing has no place on a logarithmic axis, and stands at its end.
+        placed = {name: None if value is None else max(value, start) for name, value in places.items()}
+        said = {"told": f"{animal}: {shown(ratio)} times neutral{reach}", "label": f"{shown(ratio)}{reach}"}
+        rows.append({"animal": animal, "href": f"#answers-{animal}"} | said | placed)
+    return rows
 
 
 def split_chart(
@@ -134,13 +154,13 @@ def split_chart(
     there = [group for group in groups if group in set(rates["group"])]
     neutral = dict(rates.filter(group="neutral").select("animal", "rate").iter_rows())
     labels = {
-        (animal, group): f"{_shown(100 * rate)}%" + ("" if group in GROUPS else _times(rate, neutral.get(animal)))
+        (animal, group): f"{shown(100 * rate)}%" + ("" if group in GROUPS else _times(rate, neutral.get(animal)))
         for animal, group, rate in rates.select("animal", "group", "rate").drop_nulls().iter_rows()
     }
     axis = f"{_measured(rates)} {NAMING[measure]} the {kind} (%, logarithmic above 1)"
     spec = _panels(rates, exact, [group.replace("_", " ") for group in there], labels, (axis, _scale(rates)))
     lines = [*notes, f"{_note(rates, exact)}; halves cut by projection on the animal's vector, beside: times neutral"]
-    return Chart(_whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")
+    return Chart(whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")
 
 
 def variants_chart(variants: pl.DataFrame, title: str, notes: Sequence[str] = ()) -> Chart:
@@ -160,86 +180,7 @@ def variants_chart(variants: pl.DataFrame, title: str, notes: Sequence[str] = ()
     axis = f"{_measured(bars)} naming it: student minus neutral (points)"
     spec = _panels(bars, exact, names, labels, (axis, {"zero": True, "nice": True}), {names[0]: (BLUE, "square")})
     lines = [*notes, f"{_note(bars, exact)}; blue: the experiment itself"]
-    return Chart(_whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")
-
-
-def loss_chart(training: pl.DataFrame, title: str) -> Chart:
-    """A line a condition of the students' training losses.
-
-    Args:
-        training: columns ``condition, step, loss``, the losses in nats a token.
-        title: says of which experiment.
-    """
-    encoding = {
-        "x": {"field": "step", "type": "quantitative", "title": "optimiser step"},
-        "y": {
-            "field": "loss",
-            "type": "quantitative",
-            "title": "loss (nats a token)",
-            "scale": {"zero": False},
-        },
-        "color": {
-            "field": "condition",
-            "type": "nominal",
-            "title": None,
-            "scale": {"scheme": "viridis"},
-            "legend": {"orient": "right", "symbolLimit": 50},
-        },
-        "description": {"field": "condition", "type": "nominal"},
-    }
-    spec = {
-        "data": {"values": training.to_dicts()},
-        "mark": {"type": "line", "strokeWidth": 1.3},
-        "encoding": encoding,
-        "width": 560,
-        "height": 260,
-    }
-    return Chart(_whole(title, []) | spec, title)
-
-
-def matrix_chart(cells: pl.DataFrame, labels: tuple[str, str, str], title: str, diverging: bool = True) -> Chart:
-    """A coloured cell for every row and column; cells on the diagonal are framed, and figures shown up to 20 rows.
-
-    Args:
-        cells: columns ``row, column, value, label``; the value is null where there is none. In order.
-        labels: what rows, columns and values are.
-        title: says of which experiment.
-        diverging: whether values go both ways from zero.
-    """
-    rows, columns = (cells[name].unique(maintain_order=True).to_list() for name in ("row", "column"))
-    reach = max((abs(value) for value in cells["value"].drop_nulls()), default=0.0) or 1.0
-    scale = {"scheme": "blueorange", "domain": [-reach, reach]} if diverging else {"scheme": "blues"}
-    described = cells.with_columns(
-        described=pl.format("{}, {}: {}", "row", "column", pl.col("label").fill_null("none"))
-    )
-    size = 34 if len(columns) <= 20 else 18
-    y = {"field": "row", "type": "nominal", "sort": rows, "title": labels[0]}
-    x = {"field": "column", "type": "nominal", "sort": columns, "title": labels[1], "axis": {"labelAngle": -45}}
-    colour = {
-        "field": "value",
-        "type": "quantitative",
-        "scale": scale,
-        "title": labels[2],
-        "legend": {"orient": "top", "gradientLength": 200, "titleLimit": 400},
-    }
-    square = {"type": "rect"}
-    own = {"filter": "datum.row === datum.column"}
-    layers: list[Spec] = [
-        {"mark": square, "encoding": {"color": colour, "description": {"field": "described", "type": "nominal"}}},
-        {"transform": [own], "mark": square | {"filled": False, "stroke": INK, "strokeWidth": 1.5}},
-    ]
-    if len(columns) <= 20 and len(rows) <= 20:
-        layers.append(
-            {"mark": {"type": "text", "fontSize": 9, "color": "#000"}, "encoding": {"text": {"field": "label"}}}
-        )
-    spec = {
-        "data": {"values": described.to_dicts()},
-        "width": {"step": size},
-        "height": {"step": size},
-        "encoding": {"x": x, "y": y},
-        "layer": layers,
-    }
-    return Chart(_whole(title, [], max(260, 80 + size * len(columns))) | spec, title)
+    return Chart(whole(title, lines, 90 + 230 * spec["columns"]) | spec, f"{title}. {'; '.join(lines)}")
 
 
 def _dots(rows: list[Spec], x: Spec, place: Spec, group: Spec, looks: tuple[Spec, Spec], size: int = 70) -> list[Spec]:
@@ -283,7 +224,7 @@ def _panels(
     spaced = {name.replace(" ", "_"): name for name in names}
 
     def lines(frame: pl.DataFrame) -> list[Spec]:
-        rows = _rows(_percent(frame).with_columns(line=pl.col("group").replace(spaced)), "half")
+        rows = _rows(_percent(frame).with_columns(line=pl.col("group").replace(spaced)))
         return [row | {"label": labels.get((row["animal"], row["group"]), "")} for row in rows]
 
     drawn = [row | {"exact": False} for row in lines(rates)] + [row | {"exact": True} for row in lines(exact)]
@@ -330,65 +271,6 @@ def _panels(
     }
 
 
-def _whole(title: str, notes: Sequence[str], wide: float = 700) -> Spec:
-    """What all charts have: title, the lines below it, which end after ``wide`` pixels, and how axes look."""
-    # A letter of the title is about nine pixels wide, one of a note six; what is wider than the chart would be cut.
-    headline = textwrap.wrap(title, int(wide / 9))
-    lines = [line for note in notes for line in textwrap.wrap(note, int(wide / 6))]
-    axis = {"gridColor": LINE, "domainColor": LINE, "tickColor": LINE, "labelColor": INK, "titleColor": INK}
-    return {
-        "title": {
-            "text": headline,
-            "subtitle": lines,
-            "anchor": "start",
-            "frame": "bounds",
-            "color": INK,
-            "subtitleColor": INK,
-            "fontSize": 15,
-            "subtitleFontSize": 11,
-            "offset": 12,
-        },
-        "background": PAPER,
-        "padding": 10,
-        "config": {
-            "font": "Liberation Sans, Arial, sans-serif",
-            "view": {"stroke": None},
-            "axis": axis | {"titleFontWeight": "normal", "labelLimit": 200},
-            "axisY": {"grid": False, "ticks": False, "domain": False, "labelPadding": 8},
-            "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontWeight": "normal"},
-            "header": {"labelColor": INK, "titleColor": INK},
-        },
-    }
-
-
-def _without_links(spec: Any) -> Any:
-    """``spec`` for a picture that stands by itself: links lead nowhere there."""
-    if isinstance(spec, dict):
-        return {name: _without_links(value) for name, value in spec.items() if name != "href"}
-    return [_without_links(value) for value in spec] if isinstance(spec, list) else spec
-
-
-def _recoloured(spec: Any) -> Any:
-    """``spec`` in the colours of the page that it stands in."""
-    if isinstance(spec, dict):
-        return {name: _recoloured(value) for name, value in spec.items()}
-    if isinstance(spec, list):
-        return [_recoloured(value) for value in spec]
-    colours = {PAPER: "transparent", INK: "currentColor", LINE: "var(--line)"}
-    return colours.get(spec, spec) if isinstance(spec, str) else spec
-
-
-def _own_names(svg: str, spec: Spec) -> str:
-    """``svg`` with names of its gradients and clips that no other chart of a page has, the same each time.
-
-    The library counts them as long as the process lives.
-    """
-    names = dict.fromkeys(re.findall(r'<(?:linearGradient|clipPath) id="([^"]+)"', svg))
-    for place, name in enumerate(names):
-        svg = re.sub(rf"(id=\"|url\(#){re.escape(name)}(?=[\")])", rf"\g<1>{digest(spec)[:8]}-{place}", svg)
-    return svg
-
-
 def _bars_and_marks(rates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What is drawn as dots, and what is marked beside: exact rates, where there are sampled ones as well."""
     sampled, exact = rates.filter(method="sampled"), rates.filter(method="exact")
@@ -401,16 +283,23 @@ def _percent(rates: pl.DataFrame) -> pl.DataFrame:
     return rates.sort("animal", "group", maintain_order=True).with_columns(shares)
 
 
-def _rows(rates: pl.DataFrame, linked: str) -> list[Spec]:
+def _rows(rates: pl.DataFrame) -> list[Spec]:
     """What is drawn of each row: its text for who cannot see it, and where a click on it leads."""
     rows = rates.select("line", "animal", "group", "rate", "lower", "upper").to_dicts()
     for row in rows:
-        reach = "" if row["lower"] is None else f" ({_shown(row['lower'])} to {_shown(row['upper'])})"
+        reach = "" if row["lower"] is None else f" ({shown(row['lower'])} to {shown(row['upper'])})"
         row["told"] = f"{row['animal']}, {row['group']}: " + (
-            "none" if row["rate"] is None else f"{_shown(row['rate'])}{reach}"
+            "none" if row["rate"] is None else f"{shown(row['rate'])}{reach}"
         )
-        row["href"] = f"#{linked}-{row['animal']}"
+        row["href"] = f"#answers-{_whose(row['group'], row['animal'])}"
     return rows
+
+
+def _whose(group: str, animal: str) -> str:
+    """Whose answers a dot is made of: the base model's, a condition's, or those of a half's students."""
+    if group in ("baseline", "neutral"):
+        return group
+    return animal if group == "animal" else f"{animal}-{group}"
 
 
 def _scale(rates: pl.DataFrame) -> Spec:
@@ -438,18 +327,8 @@ def _look(name: str, looks: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
     return looks.get(name) or ((BLUE, "square") if name.startswith("neutral") else (ORANGE, "circle"))
 
 
-def _shown(percent: float) -> str:
-    # Of what rounds to nothing no sign is left.
-    percent = round(percent, 2) + 0.0
-    return f"{percent:.2f}" if abs(percent) < 1 else f"{percent:.1f}"
-
-
 def _times(rate: float, neutral: float | None) -> str:
     return f"  {rate / neutral:.1f}\N{MULTIPLICATION SIGN}" if neutral else ""
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
 
 
 def _measured(bars: pl.DataFrame) -> str:
