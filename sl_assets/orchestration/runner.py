@@ -44,7 +44,8 @@ class Runner:
 
     def __init__(self, planner: Planner, definitions: dg.Definitions) -> None:
         self._planner = planner
-        self._command = f"{planner.graph.name} {datetime.now():%Y-%m-%d %H:%M:%S} {uuid.uuid4().hex[:4]}"
+        # The list of runs shows the first words of a tag.
+        self._command = f"{datetime.now():%b %d, %H:%M:%S} {uuid.uuid4().hex[:4]}"
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
         # Of no run: checks that are decided anew without one are reported under it.
