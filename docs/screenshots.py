@@ -4,13 +4,14 @@
     sl-assets ui &
     python docs/screenshots.py
 
-The graph is what Chromium (or Chrome), which has to be installed, shows of the UI; charts are copied from the lake.
+The graph is what Chromium (or Chrome), which has to be installed, shows of the UI; charts are the drawings in the lake.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.error import URLError
@@ -19,6 +20,7 @@ from urllib.request import urlopen
 
 import click
 from PIL import Image
+from vl_convert import svg_to_png
 
 from sl_assets.config import PROJECT
 from sl_assets.definitions import open_lake
@@ -26,6 +28,7 @@ from sl_assets.lake.places import Place
 
 PICTURES = PROJECT / ".readme"
 CHARTS = ("preference_chart", "split_chart")
+CHART_SCALE = 2
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # The report reads of nearly everything: its lines would hide the others.
 SELECTION = 'group:"pocket" and not key:"pocket/experiment_report"'
@@ -44,11 +47,17 @@ def main(ui: str) -> None:
     """Write the pictures to .readme/."""
     lake = open_lake()
     for chart in CHARTS:
-        drawn = lake.picture(Place("pocket", chart))
-        if not drawn.exists():
-            raise click.ClickException(f"{drawn}: not there; sl-assets run pocket --animals owl")
-        (PICTURES / f"{chart}.png").write_bytes(drawn.read_bytes())
-    graph_of(screenshot(f"{ui}/asset-groups~{quote(SELECTION, safe='')}/")).save(PICTURES / "asset_graph.png")
+        drawing = lake.picture(Place("pocket", chart)).with_suffix(".svg")
+        if not drawing.exists():
+            raise click.ClickException(f"{drawing}: not there; sl-assets run pocket --animals owl")
+        drawn = Image.open(BytesIO(svg_to_png(drawing.read_text(), scale=CHART_SCALE)))
+        keep(drawn.convert("RGB"), chart)
+    keep(graph_of(screenshot(f"{ui}/asset-groups~{quote(SELECTION, safe='')}/")), "asset_graph")
+
+
+def keep(picture: Image.Image, name: str) -> None:
+    """Write ``picture`` among those of the documentation."""
+    picture.save(PICTURES / f"{name}.png", optimize=True)
 
 
 def screenshot(url: str) -> Image.Image:
