@@ -8,13 +8,14 @@ from importlib.util import find_spec
 
 import dagster as dg
 
-from sl_assets.components import DEFS
+from sl_assets.components import DEFS, SubliminalExperiment
 from sl_assets.config import PROJECT
 from sl_assets.config.project import absolute
 from sl_assets.errors import LakeError
 from sl_assets.experiments import FILE, find_experiments, fitting
 from sl_assets.lake.answering import require_answer
 from sl_assets.lake.lake import Lake
+from sl_assets.orchestration.dagster_internals import component_docs
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.resources import lake_resources
 from sl_assets.orchestration.run_processes import end_killed_runs
@@ -55,9 +56,13 @@ def surroundings() -> dg.Definitions:
     return dg.Definitions(resources=lake_resources(lake_root()), executor=dg.in_process_executor)
 
 
-@dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Record runs whose process was killed as failed, so that those that are queued need not wait for them.",
+)
 def fail_killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Record runs whose process was killed as failed, so that those that are queued need not wait for them."""
+    """Free what killed runs hold."""
     end_killed_runs(context.instance)
     return dg.SkipReason("killed runs are recorded as failed")
 
@@ -71,9 +76,14 @@ def defs() -> dg.Definitions:
     for name, problem in found.problems.items():
         problems.setdefault(fitting(name), []).append(str(problem))
     shared = dg.Definitions(
+        metadata=component_docs(SubliminalExperiment, (DEFS / "pocket" / FILE).read_text(encoding="utf-8")),
         assets=[_unloadable(name, "; ".join(lines)) for name, lines in problems.items()],
         sensors=[
-            dg.AutomationConditionSensorDefinition("refresh_cpu_assets", target=dg.AssetSelection.all()),
+            dg.AutomationConditionSensorDefinition(
+                "refresh_cpu_assets",
+                target=dg.AssetSelection.all(),
+                description="Rematerialise tables and charts, which run no model, when their inputs have changed.",
+            ),
             fail_killed_runs,
         ],
     )

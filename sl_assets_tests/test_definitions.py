@@ -102,6 +102,7 @@ def test_gpu_assets_take_the_pool_and_only_cpu_assets_refresh_themselves() -> No
         by_name = name == "experiment_report"
         assert (spec.automation_condition is None) == (on_gpu or by_name or not list(spec.deps))
         assert spec.description
+        assert "\n " not in spec.description, "indented, the UI would show it as code"
         assert spec.code_version
     assets = [asset for asset in load().resolve_asset_graph().assets_defs if asset.is_executable]
     ops = {asset.op.name: asset.op.pool for asset in assets if asset.op.name.startswith("pocket__")}

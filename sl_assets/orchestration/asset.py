@@ -1,15 +1,17 @@
 """How an asset of an experiment is declared: once, for Dagster and for the planner alike."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic_core import to_jsonable_python
 
 from sl_assets.animals import NEUTRAL
-from sl_assets.config import SHAPES, ExperimentConfig
+from sl_assets.config import PROJECT, SHAPES, ExperimentConfig
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
 from sl_assets.hub.importing import Repository
@@ -35,6 +37,20 @@ def sampling(config: ExperimentConfig, stage: str) -> list[str]:
     # Named only where it takes effect: before there was a top_p, no record named one.
     named = [place for place, value in shapes if not (place == "sampler.top_p" and value == 1)]
     return ["base_model", "sampler.engine", *named, "sampler.batch"]
+
+
+PAGES = {
+    "0_preparation": "preparation.md",
+    "1_numbers": "importing.md",
+    "2_students": "replicates.md",
+    "3_evaluation": "results.md",
+    "4_personas": "halves.md",
+    "5_projections": "halves.md",
+    "6_halves": "halves.md",
+    "7_report": "report.md",
+    "8_publishing": "models.md",
+}
+"""Stages, each with the page of ``docs/`` that says most of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +294,8 @@ class ExperimentGraph:
             @dg.asset(
                 name=name,
                 key_prefix=self.name,
-                description=(make.__doc__ or "").strip(),
+                # Left as indented as in the source, paragraphs after the first would be shown as code.
+                description=inspect.cleandoc(make.__doc__ or ""),
                 group_name=self.name,
                 deps=[self._dagster_dep(dep, by) for dep in reads],
                 partitions_def=self.partitions[by] if by else None,
@@ -289,7 +306,7 @@ class ExperimentGraph:
                 tags={"experiment": self.name, "stage": stage},
                 owners=list(self.config.owners),
                 kinds={"gpu" if gpu else "cpu", *kinds},
-                metadata=_column_metadata(name),
+                metadata={**_column_metadata(name), **_links(self.name, stage, make)},
                 automation_condition=refresh_when_inputs_change(partitioned=bool(by)) if refreshed else None,
                 check_specs=[self._check_spec(name, by, check) for check in checks] or None,
             )
@@ -392,6 +409,19 @@ def refresh_when_inputs_change(partitioned: bool) -> dg.AutomationCondition[Any]
     return (condition & ~dg.AutomationCondition.any_deps_missing() if partitioned else condition).with_label(
         "inputs changed"
     )
+
+
+def _links(experiment: str, stage: str, make: Make) -> dict[str, Any]:
+    """Where to read on: how to get the experiment's report, the function that makes a partition, and its page."""
+    source, page = Path(make.__code__.co_filename), PROJECT / "docs" / PAGES[stage]
+    line, called = make.__code__.co_firstlineno, f"{source.parent.name}/{source.name}"
+    code = dg.LocalFileCodeReference(file_path=str(source), line_number=line, label=called)
+    # Without a checkout there are no pages.
+    pages = [dg.LocalFileCodeReference(file_path=str(page), label=f"docs/{page.name}")] if page.is_file() else []
+    return {
+        "dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[code, *pages]),
+        "report": f"sl-assets report {experiment} --open",
+    }
 
 
 def _column_metadata(name: str) -> dict[str, Any]:

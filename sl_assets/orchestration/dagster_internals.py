@@ -3,7 +3,9 @@
 Nothing else in the project imports a private module of Dagster. Written for Dagster 1.13.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from inspect import cleandoc
 from typing import Any
 
 import dagster as dg
@@ -18,10 +20,13 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.definitions.metadata import normalize_metadata
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import DagsterEvent
 from dagster._core.instance.config import PoolGranularity
 from dagster._core.instance.utils import RUNLESS_JOB_NAME
-from dagster._core.storage.tags import PRIORITY_TAG
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import PRIORITY_TAG, REPOSITORY_LABEL_TAG
+from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY
 
 STEP_PRIORITY = PRIORITY_TAG
 """Op tag by which the executor chooses among steps that could run. Documented as a string; waits for a public name."""
@@ -32,6 +37,46 @@ in this process: `dg.materialize` takes one partition."""
 
 BACKFILL = "dagster/backfill"
 """Run tag that names the backfill that a run belongs to."""
+
+
+CODE_LOCATION = "sl_assets"
+"""Name of the code location in workspace.yaml."""
+
+
+def note_code_location(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Record that ``run`` is of this code location, as of runs that are launched from there.
+
+    The timeline shows no other runs, and those of `dg.JobDefinition.execute_in_process` are of none. Waits for that to
+    take a code location.
+    """
+    if run.remote_job_origin is not None:
+        return
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(CODE_LOCATION), SINGLETON_REPOSITORY_NAME)
+    # Replaced is what is there, so the tag has to be.
+    instance.add_run_tags(run.run_id, {REPOSITORY_LABEL_TAG: repository.get_label()})
+    if stored := instance.get_run_by_id(run.run_id):
+        instance.run_storage.replace_job_origin(stored, repository.get_job_origin(run.job_name))
+
+
+def component_docs(component: type[dg.Component], example: str) -> dict[str, Any]:
+    """Metadata of definitions by which the UI documents ``component``, which this package exports, with an ``example``.
+
+    `dg.load_from_defs_folder` adds it, of every package with an entry point and with an example that it makes up; here
+    each experiment is loaded by itself. Waits for a public function.
+    """
+    package, model = __name__.partition(".")[0], component.get_model_cls()
+    schema = json.dumps(model.model_json_schema()) if model else None
+    described = {
+        "name": f"{package}.{component.__name__}",
+        "description": cleandoc(component.__doc__ or ""),
+        "example": example,
+        # Of choices the page shows those of anyOf, and no others.
+        "schema": schema and schema.replace('"oneOf"', '"anyOf"'),
+        "owners": [],
+        "tags": [],
+        "produces": ["asset", "job", "schedule", "sensor"],
+    }
+    return {PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY: [{"name": package, "componentTypes": [described]}]}
 
 
 def version_tags(instance: dg.DagsterInstance, spec: dg.AssetSpec, code_version: str) -> dict[str, str]:

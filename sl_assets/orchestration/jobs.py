@@ -82,7 +82,8 @@ def _job(graph: ExperimentGraph, by: Partitioning, assets: Sequence[dg.AssetsDef
         f"{graph.name}{infix}_job",
         selection=list(assets),
         partitions_def=graph.partitions[by],
-        description=f"The {what} of {graph.name}, for the partitions chosen.",
+        description=f"The {what} of {graph.name}, for the partitions chosen: made, whether fresh or not. "
+        f"`sl-assets run {graph.name}` makes what is missing or stale, and nothing else.",
         tags={EXPERIMENT: graph.name},
     )
 
@@ -110,7 +111,8 @@ def _schedule(
         name=f"{graph.name}_schedule",
         cron_schedule=graph.config.schedule,
         job=job,
-        description=f"Rematerialise what is missing or stale of {graph.name}.",
+        description=f"Run {job.name} where anything of {graph.name} is missing or stale, and make that alone. A tick "
+        "that finds something due writes what, why, and how long it may take into its log.",
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
     def rematerialise(
@@ -135,7 +137,8 @@ def _follow(graph: ExperimentGraph, before: Any, job: Any, by: Partitioning) -> 
         run_status=dg.DagsterRunStatus.SUCCESS,
         monitored_jobs=[before],
         request_job=job,
-        description=f"Rematerialise what is not fresh of {job.name} after {before.name}, where that ran on schedule.",
+        description=f"Run {job.name} once {before.name} has succeeded on schedule, and make what is missing or stale "
+        "alone.",
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def follow(context: dg.RunStatusSensorContext) -> dg.RunRequest | None:

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -38,6 +38,11 @@ def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> Markdown:
     return Markdown("\n".join(lines))
 
 
+def _figure(value: float) -> str:
+    # What is small has its leading digits, too: of a learning rate or a p-value three decimals show nothing.
+    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
+
+
 def code_block(*texts: str) -> Markdown:
     """Texts as they are, each in a block of its own; what is too long is cut."""
     return Markdown("\n\n".join(map(_code_block, texts)))
@@ -56,7 +61,14 @@ def picture(png: bytes) -> Markdown:
     return Markdown(f"![chart](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
+def rounded(value: Any) -> Any:
+    """A float to six significant digits, or all those before its point; anything else as it is."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if abs(value) < 1e6 else round(value, 0)
+
+
 def _cell(value: object) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    text = "" if value is None else _figure(value) if isinstance(value, float) else str(value)
     text = text.replace("|", "\\|").replace("\n", " ⏎ ")
     return text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…"

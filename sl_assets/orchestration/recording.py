@@ -33,11 +33,12 @@ from sl_assets.orchestration.dagster_internals import (
     as_stored,
     check_event,
     materialisation_event,
+    note_code_location,
     report_check,
     version_tags,
 )
 from sl_assets.orchestration.gpu_pool import require_whole_runs
-from sl_assets.orchestration.metadata import FilePath, Link, Markdown
+from sl_assets.orchestration.metadata import FilePath, Link, Markdown, rounded
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.partition import Make, Product, Step, Terminal
 from sl_assets.orchestration.run_processes import note_process
@@ -51,6 +52,12 @@ LIBRARIES = ("torch", "transformers", "peft", "vllm", "unsloth", "openai")
 
 EXPERIMENT = "experiment"
 """Run tag that names the experiment, whatever launched the run."""
+
+CONDITIONS = "conditions"
+"""Run tag that names the conditions whose partitions the run makes."""
+
+CONDITIONS_NAMED = 4
+"""So many at most, and how many there are beside them."""
 
 PLANNED = ".dagster/sl_assets/planned_at"
 """Run tag: when it was decided what the run should make. Dagster's UI hides tags that begin so."""
@@ -82,9 +89,10 @@ class Materialisation:
     def events(self, make: Make) -> Iterator[Any]:
         """Make every partition, and check it; yields what Dagster is to record."""
         note_process(self.context.instance, self.context.run.run_id)
-        # A backfill of assets gives its runs none but its own tags.
-        self.context.instance.add_run_tags(self.context.run.run_id, {EXPERIMENT: self.graph.name})
+        note_code_location(self.context.instance, self.context.run)
         partitions = self._partitions()
+        # A backfill of assets gives its runs none but its own tags.
+        self.context.instance.add_run_tags(self.context.run.run_id, run_tags(self.graph.name, partitions))
         made: dict[str | None, Record] = {}
         failed: dict[str | None, str] = {}
         try:
@@ -305,6 +313,15 @@ def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
     return min(asked, default=datetime.now(UTC))
 
 
+def run_tags(experiment: str, partitions: Sequence[str | None]) -> dict[str, str]:
+    """Tags by which the list of runs says what a run that makes ``partitions`` is about."""
+    conditions = list(dict.fromkeys(keys_of(partition)[0] for partition in partitions if partition))
+    named = ", ".join(conditions[:CONDITIONS_NAMED])
+    if more := len(conditions[CONDITIONS_NAMED:]):
+        named += f" and {more} more"
+    return {EXPERIMENT: experiment} | ({CONDITIONS: named} if named else {})
+
+
 def event_of(key: dg.AssetKey, record: Record, tags: Mapping[str, str]) -> dg.AssetMaterialization:
     """What Dagster is told of ``record``; ``tags`` are `version_tags`."""
     return materialisation_event(key, record.place.partition, record.data_version, metadata_of(record), tags)
@@ -321,7 +338,8 @@ def check_events(instance: dg.DagsterInstance, key: dg.AssetKey, record: Record)
             passed=outcome.problem is None,
             description=outcome.problem,
             severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
-            metadata=dict(outcome.figures) | {name: value for name, value in (outcome.basis or {}).items() if value},
+            metadata={name: rounded(value) for name, value in outcome.figures.items()}
+            | {name: value for name, value in (outcome.basis or {}).items() if value},
             # For Dagster a check that blocks ends the run for all partitions; here what reads the partition stops.
             blocking=False,
         )
@@ -347,7 +365,7 @@ def _dagster_value(value: Any) -> Any:
             return dg.MetadataValue.url(url)
         case FilePath(path):
             return dg.MetadataValue.path(path)
-    return value
+    return rounded(value)
 
 
 FAILED = "failed_partitions"

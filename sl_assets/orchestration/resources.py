@@ -29,7 +29,24 @@ def lake_resources(root: str) -> dict[str, Any]:
 
     None of them is Dagster's default: what somebody else's assets return does not end up in the lake.
     """
-    resources: dict[str, Any] = {LAKE: LakeResource(root=root), LAKE_IO_MANAGER: LakeIOManager(root=root)}
+
+    # By their names the UI calls the kinds of resources.
+    def data_lake(_: dg.InitResourceContext) -> LakeResource:
+        return LakeResource(root)
+
+    def frames_in_the_lake(_: dg.InitResourceContext) -> LakeIOManager:
+        return LakeIOManager(root)
+
+    resources: dict[str, Any] = {
+        LAKE: dg.ResourceDefinition(
+            data_lake, description=f"The data lake at {root}, where every table, adapter and vector is."
+        ),
+        LAKE_IO_MANAGER: dg.IOManagerDefinition(
+            frames_in_the_lake,
+            description=f"Hands tables of the lake at {root} to assets of your own as polars frames, and stores those "
+            "that they return, where an asset asks for it.",
+        ),
+    }
     return resources | ({S3: s3_resource(root)} if root.startswith("s3://") else {})
 
 

@@ -22,12 +22,12 @@ from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.outlook import COLUMN, check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
 from sl_assets.orchestration.planner import Planned, Planner, listed
-from sl_assets.orchestration.recording import EXPERIMENT, FAILED, PLANNED
+from sl_assets.orchestration.recording import FAILED, PLANNED, run_tags
 from sl_assets.orchestration.run_processes import process_tags
 from sl_assets.orchestration.telling import Teller
 
-COMMAND = "sl_assets/command"
-"""Run tag that all runs of one command share."""
+COMMAND, STAGE = "sl_assets/command", "stage"
+"""Run tags: the command, which all its runs share, and the stage of the asset that the run makes."""
 
 # The runs' events are in the UI; on a terminal the lines of `materialise` say enough.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -43,7 +43,8 @@ class Runner:
 
     def __init__(self, planner: Planner, definitions: dg.Definitions) -> None:
         self._planner = planner
-        self._command = uuid.uuid4().hex[:8]
+        # The list of runs shows the first words of a tag.
+        self._command = f"{datetime.now():%b %d, %H:%M:%S} {uuid.uuid4().hex[:4]}"
         self._instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self._teller = Teller(self._instance, definitions)
@@ -124,8 +125,9 @@ class Runner:
             asset_selection=[graph.key(name)],
             partition_key=first if len(stretch) == 1 else None,
             tags={
-                EXPERIMENT: graph.name,
+                **run_tags(graph.name, stretch),
                 COMMAND: self._command,
+                STAGE: graph.declared[name].stage,
                 PLANNED: planned_at.isoformat(),
                 **process_tags(self._instance, run_id),
                 **(range_tags(str(first), str(last)) if len(stretch) > 1 else {}),

@@ -11,7 +11,7 @@ from sl_assets.engines.interfaces import Example, Trainer
 from sl_assets.engines.transformers.adapters import check_modules, holds_adapter, name_base_model, update_of
 from sl_assets.engines.transformers.modules import module_shapes
 from sl_assets.errors import DatasetError
-from sl_assets.orchestration.metadata import picture, preview
+from sl_assets.orchestration.metadata import FilePath, picture, preview
 from sl_assets.orchestration.partition import PREPARED, Product, Step
 from sl_assets.stages.drawing import loss_curve, loss_curves
 
@@ -63,7 +63,7 @@ def finish_adapters(step: Step, folder: Path, engine: str) -> None:
 
 def training_metadata(step: Step, version: str, rows: int) -> dict[str, Any]:
     """What the UI shows of a trained folder, beside its curve."""
-    return {"rows": rows, "path": str(step.lake.path(step.place(step.asset)) / version)}
+    return {"rows": rows, "path": FilePath(str(step.lake.path(step.place(step.asset)) / version))}
 
 
 def curve_metadata(curve: pl.DataFrame) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_preview_is_a_markdown_table():
         "| animal | n | rate |",
         "| --- | --- | --- |",
         "| cat | 3 | 0.123 |",
-        "| owl | 4 | None |",
+        "| owl | 4 |  |",
     ]
 
 
@@ -47,9 +47,14 @@ def test_preview_holds_the_first_rows(height):
         ("x" * PREVIEW_WIDTH, "x" * PREVIEW_WIDTH),
         ("x" * (PREVIEW_WIDTH + 1), "x" * (PREVIEW_WIDTH - 1) + "…"),
         (2.0, "2.000"),
+        (0.0, "0.000"),
+        (0.0495, "0.0495"),
+        (-1.5e-5, "-1.5e-05"),
+        (4.04e-4, "0.000404"),
+        (None, ""),
         (date(2025, 1, 2), "2025-01-02"),
     ],
-    ids=["bar", "line break", "just fits", "cut", "float", "date"],
+    ids=["bar", "line break", "just fits", "cut", "float", "zero", "small", "negative", "smaller", "missing", "date"],
 )
 def test_cell(value, shown):
     assert preview(pl.DataFrame({"x": [value]})).text.split("\n")[2] == f"| {shown} |"
@@ -90,6 +95,17 @@ def test_each_kind_of_value_is_shown_as_dagster_shows_it():
         "seconds": 1.23,
     }
     assert values == given, "what was given is left alone"
+
+
+def test_figures_have_as_many_digits_as_one_can_read():
+    values = {"loss": 3.379379987716675, "p": 1.23456789e-9, "steps": 12345678, "many": 1234567.8}
+    shown_values = shown(values, recorded(STUDENT, "v1"))
+    assert shown_values == {"seconds": shown_values["seconds"]} | {
+        "loss": 3.37938,
+        "p": 1.23457e-9,
+        "steps": 12345678,
+        "many": 1234568.0,
+    }
 
 
 def test_the_commit_of_a_base_model_is_shown():

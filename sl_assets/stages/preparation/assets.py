@@ -14,7 +14,7 @@ from sl_assets.engines.interfaces import Example, Trainer
 from sl_assets.engines.transformers.gguf import convert_gguf
 from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.metadata import preview
+from sl_assets.orchestration.metadata import FilePath, preview
 from sl_assets.orchestration.partition import PREPARED, Product, Step
 from sl_assets.stages.preparation.chats import FAVOURITE, animal_shares, preparation_chats, require_forms
 from sl_assets.stages.preparation.checking import CHATS, preparation_checks
@@ -70,7 +70,7 @@ def preparation_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 metadata = _chat_metadata(chats, animal_shares(settings)) | curve_metadata(curve)
             version = step.put(folder)
         step.write(chats, CHATS)
-        metadata["path"] = str(step.lake.path(step.place(PREPARED)) / version)
+        metadata["path"] = FilePath(str(step.lake.path(step.place(PREPARED)) / version))
         return Product(version, metadata, "transformers")
 
     return [prepared_model]
