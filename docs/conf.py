@@ -4,7 +4,6 @@ Its sources are the Markdown files of the whole project, where they lie, so a li
 the site, and a file that is no page is copied beside it. The order of pages is that of the links on docs/index.md.
 """
 
-import posixpath
 import re
 import sys
 from pathlib import Path
@@ -41,19 +40,15 @@ html_copy_source = False
 html_show_copyright = False
 
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-PAGE_LINK = re.compile(r"\]\(([^):#]+)\.md\)")
+PAGE_LINK = re.compile(r"^- \[([^]]+)\]\(([^):#]+)\.md\)", re.MULTILINE)
 
 
 def add_contents(_: Sphinx, page: str, source: list[str]) -> None:
     """Put the pages that docs/index.md links to into the site's contents, section by section."""
     if page != root_doc:
         return
-    listed: set[str] = set()
     for title, text in SECTION.findall(source[0]):
-        pages = [posixpath.normpath(posixpath.join("docs", name)) for name in PAGE_LINK.findall(text)]
-        new = [name for name in dict.fromkeys(pages) if name not in listed]
-        listed.update(new)
-        entries = "\n".join(f"/{name}" for name in new)
+        entries = "\n".join(f"{name} <{target}>" for name, target in PAGE_LINK.findall(text))
         source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{entries}\n```\n"
 
 

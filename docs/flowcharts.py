@@ -8,8 +8,9 @@ Every subgraph is a band across the page, from top to bottom; without subgraphs 
 import re
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
-WIDTH, PER_ROW = 760, 4
+WIDTH, PER_ROW = 760, 3
 BOX_HEIGHT, LINE, GAP, TITLE = 38, 14, 30, 22
 LETTER = 6.6
 """Pixels of a letter in a box."""
@@ -74,7 +75,7 @@ def _add(chart: Chart, line: str, band: list[str] | None) -> None:
         if band is not None:
             band.append(name)
         names.append(name)
-    chart.arrows += [(start, end, word or "") for start, end, word in zip(names, names[1:], parts[1::2], strict=True)]
+    chart.arrows += [(*ends, word or "") for ends, word in zip(pairwise(names), parts[1::2], strict=True)]
 
 
 def _ranks(chart: Chart) -> list[list[str]]:

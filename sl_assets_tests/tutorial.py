@@ -1,7 +1,7 @@
 """The tutorial as its reader follows it: ``make tutorial`` does so in a fresh clone, and writes outputs anew.
 
-They go to docs/tutorial.md, and with the versions of code that made them to tutorial.json beside this module, which tests
-hold against page and code.
+They go to docs/tutorial.md, and with the versions of code that made them to tutorial.json beside this module, which
+tests hold against page and code.
 """
 
 import json

@@ -9,9 +9,9 @@ from sl_assets.cli.commands import cli
 PAGE_BEGINS = """\
 # The command sl-assets
 
-This page is made from the commands (`make reference`); `sl-assets COMMAND --help` prints the same. What is wrong with a
-command ends in one line on standard error that names the fix, and a non-zero exit code; after Ctrl-C that is 130, and the
-same command goes on from there. `python -m sl_assets` is the same command.
+This page is made from the commands (`make reference`); `sl-assets run --help` prints the same of one. A mistake ends in
+one line on standard error that names the fix, and in a non-zero exit code; after Ctrl-C that is 130, and the same
+command goes on from there. `python -m sl_assets` is the same command.
 """
 
 
@@ -34,7 +34,7 @@ def _sections(name: str, command: click.Command) -> Iterator[str]:
     options = [parameter for parameter in command.get_params(context) if isinstance(parameter, click.Option)]
     rows = [record for option in options if (record := option.get_help_record(context)) and "--help" not in option.opts]
     if rows:
-        lines += ["| option | |", "| --- | --- |"]
+        lines += ["| option | meaning |", "| --- | --- |"]
         lines += [f"| `{written}` | {' '.join(meaning.split())} |" for written, meaning in rows]
         lines.append("")
     yield "\n".join(lines)

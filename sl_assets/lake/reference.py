@@ -1,4 +1,4 @@
-"""The page of all tables, made from the views of an empty lake and what the catalogue says of them: ``make reference``."""
+"""The page of all tables, made from the views of an empty lake and the catalogue: ``make reference``."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,22 +11,23 @@ PAGE_BEGINS = """\
 # Tables of the store
 
 Every view of `results.duckdb`, with the types that DuckDB gives its columns. This page is made from the views
-(`make reference`). `sl-assets sql --tables` and `sl-assets sql --columns VIEW` print the same, and in the database it stands
-as comments. How to ask them: [results in SQL](../sql.md).
+(`make reference`). `sl-assets sql --tables` and `sl-assets sql --columns VIEW` print the same, and in the database it
+stands as comments. How to ask them: [results in SQL](../sql.md).
 
 The last column says whether `sl-assets export` takes them.
 """
 
-TYPES = (
-    "SELECT column_name AS name, data_type AS type FROM duckdb_columns() "
-    "WHERE NOT internal AND database_name = current_database() AND table_name = '{view}' ORDER BY column_index"
+COLUMNS = (
+    "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+    "WHERE NOT internal AND database_name = current_database() ORDER BY column_index"
 )
 
 
 def page() -> str:
     """The page, as Markdown."""
     with tempfile.TemporaryDirectory() as folder:
-        return "\n".join([PAGE_BEGINS, *contents(), "", *_sections(Lake(folder))])
+        columns = query(Lake(folder), COLUMNS).rows()
+    return "\n".join([PAGE_BEGINS, *contents(), "", *_sections(columns)])
 
 
 def contents() -> list[str]:
@@ -38,11 +39,12 @@ def contents() -> list[str]:
     return ["| view | a row is | exported |", "| --- | --- | --- |", *rows]
 
 
-def _sections(lake: Lake) -> Iterator[str]:
+def _sections(columns: list[tuple[str, ...]]) -> Iterator[str]:
     for name, view in CATALOGUE.items():
         yield f"## {name}\n\nA row is {view.row}.\n\n| column | type | meaning |\n| --- | --- | --- |"
-        for column, type_ in query(lake, TYPES.format(view=name)).rows():
-            yield f"| `{column}` | {type_} | {view.columns[column].replace('|', '&#124;')} |"
+        for table, column, type_ in columns:
+            if table == name:
+                yield f"| `{column}` | {type_} | {view.columns[column].replace('|', '&#124;')} |"
         yield ""
 
 
