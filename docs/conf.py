@@ -25,7 +25,7 @@ include_patterns = [
     "data_lake/*.md",
     "sl_assets/pocket/model/*.md",
 ]
-exclude_patterns = ["**/.*", "docs/_site", "data_lake/experiment=*"]
+exclude_patterns = [".*", "**/.*", "docs/_site", "data_lake/experiment=*"]
 templates_path = ["_templates"]
 # Anchors as GitHub makes them.
 myst_heading_anchors = 4
