@@ -27,8 +27,9 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "**/.*", "docs/_site", "data_lake/experiment=*"]
 templates_path = ["_templates"]
-# Anchors as GitHub makes them.
+# Anchors and punctuation as GitHub shows them.
 myst_heading_anchors = 4
+smartquotes = False
 
 html_theme = "furo"
 html_title = "sl_assets"
