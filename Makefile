@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Laptops have no use for the CUDA build that PyPI serves by default to Linux; set PIP_EXTRA_INDEX_URL to choose another.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: quickstart ui test versions reference lint install install-dev lock clean
+.PHONY: quickstart ui test versions reference docs tutorial lint install install-dev lock clean
 
 comma := ,
 empty :=
@@ -27,8 +27,17 @@ test: install-dev  ## every test, with real parts
 versions: install-dev  ## record the sources of all assets, saying which results change
 	$(BIN)/python -m sl_assets_tests.code_versions
 
-reference: install  ## write docs/reference/experiment-file.md anew, from the schema
+reference: install  ## write pages of docs/reference anew: settings, commands, tables
 	$(BIN)/python -m sl_assets.config.reference > docs/reference/experiment-file.md
+	$(BIN)/python -m sl_assets.cli.reference > docs/reference/cli.md
+	$(BIN)/python -m sl_assets.lake.reference > docs/reference/tables.md
+
+docs: $(VENV)/.installed-docs  ## the documentation as a site, in docs/_site
+	$(BIN)/python -m sphinx -q -E -W --keep-going -c docs . docs/_site
+	@echo "open docs/_site/index.html"
+
+tutorial: install-dev  ## run the tutorial in a fresh clone, and write its outputs anew
+	$(BIN)/python -m sl_assets_tests.tutorial
 
 lint: install-dev  ## style, types, and which room may import which
 	$(BIN)/ruff check .
@@ -48,10 +57,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.installed $(VENV)/.installed-docs
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@ $(VENV)/.installed
 
 lock:  ## resolve constraints.txt and constraints-gpu.txt anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra s3 --extra gguf --extra openai --extra dev --no-header --no-annotate \
+	uv pip compile --universal --python-version 3.11 --extra s3 --extra gguf --extra openai --extra docs --extra dev --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
 	uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_35 --extra s3 --extra gguf --extra gpu --no-header \
 		--no-annotate --output-file constraints-gpu.txt pyproject.toml

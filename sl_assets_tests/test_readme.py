@@ -50,6 +50,8 @@ def test_every_link_leads_somewhere(page: Any) -> None:
 
 
 QUESTIONS = re.findall(r"^\| [^|]*\? \| `([^`]+)` \|", README, flags=re.MULTILINE)
+ASKED = PAGES[PROJECT / "docs" / "subliminal.md"].partition("## Asking it here")[2]
+QUESTIONS += re.findall(r"`([a-z]+: \{.+?\})`", ASKED)
 BESIDE: dict[str, dict[str, Any]] = {"splits": {name: HALVES[name] for name in ("personas", "projections")}}
 """What settings are written beside."""
 
@@ -63,7 +65,7 @@ def test_every_question_is_settings_that_are_taken(line: str) -> None:
 
 
 def test_there_are_questions() -> None:
-    assert len(QUESTIONS) > 9
+    assert len(QUESTIONS) > 14
 
 
 def test_every_query_runs(halved: Bench) -> None:

@@ -44,7 +44,8 @@ def check(explain: bool, names: tuple[str, ...]) -> None:
         if wrong := file_problems(config):
             problems += [f"{experiment.file}: {problem}" for problem in wrong]
         else:
-            loved = f"{len(config.animals)} {config.words.kind.plural}"
+            kind = config.words.kind
+            loved = f"{len(config.animals)} {kind.name if len(config.animals) == 1 else kind.plural}"
             line = f"{name}: {config.base_model}, {loved}, {config.teacher.kind} teachers"
             click.echo(line + shared_assets(experiment.graph))
             if missing := not_installed(config.base_model):
