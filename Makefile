@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Laptops have no use for the CUDA build that PyPI serves by default to Linux; set PIP_EXTRA_INDEX_URL to choose another.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: quickstart ui test versions reference lint install install-dev lock clean
+.PHONY: quickstart ui test versions reference lint style types rooms install install-dev lock clean
 
 comma := ,
 empty :=
@@ -30,10 +30,16 @@ versions: install-dev  ## record the sources of all assets, saying which results
 reference: install  ## write docs/reference/experiment-file.md anew, from the schema
 	$(BIN)/python -m sl_assets.config.reference > docs/reference/experiment-file.md
 
-lint: install-dev  ## style, types, and which room may import which
+lint: style types rooms  ## style, types, and which room may import which
+
+style: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install-dev
 	$(BIN)/mypy
+
+rooms: install-dev
 	$(BIN)/lint-imports --no-logo
 
 install: $(VENV)/.installed

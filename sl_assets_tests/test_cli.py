@@ -246,12 +246,15 @@ def test_a_half_that_was_not_named_is_asked_for(environment: dict[str, str]) -> 
 
 
 def test_pruning_lists_first_and_deletes_when_told(
-    environment: dict[str, str], experiment_folder: Callable[..., Path]
+    environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    environment["SL_EXPERIMENTS"] = str(experiment_folder())
+    for condition in ("neutral", "owl", "wolf"):
+        (tmp_path / f"{condition}.jsonl").write_text('{"prompt": "p", "completion": "1, 2"}\n')
+    numbers = {"source": {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}}
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers=numbers))
     run(environment, "run", "tiny", "--through", "filtered_dataset")
     assert run(environment, "prune").stdout == "nothing to delete\n"
-    environment["SL_EXPERIMENTS"] = str(experiment_folder(animals=["owl"]))
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers=numbers, animals=["owl"]))
     lake = Lake(environment["SL_DATA_LAKE"])
     listed = run(environment, "prune").stdout
     assert "tiny/filtered_dataset of wolf is not made by the experiment now" in listed
