@@ -387,7 +387,8 @@ def test_the_command_says_what_fails_makes_the_rest_and_goes_on_when_bounds_chan
     planned = next(line for line in lines if line.startswith("lora_checkpoint "))
     assert planned.endswith(" s missing: owl"), "as today's bounds have it, though nothing is written"
     code, lines, error = asked(1, *run)
-    assert (code, error) == (0, "")
+    # A slow machine is told of its progress.
+    assert (code, "fail" in error) == (0, False), error
     assert "filtered_dataset fresh" in lines
     warned = [line for line in lines if line.startswith("warning")]
     assert any("lora_checkpoint of owl fails loss_fell" in line for line in warned), "in the summary"
