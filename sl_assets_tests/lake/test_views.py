@@ -276,10 +276,10 @@ def test_lineage_has_a_row_for_every_record_whatever_its_partition(lake):
     ]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"{}", b"null", b"\xff\xfe", b'{"asset": {}} x'])
-def test_a_record_that_is_none_hides_no_other(lake, content):
+def test_a_record_that_is_none_hides_no_other(lake):
     lake.write_record(RAW)
-    lake.write_file(lake.path(Place("exp", "raw_dataset", "owl")) / RECORD, content)
+    for number, content in enumerate([b"", b"{", b"[]", b"3", b"{}", b"null", b"\xff\xfe", b'{"asset": {}} x']):
+        lake.write_file(lake.path(Place("exp", "raw_dataset", f"owl{number}")) / RECORD, content)
     assert query(lake, "SELECT partition FROM lineage").rows() == [("cat",)]
     refresh_views(lake)
     with duckdb.connect(store(lake), read_only=True) as connection:
