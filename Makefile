@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Laptops have no use for the CUDA build that PyPI serves by default to Linux; set PIP_EXTRA_INDEX_URL to choose another.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: quickstart ui test versions reference docs tutorial lint install install-dev lock clean
+.PHONY: quickstart ui test versions reference docs tutorial lint style types rooms install install-dev lock clean
 
 comma := ,
 empty :=
@@ -39,10 +39,16 @@ docs: $(VENV)/.installed-docs  ## the documentation as a site, in docs/_site
 tutorial: install-dev  ## run the tutorial in a fresh clone, and write its outputs anew
 	$(BIN)/python -m sl_assets_tests.tutorial
 
-lint: install-dev  ## style, types, and which room may import which
+lint: style types rooms  ## style, types, and which room may import which
+
+style: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install-dev
 	$(BIN)/mypy
+
+rooms: install-dev
 	$(BIN)/lint-imports --no-logo
 
 install: $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,9 @@ import dagster as dg
 import polars as pl
 import pytest
 import yaml
+from filelock import FileLock
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from sl_assets.components import declare
 from sl_assets.config import PROJECT, ExperimentConfig
@@ -111,6 +115,12 @@ def rewrite(lake: Lake, place: Place, frame: pl.DataFrame) -> None:
     lake.write_record(replace(record, data_version=lake.write_table(place, frame)))
 
 
+@event.listens_for(Engine, "connect")
+def leave_writing_to_the_system(connection: sqlite3.Connection, _: Any) -> None:
+    """Dagster's databases of tests outlive killed processes, and need not outlive the machine."""
+    connection.execute("PRAGMA synchronous = OFF")
+
+
 @pytest.fixture
 def two_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine that says it has two GPUs; what was leased of them is given back."""
@@ -125,24 +135,63 @@ def two_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     cards.release()
 
 
+@pytest.fixture(scope="session")
+def empty_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty lake and an instance without runs, whose databases take time to set up; to be copied, never changed."""
+    root = tmp_path_factory.mktemp("empty")
+    (root / "dagster").mkdir()
+    with Bench(root).instance:
+        return root
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(empty_once: Path, tmp_path: Path) -> Iterator[Bench]:
     """An empty lake and an instance on disk."""
-    (tmp_path / "dagster").mkdir()
+    shutil.copytree(empty_once, tmp_path, dirs_exist_ok=True)
     bench = Bench(tmp_path)
     with bench.instance:
         yield bench
 
 
-@pytest.fixture(scope="session")
-def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole tiny experiment, all partitions in one run; to be copied, never changed."""
-    root = tmp_path_factory.mktemp("finished")
-    (root / "dagster").mkdir()
-    bench = Bench(root)
-    with bench.instance:
-        assert bench.run(first="neutral", last="wolf").success
+def made_once(name: str, before: Path, make: Callable[[Bench], None], factory: pytest.TempPathFactory) -> Path:
+    """What ``make`` makes of a copy of ``before``, by the first test process that asks, for all of them."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root, begun = shared / name, shared / f"{name}-begun"
+    with FileLock(shared / f"{name}.lock"):
+        if not root.exists():
+            shutil.rmtree(begun, ignore_errors=True)
+            shutil.copytree(before, begun)
+            bench = Bench(begun)
+            with bench.instance:
+                make(bench)
+            begun.rename(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def finished_once(empty_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole tiny experiment, all partitions in one run; to be copied, never changed."""
+
+    def make(bench: Bench) -> None:
+        assert bench.run(first="neutral", last="wolf").success
+
+    return made_once("finished", empty_once, make, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def halved_once(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny experiment with persona vectors, projections and students on halves; to be copied, never changed."""
+
+    def make(bench: Bench) -> None:
+        assert bench.run("persona_answers", "activations", first="neutral", last="wolf", **HALVES).success
+        assert bench.run("control_activations", **HALVES).success
+        assert bench.run("persona_vector", "projections", first="owl", last="wolf", **HALVES).success
+        assert bench.run("cross_projections", **HALVES).success
+        assert bench.run(*SPLIT_ASSETS, first="owl|animal_high", last="wolf|animal_low", **HALVES).success
+        assert bench.run("split_comparison", "split_chart", **HALVES).success
+
+    return made_once("halved", finished_once, make, tmp_path_factory)
 
 
 @pytest.fixture
@@ -152,22 +201,6 @@ def finished(finished_once: Path, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     with bench.instance:
         yield bench
-
-
-@pytest.fixture(scope="session")
-def halved_once(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny experiment with persona vectors, projections and students on halves; to be copied, never changed."""
-    root = tmp_path_factory.mktemp("halved")
-    shutil.copytree(finished_once, root, dirs_exist_ok=True)
-    bench = Bench(root)
-    with bench.instance:
-        assert bench.run("persona_answers", "activations", first="neutral", last="wolf", **HALVES).success
-        assert bench.run("control_activations", **HALVES).success
-        assert bench.run("persona_vector", "projections", first="owl", last="wolf", **HALVES).success
-        assert bench.run("cross_projections", **HALVES).success
-        assert bench.run(*SPLIT_ASSETS, first="owl|animal_high", last="wolf|animal_low", **HALVES).success
-        assert bench.run("split_comparison", "split_chart", **HALVES).success
-    return root
 
 
 @pytest.fixture

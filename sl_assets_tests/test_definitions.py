@@ -1,7 +1,5 @@
 """The code location: light to load, complete, and with GPU assets that nothing starts by itself."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,15 +65,6 @@ GPU = {
     "persona_answers", "persona_vector", "activations", "split_lora_checkpoint", "split_evaluation",
     "baseline_answer_probabilities", "answer_probabilities", "split_answer_probabilities",
 }  # fmt: skip
-
-
-def test_loading_imports_no_model_library() -> None:
-    check = (
-        "import sys, sl_assets.definitions as d; d.defs(); "
-        "print([m for m in 'torch transformers peft vllm unsloth openai scipy'.split() if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_the_pocket_graph() -> None:

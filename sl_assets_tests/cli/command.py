@@ -18,21 +18,25 @@ def run(environment: dict[str, str], *arguments: str, folder: Path | None = None
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def run_forked(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_forked(
+    environment: dict[str, str], *arguments: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """The same, in a process that has imported Dagster before: for whom it does not matter how Python was started."""
     with TemporaryDirectory() as name:
-        process = FORKS.Process(target=_typed, args=(environment, arguments, Path(name)))
+        process = FORKS.Process(target=_typed, args=(environment, arguments, folder, Path(name)))
         process.start()
         process.join()
         said = [(Path(name) / output).read_text() for output in OUTPUTS]
         return subprocess.CompletedProcess([*COMMAND, *arguments], process.exitcode or 0, *said)
 
 
-def _typed(environment: dict[str, str], arguments: tuple[str, ...], folder: Path) -> None:
+def _typed(environment: dict[str, str], arguments: tuple[str, ...], folder: Path | None, said: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    if folder:
+        os.chdir(folder)
     for output in OUTPUTS:
-        file = os.open(folder / output, os.O_WRONLY | os.O_CREAT)
+        file = os.open(said / output, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, getattr(sys, output).fileno())
 
     from sl_assets import cli

@@ -2,13 +2,15 @@
 
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sl_assets_tests.cli.command import run
+from sl_assets_tests.cli.command import run as run_anew
+from sl_assets_tests.cli.command import run_forked as run
 
 PLAN = ("run", "pocket", "--through", "number_prompts", "--dry-run")
 MAKE = PLAN[:-1]
@@ -32,7 +34,10 @@ def bare(project: Path, tmp_path: Path) -> dict[str, str]:
 
 
 def only_error(environment: dict[str, str], *arguments: str) -> str:
-    done = run(environment, *arguments)
+    return error_of(run(environment, *arguments))
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 1, done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("sl-assets: ")
@@ -93,7 +98,8 @@ def test_s3_without_its_library_says_what_to_install(environment: dict[str, str]
         "util.find_spec = lambda name, *rest: None if name == 's3fs' else find(name, *rest)\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    assert only_error(environment | {"SL_DATA_LAKE": "s3://bucket/x", "PYTHONPATH": path}, *PLAN) == (
+    # Only an interpreter that starts reads that.
+    assert error_of(run_anew(environment | {"SL_DATA_LAKE": "s3://bucket/x", "PYTHONPATH": path}, *PLAN)) == (
         "SL_DATA_LAKE = 's3://bucket/x': s3fs is not installed here; pip install -e '.[s3]'"
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sl_assets_tests.cli.command import COMMAND, run
+from sl_assets_tests.cli.command import COMMAND, run, run_forked
 from sl_assets_tests.conftest import TINY
 
 
@@ -23,7 +23,7 @@ def test_all_runs_of_a_command_share_a_tag(
     source = {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}
     environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers={"source": source}))
     for again in ((), ("--again",)):
-        done = run(environment, "run", "tiny", "--through", "filtered_dataset", *again)
+        done = run_forked(environment, "run", "tiny", "--through", "filtered_dataset", *again)
         assert done.returncode == 0, done.stderr
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
         tags = [found.tags["sl_assets/command"] for found in instance.get_runs()]

@@ -13,7 +13,7 @@ from sl_assets import home
 from sl_assets.config import PROJECT
 from sl_assets.errors import SlAssetsError
 from sl_assets.home import SETTINGS, ensure_dagster_home, project_file
-from sl_assets_tests.cli.command import run
+from sl_assets_tests.cli.command import run_forked as run
 
 TEXT = (PROJECT / SETTINGS).read_text()
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,18 @@ import pytest
 from sl_assets.errors import LakeError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.result_text import beginning_of, csv_of, json_of
-from sl_assets.lake.session import BATCH, queried, session
+from sl_assets.lake.session import BATCH, Session, queried, session
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     return Lake(str(tmp_path_factory.mktemp("lake")))
+
+
+@pytest.fixture(scope="module")
+def opened(lake: Lake) -> Iterator[Session]:
+    with session(lake) as opened:
+        yield opened
 
 
 def as_csv(lake: Lake, sql: str) -> str:
@@ -29,31 +36,31 @@ def values(lake: Lake, sql: str) -> list[str]:
     return list(csv.reader(io.StringIO(as_csv(lake, sql))))[1]
 
 
-@pytest.mark.parametrize(
-    ("sql", "text"),
-    [
-        ("[1, NULL, 3]", "[1,null,3]"),
-        ("[1, 2]::INTEGER[2]", "[1,2]"),
-        ("{name: 'owl', rates: [0.5::DOUBLE, 'nan'::DOUBLE]}", '{"name":"owl","rates":[0.5,NaN]}'),
-        ("[{day: DATE '2026-01-02', what: 'a\"b'}]", '[{"day":"2026-01-02","what":"a\\"b"}]'),
-        ("map {'owl': 1}", '{"owl":1}'),
-        ("map {DATE '2026-01-02': 1.50::DECIMAL(4, 2)}", '{"2026-01-02":"1.50"}'),
-        ("{bytes: '\\xAA'::BLOB}", '{"bytes":"aa"}'),
-        ("'{\"a\": 1}'::JSON", '{"a": 1}'),
-        ("'\\xAA\\x00'::BLOB", "aa00"),
-        ("170141183460469231731687303715884105727", "170141183460469231731687303715884105727"),
-        ("1.50::DECIMAL(4, 2)", "1.50"),
-        ("0.1::FLOAT", "0.1"),
-        ("1 / 3", str(1 / 3)),
-        ("'nan'::DOUBLE", "NaN"),
-        ("true", "true"),
-        ("TIMESTAMPTZ '2026-01-02 03:04:05+00'", "2026-01-02 03:04:05+00:00"),
-        ("TIME '03:04'", "03:04:00"),
-        ("'a,b' || chr(10) || '\"c\"'", 'a,b\n"c"'),
-    ],
-)
-def test_a_value_as_text(lake: Lake, sql: str, text: str) -> None:
-    assert values(lake, f"SELECT {sql}") == [text]
+VALUES = [
+    ("[1, NULL, 3]", "[1,null,3]"),
+    ("[1, 2]::INTEGER[2]", "[1,2]"),
+    ("{name: 'owl', rates: [0.5::DOUBLE, 'nan'::DOUBLE]}", '{"name":"owl","rates":[0.5,NaN]}'),
+    ("[{day: DATE '2026-01-02', what: 'a\"b'}]", '[{"day":"2026-01-02","what":"a\\"b"}]'),
+    ("map {'owl': 1}", '{"owl":1}'),
+    ("map {DATE '2026-01-02': 1.50::DECIMAL(4, 2)}", '{"2026-01-02":"1.50"}'),
+    ("{bytes: '\\xAA'::BLOB}", '{"bytes":"aa"}'),
+    ("'{\"a\": 1}'::JSON", '{"a": 1}'),
+    ("'\\xAA\\x00'::BLOB", "aa00"),
+    ("170141183460469231731687303715884105727", "170141183460469231731687303715884105727"),
+    ("1.50::DECIMAL(4, 2)", "1.50"),
+    ("0.1::FLOAT", "0.1"),
+    ("1 / 3", str(1 / 3)),
+    ("'nan'::DOUBLE", "NaN"),
+    ("true", "true"),
+    ("TIMESTAMPTZ '2026-01-02 03:04:05+00'", "2026-01-02 03:04:05+00:00"),
+    ("TIME '03:04'", "03:04:00"),
+    ("'a,b' || chr(10) || '\"c\"'", 'a,b\n"c"'),
+]
+
+
+def test_values_as_text(lake: Lake) -> None:
+    found = values(lake, f"SELECT {', '.join(sql for sql, _ in VALUES)}")
+    assert dict(zip(dict(VALUES), found, strict=True)) == dict(VALUES)
 
 
 def test_what_is_missing_is_told_from_a_text_of_no_letters(lake: Lake) -> None:
@@ -124,12 +131,11 @@ def test_rows_as_json_keep_what_is_nested_and_what_is_missing(lake: Lake) -> Non
         assert all(row == expected for row in read)
 
 
-def test_statements_go_by_the_comment_right_above_them(lake: Lake) -> None:
+def test_statements_go_by_the_comment_right_above_them(opened: Session) -> None:
     text = "-- Head of the file\n\n-- How many;\n--   and which?\nSELECT 1; -- aside\n\n-- Next\nSELECT 2;\nSELECT 3"
-    with session(lake) as opened:
-        found = opened.statements(text)
-        assert [statement.title for statement in found] == ["How many; and which?", "Next", ""]
-        assert [next(opened.result(statement).batches) for statement in found] == [[(1,)], [(2,)], [(3,)]]
+    found = opened.statements(text)
+    assert [statement.title for statement in found] == ["How many; and which?", "Next", ""]
+    assert [next(opened.result(statement).batches) for statement in found] == [[(1,)], [(2,)], [(3,)]]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,5 @@ def test_statements_go_by_the_comment_right_above_them(lake: Lake) -> None:
         ("SET VARIABLE x = 1", False),
     ],
 )
-def test_which_statements_give_rows(lake: Lake, sql: str, gives: bool) -> None:
-    with session(lake) as opened:
-        assert opened.statements(sql)[-1].gives_rows is gives
+def test_which_statements_give_rows(opened: Session, sql: str, gives: bool) -> None:
+    assert opened.statements(sql)[-1].gives_rows is gives

@@ -515,7 +515,7 @@ def check(world: World, seen: Counter[str]) -> None:
         seen[kind(reason)] += 1
 
 
-WORLDS, CHANGES_EACH = 400, 25
+WORLDS, CHANGES_EACH = 200, 25
 
 
 @pytest.mark.parametrize("seed", range(0, WORLDS, 40))
@@ -541,14 +541,14 @@ def changed_worlds(seeds: Iterator[int]) -> Iterator[World]:
 
 def test_one_pass_makes_what_the_definition_says_and_leaves_nothing_stale() -> None:
     made = 0
-    for world in changed_worlds(iter(range(10_000, 10_400))):
+    for world in changed_worlds(iter(range(10_000, 10_200))):
         twin = deepcopy(world)
         passed = world.make_due(partial(own_today, world))
         assert passed == twin.make_due(partial(own_naively, twin))
         assert [world.now.reason(place) for place in world.places()] == [None] * len(world.places())
         assert world.make_due(partial(own_today, world)) == []
         made += len(passed)
-    assert made > 1000
+    assert made > 500
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The result store: views over the lake, and many processes at it at once."""
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import COMPARISON, LINEAGE, TABLES
 from sl_assets.lake.views import STORE, VIEWS, connect, query, refresh_views, script
+from sl_assets_tests.forks import FORKS
 from sl_assets_tests.lake.test_records import NOON, recorded
 
 STAGES_4_AND_5 = [
@@ -37,6 +37,13 @@ NAMES = [
 @pytest.fixture
 def lake(tmp_path):
     return Lake(str(tmp_path / "it's a lake"))
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A session with the views of a lake that holds nothing."""
+    with connect(Lake(str(tmp_path_factory.mktemp("fresh") / "it's a lake"))) as connection:
+        yield connection
 
 
 def store(lake: Lake) -> str:
@@ -62,13 +69,13 @@ def rates(animal: str, rate: float, epoch: int = 0) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("view", NAMES)
-def test_every_view_exists_and_is_empty_on_a_fresh_lake(lake, view):
-    assert query(lake, f"SELECT * FROM {view}").is_empty()
+def test_every_view_exists_and_is_empty_on_a_fresh_lake(fresh, view):
+    assert fresh.sql(f"SELECT * FROM {view}").fetchall() == []
 
 
-def test_there_are_no_other_views(lake):
-    views = query(lake, "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1")
-    assert views["view_name"].to_list() == sorted(NAMES)
+def test_there_are_no_other_views(fresh):
+    views = fresh.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1").fetchall()
+    assert [view for (view,) in views] == sorted(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +96,8 @@ def test_there_are_no_other_views(lake):
         ("lineage", ["experiment", "animal"], None),
     ],
 )
-def test_views_have_the_tables_columns(lake, view, first, table):
-    columns = query(lake, f"SELECT * FROM {view}").columns
+def test_views_have_the_tables_columns(fresh, view, first, table):
+    columns = fresh.sql(f"SELECT * FROM {view}").columns
     assert columns[: len(first)] == first
     added = {"datasets": {"kept"}, "preference_rates": set(COMPARISON)}.get(view, set())
     assert set(columns) == {*first, *(TABLES[table] if table else LINEAGE).columns} | added
@@ -269,10 +276,10 @@ def test_lineage_has_a_row_for_every_record_whatever_its_partition(lake):
     ]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"{}", b"null", b"\xff\xfe", b'{"asset": {}} x'])
-def test_a_record_that_is_none_hides_no_other(lake, content):
+def test_a_record_that_is_none_hides_no_other(lake):
     lake.write_record(RAW)
-    lake.write_file(lake.path(Place("exp", "raw_dataset", "owl")) / RECORD, content)
+    for number, content in enumerate([b"", b"{", b"[]", b"3", b"{}", b"null", b"\xff\xfe", b'{"asset": {}} x']):
+        lake.write_file(lake.path(Place("exp", "raw_dataset", f"owl{number}")) / RECORD, content)
     assert query(lake, "SELECT partition FROM lineage").rows() == [("cat",)]
     refresh_views(lake)
     with duckdb.connect(store(lake), read_only=True) as connection:
@@ -385,9 +392,16 @@ def test_a_store_reads_the_lake_that_it_lies_in(lake, tmp_path, monkeypatch, how
     assert old not in Path(VIEWS).read_text()
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A lake, and its copy, whose table has other rows; to be read, never changed."""
+    lake = Lake(str(tmp_path_factory.mktemp("copied") / "it's a lake"))
+    return lake, moved(lake, tmp_path_factory.mktemp("elsewhere") / "copy", shutil.copytree)
+
+
 @pytest.mark.parametrize("view", NAMES)
-def test_a_store_that_cannot_tell_its_lake_asks_in_one_line(lake, tmp_path, view):
-    elsewhere = moved(lake, tmp_path / "copy", shutil.copytree)
+def test_a_store_that_cannot_tell_its_lake_asks_in_one_line(copied, tmp_path, view):
+    lake, elsewhere = copied
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{store(elsewhere)}' AS copy (READ_ONLY)")
         with pytest.raises(duckdb.Error, match="where is the lake") as error:
@@ -491,13 +505,12 @@ def read(root: str, start, finished, seen) -> None:
 
 
 def test_sixteen_writers_a_reader_and_a_holder_do_not_hinder_each_other(lake):
-    spawn = multiprocessing.get_context("spawn")
-    root, finished, seen = str(lake.root), spawn.Event(), spawn.SimpleQueue()
-    start = spawn.Barrier(len(CONDITIONS) + 2, timeout=300)
-    writers = [spawn.Process(target=write, args=(root, condition, start)) for condition in CONDITIONS]
+    root, finished, seen = str(lake.root), FORKS.Event(), FORKS.SimpleQueue()
+    start = FORKS.Barrier(len(CONDITIONS) + 2, timeout=300)
+    writers = [FORKS.Process(target=write, args=(root, condition, start)) for condition in CONDITIONS]
     others = [
-        spawn.Process(target=hold, args=(root, start, finished)),
-        spawn.Process(target=read, args=(root, start, finished, seen)),
+        FORKS.Process(target=hold, args=(root, start, finished)),
+        FORKS.Process(target=read, args=(root, start, finished, seen)),
     ]
     for process in [*writers, *others]:
         process.start()

@@ -276,7 +276,7 @@ def test_planning_reads_records_once_and_no_table(large: Desk, monkeypatch: pyte
 
 
 def test_one_half_in_a_new_version_is_found_among_224(large: Desk) -> None:
-    for key in [large.graph.keys("split")[i] for i in (0, 99, 100, 150, 223)]:
+    for key in [large.graph.keys("split")[i] for i in (0, 100, 223)]:
         changed = large.place("split_evaluation", key)
         large.make(changed, "v2")
         name = f"split_evaluation of {key} changed"
@@ -551,7 +551,7 @@ def disturb(desk: Desk, rng: random.Random, folder: Path) -> None:
             desk.make(place, f"v{rng.randrange(2, 5)}")
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(10))
 def test_following_the_plan_finds_due_what_was_planned(from_files: Desk, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(rng.randint(1, 4)):
@@ -570,7 +570,7 @@ def test_following_the_plan_finds_due_what_was_planned(from_files: Desk, tmp_pat
         assert from_files.stale(through=through) == {}
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(10))
 def test_what_turns_out_the_same_spares_what_reads_it(from_files: Desk, tmp_path: Path, seed: int) -> None:
     rng = random.Random(1000 + seed)
     for _ in range(rng.randint(1, 4)):

@@ -23,7 +23,7 @@ from sl_assets.lake.views import query
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.resources import LakeResource
-from sl_assets_tests.cli.command import run
+from sl_assets_tests.cli.command import run_forked as run
 from sl_assets_tests.conftest import HALVES, PREPARATION, TINY, tiny_settings
 from sl_assets_tests.lake.test_records import recorded
 

@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import polars as pl
-import pytest
 
 from sl_assets.components import declare
 from sl_assets.engines.interfaces import Exchange
@@ -267,9 +266,8 @@ def test_a_model_can_judge(bench: Bench) -> None:
     assert "(no score" in message, "the pocket model is no judge, and is not taken for one"
 
 
-@pytest.mark.parametrize("layer", [0, 2])
-def test_a_steering_sweep_has_a_rate_for_every_layer_and_coefficient(halved: Bench, layer: int) -> None:
-    steering = {"layers": [layer, 3], "coefficients": [-2, 0, 2.5], "samples_per_question": 1}
+def test_a_steering_sweep_has_a_rate_for_every_layer_and_coefficient(halved: Bench) -> None:
+    steering = {"layers": [0, 3], "coefficients": [-2, 0, 2.5], "samples_per_question": 1}
     assert halved.run("steering_sweep", first="owl", **(HALVES | {"steering": steering})).success
     table = query(Lake(str(halved.root)), "SELECT layer, coefficient, answers FROM steering_sweep")
-    assert table.rows() == [(at, by, 50) for at in (layer, 3) for by in (-2.0, 0.0, 2.5)]
+    assert table.rows() == [(at, by, 50) for at in (0, 3) for by in (-2.0, 0.0, 2.5)]
