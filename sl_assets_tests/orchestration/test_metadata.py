@@ -1,6 +1,7 @@
 """Previews and pictures in the UI."""
 
 import base64
+from dataclasses import replace
 from datetime import date
 
 import dagster as dg
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from sl_assets.lake.places import Place
+from sl_assets.lake.records import Outcome
 from sl_assets.orchestration.metadata import (
     CODE_LENGTH,
     PREVIEW_ROWS,
@@ -18,7 +20,7 @@ from sl_assets.orchestration.metadata import (
     picture,
     preview,
 )
-from sl_assets.orchestration.recording import shown
+from sl_assets.orchestration.recording import check_events, run_tags, shown
 from sl_assets.stages.drawing import loss_curve
 from sl_assets_tests.lake.test_records import recorded
 
@@ -106,6 +108,29 @@ def test_figures_have_as_many_digits_as_one_can_read():
         "steps": 12345678,
         "many": 1234568.0,
     }
+
+
+def test_so_do_figures_of_checks():
+    outcome = Outcome(None, True, {"checks.cut_answers": 0.5}, {"share": 0.19316294079296897, "module": "gate_proj"})
+    record = replace(recorded(STUDENT, "v1"), checks={"changes_the_model": outcome})
+    with dg.DagsterInstance.ephemeral() as instance:
+        (event,) = check_events(instance, dg.AssetKey(["tiny", "lora_checkpoint"]), record)
+    told = {name: value.value for name, value in event.metadata.items()}
+    assert told == {"share": 0.193163, "module": "gate_proj", "checks.cut_answers": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("partitions", "conditions"),
+    [
+        ([None], None),
+        (["neutral", "owl"], "neutral, owl"),
+        (["owl|animal_high", "owl|animal_low", "cat|animal_high"], "owl, cat"),
+        (["neutral", "owl", "cat", "dog", "eagle", "wolf"], "neutral, owl, cat, dog and 2 more"),
+    ],
+    ids=["no partitions", "conditions", "halves", "many"],
+)
+def test_a_run_is_tagged_with_what_it_is_about(partitions, conditions):
+    assert run_tags("tiny", partitions) == {"experiment": "tiny"} | ({"conditions": conditions} if conditions else {})
 
 
 def test_the_commit_of_a_base_model_is_shown():
