@@ -276,6 +276,14 @@ def test_a_table_that_is_made_anew_while_it_is_read_is_read_anew(lake, monkeypat
     assert lake.reads == {TABLE: frame_digest(FRAME[:1])}
 
 
+def test_a_table_beside_an_asset_that_was_never_made_harms_nothing(lake):
+    """A newer version writes it, and what was made before is as whole as it was."""
+    write_folder(lake, a="1")
+    with pytest.raises(AbsentError, match="exp/training of cat is not in"):
+        lake.read_table(BESIDE)
+    assert lake.record(FOLDER)
+
+
 def test_damage_of_a_table_beside_an_asset_is_damage_of_the_asset(lake):
     lake.write_table(BESIDE, FRAME)
     write_folder(lake, a="1")
