@@ -12,6 +12,7 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 from sl_assets.components import DEFS, declare
 from sl_assets.definitions import defs as load
 from sl_assets.definitions import surroundings
+from sl_assets.errors import SlAssetsError
 from sl_assets.experiments import find_experiments
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
@@ -278,3 +279,24 @@ def test_what_the_location_offers_beside_its_assets(
     """No ``io_manager``: what somebody else's assets return is none of the lake's."""
     monkeypatch.setenv("SL_DATA_LAKE", root)
     assert set(surroundings().resources or {}) == {"lake", "lake_io_manager"} | offered
+
+
+def test_a_backfill_is_one_run_unless_the_file_or_the_machine_says_how_many_partitions_share_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shared(**settings: Any) -> int | None:
+        graph = ExperimentGraph("tiny", tiny_config(**settings))
+        declare(graph)
+        policy = graph.definitions["raw_dataset"].backfill_policy
+        assert policy
+        return policy.max_partitions_per_run
+
+    assert shared() is None
+    assert shared(partitions_per_run=4) == 4
+    monkeypatch.setenv("SL_PARTITIONS_PER_RUN", "2")
+    assert shared() == shared(partitions_per_run=4) == 2
+    monkeypatch.setenv("SL_PARTITIONS_PER_RUN", "0")
+    assert shared(partitions_per_run=4) is None
+    monkeypatch.setenv("SL_PARTITIONS_PER_RUN", "all")
+    with pytest.raises(SlAssetsError, match="SL_PARTITIONS_PER_RUN = 'all': write a whole number"):
+        shared()

@@ -23,7 +23,7 @@ from sl_assets.config.templates import TemplateVariables
 from sl_assets.config.unused import unused, unused_settings
 from sl_assets.config.wording import ANIMALS, BUILT_IN, Wording, Words, built_in, wording_of
 
-NOT_VARIED = ("variants", "grid", "schedule", "owners")
+NOT_VARIED = ("variants", "grid", "schedule", "owners", "partitions_per_run")
 """Fields that a variant has in common with its experiment."""
 
 RECORDED = "recorded"
@@ -80,6 +80,12 @@ class ExperimentConfig(Section):
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
     owners: Annotated[tuple[str, ...], AsTuple] = Field(
         (), description="e-mail addresses, or team:name, shown in the UI"
+    )
+    partitions_per_run: int = Field(
+        0,
+        ge=0,
+        exclude=True,
+        description="partitions of a backfill that share a run; 0: all of them",
     )
     # They have assets of their own, and no part in these.
     variants: dict[str, dict[str, Any]] = Field(

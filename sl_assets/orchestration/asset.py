@@ -1,6 +1,7 @@
 """How an asset of an experiment is declared: once, for Dagster and for the planner alike."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -14,6 +15,7 @@ from sl_assets.animals import NEUTRAL
 from sl_assets.config import PROJECT, SHAPES, ExperimentConfig
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
+from sl_assets.errors import SlAssetsError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
@@ -38,6 +40,9 @@ def sampling(config: ExperimentConfig, stage: str) -> list[str]:
     named = [place for place, value in shapes if not (place == "sampler.top_p" and value == 1)]
     return ["base_model", "sampler.engine", *named, "sampler.batch"]
 
+
+PER_RUN = "SL_PARTITIONS_PER_RUN"
+"""Variable that says, for all experiments, how many partitions of a backfill share a run."""
 
 PAGES = {
     "0_preparation": "preparation.md",
@@ -299,7 +304,7 @@ class ExperimentGraph:
                 group_name=self.name,
                 deps=[self._dagster_dep(dep, by) for dep in reads],
                 partitions_def=self.partitions[by] if by else None,
-                backfill_policy=dg.BackfillPolicy.single_run(),
+                backfill_policy=backfill_policy(self.config) if by else dg.BackfillPolicy.single_run(),
                 code_version=declared.version,
                 pool=GPU_POOL if gpu and self.config.sampler.engine != "openai" else None,
                 op_tags={STEP_PRIORITY: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
@@ -397,6 +402,19 @@ class ExperimentGraph:
             return {}
         limits = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": count}}}}
         return {"dagster-k8s/config": limits, "dagster-ray/config": {"num_gpus": count}}
+
+
+def backfill_policy(config: ExperimentConfig) -> dg.BackfillPolicy:
+    """How many partitions of a backfill share a run: all, unless the file, or this machine by `PER_RUN`, says fewer.
+
+    Raises:
+        SlAssetsError: the variable is no number.
+    """
+    named = os.environ.get(PER_RUN, "")
+    if named and not named.isdecimal():
+        raise SlAssetsError(f"{PER_RUN} = {named!r}: write a whole number, 0 for all, or unset it")
+    count = int(named) if named else config.partitions_per_run
+    return dg.BackfillPolicy.multi_run(count) if count else dg.BackfillPolicy.single_run()
 
 
 def refresh_when_inputs_change(partitioned: bool) -> dg.AutomationCondition[Any]:
