@@ -470,7 +470,7 @@ def test_a_name_of_no_view_is_no_variable_of_this_process(lake, name):
 
 CONDITIONS = sorted(PLURALS)[:16]
 ROWS = 20_000
-PASSES = 8
+PASSES = 4
 
 
 def write(root: str, condition: str, start) -> None:
