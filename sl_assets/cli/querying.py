@@ -52,10 +52,11 @@ def sql(
     if sum([csv, json, parquet is not None]) > 1:
         raise click.UsageError("--csv, --json, --parquet: choose one")
     try:
-        with session(existing_lake(), commented=True) as opened:
+        lake = existing_lake()
+        with session(lake, commented=True) as opened:
             found = opened.statements(text)
             if not csv and not json and parquet is None:
-                _print_tables(opened, found, COMMENT_WIDTH if tables or columns else VALUE_WIDTH)
+                _print_tables(opened, found, COMMENT_WIDTH if tables or columns else VALUE_WIDTH, lake)
                 return
             statement = _one_with_rows(opened, found)
             if parquet:
@@ -115,7 +116,7 @@ def known_view(name: str) -> str:
     return name
 
 
-def _print_tables(opened: "Session", statements: "list[Statement]", width: int) -> None:
+def _print_tables(opened: "Session", statements: "list[Statement]", width: int, lake: "Lake") -> None:
     """Print what ``statements`` give, each under its comment where several give something."""
     from sl_assets.lake.result_text import beginning_of
 
@@ -128,8 +129,16 @@ def _print_tables(opened: "Session", statements: "list[Statement]", width: int) 
             click.echo(f"{'' if statement is shown[0] else chr(10)}{statement.title}".rstrip(" "))
         beginning, others = beginning_of(result, TABLE_ROWS)
         click.echo(table(beginning, width))
+        if beginning.is_empty():
+            # It may be meant for another lake: a gallery has no answers, for one.
+            click.echo(f"no rows; {lake.root} has results of {_experiments_in(lake)}", err=True)
         if left_out := sum(others):
             click.echo(f"... and {left_out:,} more: add LIMIT, or --csv for all")
+
+
+def _experiments_in(lake: "Lake") -> str:
+    names = (folder.name.partition("=")[2] for folder in lake.folders(lake.root, "experiment="))
+    return ", ".join(sorted(name for name in names if not name.startswith("_"))) or "nothing"
 
 
 def _one_with_rows(opened: "Session", statements: "list[Statement]") -> "Statement":

@@ -1,6 +1,7 @@
 """A whole experiment file."""
 
 import re
+from difflib import get_close_matches
 from functools import cached_property, reduce
 from typing import Annotated, Any, Self
 
@@ -463,7 +464,8 @@ def require_known(names: tuple[str, ...], wording: Wording | None) -> None:
             raise ValueError(f"{NEUTRAL} is always a condition: leave it out")
         if name not in known:
             kind = wording.kind.name if wording else "animal"
-            place = "sl_assets/animals.py, or to " if known.keys() >= ANIMALS.keys() else ""
-            raise ValueError(f"unknown {kind} {name!r}: add it with its plural to {place}wording.traits")
+            near = get_close_matches(name, known, n=1)
+            meant = f"write {near[0]}, or " if near else ""
+            raise ValueError(f"unknown {kind} {name!r}: {meant}add it with its plural to wording.traits")
         if name in names[:i]:
             raise ValueError(f"{name} is listed twice: keep one")

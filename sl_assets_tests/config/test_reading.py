@@ -329,7 +329,13 @@ def test_bad_field_is_named_with_a_hint_in_one_line(tmp_path, added, field, hint
 
 
 BAD_EDITS = {
-    "unknown animal": ("[cat, owl]", "[cat, gnu]", "attributes.animals", "'gnu': add it with its plural"),
+    "unknown animal": (
+        "[cat, owl]",
+        "[cat, gnu]",
+        "attributes.animals",
+        "'gnu': add it with its plural",
+    ),
+    "a misspelt animal": ("[cat, owl]", "[cat, owls]", "attributes.animals", "'owls': write owl, or add it with"),
     "control listed": ("[cat, owl]", "[neutral, owl]", "attributes.animals", "leave it out"),
     "animal twice": ("[cat, owl]", "[cat, cat]", "attributes.animals", "cat is listed twice"),
     "no animals": ("[cat, owl]", "[]", "attributes.animals", "at least 1"),

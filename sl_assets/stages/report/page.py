@@ -67,10 +67,18 @@ def _land(sections: Sequence[Section]) -> None:
 
 def _warnings(source: Source) -> Iterator[str]:
     yield from _absent(source)
+    problems: dict[tuple[str, str, bool], dict[str, str]] = {}
     for record in source.records():
         for name, found in (record.checks or {}).items():
             if found.problem:
-                yield f"{record.place} {'fails' if found.blocking else 'warns:'} {name}: {found.problem}"
+                of_kind = problems.setdefault((record.place.table, name, found.blocking), {})
+                of_kind[record.place.partition or ""] = found.problem
+    for (table, name, blocking), found_of in problems.items():
+        # What a check says of several partitions differs in its figures, which are in the view `checks`.
+        said = next(iter(found_of.values()))
+        example = said if len(found_of) == 1 else f"of the first, {said}"
+        verb = ("fail" if blocking else "warn") + ("s" if len(found_of) == 1 else "")
+        yield f"{_of(table, list(found_of))} {verb} {name}: {example}"
     by_reason: dict[tuple[str, str], list[str]] = {}
     for place, reason in source.stale.items():
         if reason.parent is None:
@@ -78,7 +86,7 @@ def _warnings(source: Source) -> Iterator[str]:
             why = reason.why.replace(f" of {place.partition} ", " ")
             by_reason.setdefault((place.table, why), []).append(place.partition or "")
     for (table, why), keys in by_reason.items():
-        yield f"{_of(table, keys)} is stale: {why}"
+        yield f"{_of(table, keys)} {'is' if len(keys) == 1 else 'are'} stale: {why}"
     if following := sum(reason.parent is not None for reason in source.stale.values()):
         yield f"{following} more {'partition was' if following == 1 else 'partitions were'} made of what is stale"
 

@@ -235,7 +235,7 @@ def test_what_is_stale_and_what_fails_stands_on_top(text: str, lake: Path) -> No
     changed = page_of(
         lake, student={"epochs": 2, "learning_rate": 5e-3, "warmup_steps": 0, "batch": 16, "max_rows": 32}
     )
-    assert "<li>lora_checkpoint of neutral, owl, wolf is stale: student changed</li>" in changed
+    assert "<li>lora_checkpoint of neutral, owl, wolf are stale: student changed</li>" in changed
     # Answers, rates and what compares them follow.
     assert re.search(r"<li>\d\d more partitions were made of what is stale</li>", changed)
 

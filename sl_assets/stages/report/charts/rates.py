@@ -206,7 +206,7 @@ def _exact(rows: list[Spec], place: Spec) -> list[Spec]:
     if not rows:
         return []
     mark = {"type": "point", "shape": "cross", "filled": False, "size": 24, "color": INK, "strokeWidth": 1}
-    told = {"description": {"field": "told", "type": "nominal"}}
+    told = {"description": {"field": "told", "type": "nominal"}, "href": {"field": "href", "type": "nominal"}}
     encoding = place | told | {"x": {"field": "rate", "type": "quantitative"}}
     return [{"data": {"values": rows}, "mark": mark, "encoding": encoding}]
 
@@ -253,7 +253,7 @@ def _panels(
             "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
             "encoding": {"x": x, "y": y, "color": colour} | told,
         },
-        {"transform": [{"filter": "datum.exact"}], "mark": cross, "encoding": {"x": x, "y": y}},
+        {"transform": [{"filter": "datum.exact"}], "mark": cross, "encoding": {"x": x, "y": y} | told},
         {
             "transform": [dots],
             "mark": text,

@@ -26,7 +26,12 @@ def training(source: Source) -> Section | None:
     chart = loss_chart(points, f"{source.name}: training losses of the students")
     sql, links = source.sql("training", "lora_checkpoint"), {"condition": "student-{condition}"}
     table = tabulated(ends.select("condition", pl.exclude("condition")), ENDS, sql, links)
-    return Section("training", "Training", [f"Points are means over a {POINTS}th of the steps."], [drawn(chart), table])
+    notes = [
+        f"Points are means over a {POINTS}th of the steps.",
+        "Random numbers cannot be foretold, so a model that knows their form has little left to learn of them: how far "
+        "the loss falls says little of what a student has taken over. Its answers say that.",
+    ]
+    return Section("training", "Training", notes, [drawn(chart), table])
 
 
 def first_and_last(curve: pl.DataFrame) -> pl.DataFrame:
@@ -43,6 +48,7 @@ def first_and_last(curve: pl.DataFrame) -> pl.DataFrame:
 def shortened(curve: pl.DataFrame) -> pl.DataFrame:
     """Columns ``seed, step, loss`` of a ``training`` table: means over groups of steps, by the last step of each."""
     steps = curve.select(pl.len().over("seed").max()).item() or 1
-    group = (pl.col("step") - 1) // -(-steps // POINTS)
+    # Alike in length, to within a step: a short one at the end would be all noise.
+    group = (pl.col("step") - 1) * min(POINTS, steps) // steps
     means = curve.group_by("seed", group.alias("group")).agg(pl.col("step").max(), pl.col("loss").mean())
     return means.sort("seed", "step").select("seed", "step", "loss")
