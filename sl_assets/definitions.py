@@ -22,6 +22,9 @@ from sl_assets.orchestration.run_processes import end_killed_runs
 
 DEFAULT_LAKE = PROJECT / "data_lake"
 
+EXAMPLE = DEFS / "pocket" / FILE
+"""What the UI shows of how an experiment is written."""
+
 
 def lake_root() -> str:
     """Where the data lake is: ``SL_DATA_LAKE``, or ``data_lake/`` in the project's folder.
@@ -76,7 +79,7 @@ def defs() -> dg.Definitions:
     for name, problem in found.problems.items():
         problems.setdefault(fitting(name), []).append(str(problem))
     shared = dg.Definitions(
-        metadata=component_docs(SubliminalExperiment, (DEFS / "pocket" / FILE).read_text(encoding="utf-8")),
+        metadata=component_docs(SubliminalExperiment, EXAMPLE.read_text(encoding="utf-8")),
         assets=[_unloadable(name, "; ".join(lines)) for name, lines in problems.items()],
         sensors=[
             dg.AutomationConditionSensorDefinition(

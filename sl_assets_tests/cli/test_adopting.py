@@ -47,7 +47,6 @@ def test_what_is_stale_is_told_and_stays_stale(
     assert run_forked(here, "adopt", "tiny").returncode == 0
     with dg.DagsterInstance.from_config(here["DAGSTER_HOME"]) as instance:
         assert instance.get_materialized_partitions(dg.AssetKey(["tiny", "raw_dataset"])) == set(CONDITIONS)
-    assert run_forked(here, "adopt").stdout.startswith("0 partitions of ")
     assert "stale" in run_forked(here, "run", "tiny", "--through", "raw_dataset", "--dry-run").stdout
 
 
