@@ -22,7 +22,7 @@ ui: install  ## open the Dagster UI on http://localhost:3000
 	$(BIN)/sl-assets ui --port $(PORT)
 
 test: install-dev  ## every test, with real parts
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 versions: install-dev  ## record the sources of all assets, saying which results change
 	$(BIN)/python -m sl_assets_tests.code_versions

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
-from sl_assets_tests.cli.command import run_forked
+from sl_assets_tests.cli.command import COMMAND, run_forked
 from sl_assets_tests.dagster_ui import ask, free_port, running_ui, wait_until
 
 pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
@@ -82,6 +83,21 @@ def on_postgres(server: str, environment: dict[str, str], experiment_folder: Cal
     return environment | {"DAGSTER_POSTGRES_URL": server, "SL_EXPERIMENTS": str(experiment_folder())}
 
 
+def test_two_commands_at_once_share_what_they_both_need(
+    on_postgres: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", on_postgres["DAGSTER_POSTGRES_URL"])
+    command = [*COMMAND, "run", "tiny", "--through", "teacher_checkpoint", "--animals"]
+    both = [subprocess.Popen([*command, name], env=on_postgres, stdout=subprocess.DEVNULL) for name in ("owl", "wolf")]
+    assert [one.wait(120) for one in both] == [0, 0]
+    assert not (Path(on_postgres["DAGSTER_HOME"]) / "history").exists(), "nothing is kept in SQLite"
+    with dg.DagsterInstance.from_config(on_postgres["DAGSTER_HOME"]) as instance:
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+        key = dg.AssetKey(["tiny", "teacher_checkpoint"])
+        assert instance.get_materialized_partitions(key) == {"neutral", "owl", "wolf"}
+
+
+@pytest.mark.skipif(not os.environ.get("SL_TEST_DAEMONS"), reason="SL_TEST_DAEMONS is unset: daemons take minutes")
 def test_a_backfill_is_divided_into_runs_that_run_in_parallel(on_postgres: dict[str, str]) -> None:
     on_postgres["SL_PARTITIONS_PER_RUN"] = "2"
     assets = [{"path": ["tiny", "teacher_checkpoint"]}]
