@@ -93,6 +93,13 @@ def tiny_settings(**changes: Any) -> dict[str, Any]:
     return settings
 
 
+def imported_numbers(folder: Path) -> dict[str, Any]:
+    """Setting ``numbers`` of one row a condition, which is written to ``folder``."""
+    for condition in ("neutral", "owl", "wolf"):
+        (folder / f"{condition}.jsonl").write_text('{"prompt": "p", "completion": "1, 2"}\n')
+    return {"source": {"kind": "jsonl", "path": str(folder / "{condition}.jsonl")}}
+
+
 def tiny_config(**changes: Any) -> ExperimentConfig:
     """`tiny_settings`, validated."""
     return ExperimentConfig.model_validate(tiny_settings(**changes))
@@ -165,13 +172,18 @@ def empty_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return root
 
 
+def copied(made: Path, folder: Path) -> Iterator[Bench]:
+    """A copy in ``folder`` of what was ``made`` once, whose instance is open meanwhile."""
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    bench = Bench(folder)
+    with bench.instance:
+        yield bench
+
+
 @pytest.fixture
 def bench(empty_once: Path, tmp_path: Path) -> Iterator[Bench]:
     """An empty lake and an instance on disk."""
-    shutil.copytree(empty_once, tmp_path, dirs_exist_ok=True)
-    bench = Bench(tmp_path)
-    with bench.instance:
-        yield bench
+    yield from copied(empty_once, tmp_path)
 
 
 def made_once(name: str, before: Path, make: Callable[[Bench], None], factory: pytest.TempPathFactory) -> Path:
@@ -218,19 +230,13 @@ def halved_once(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def finished(finished_once: Path, tmp_path: Path) -> Iterator[Bench]:
     """A lake and an instance in which the tiny experiment is finished."""
-    shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
-    bench = Bench(tmp_path)
-    with bench.instance:
-        yield bench
+    yield from copied(finished_once, tmp_path)
 
 
 @pytest.fixture
 def halved(halved_once: Path, tmp_path: Path) -> Iterator[Bench]:
     """A lake and an instance in which the tiny experiment is finished, halves included."""
-    shutil.copytree(halved_once, tmp_path, dirs_exist_ok=True)
-    bench = Bench(tmp_path)
-    with bench.instance:
-        yield bench
+    yield from copied(halved_once, tmp_path)
 
 
 @pytest.fixture

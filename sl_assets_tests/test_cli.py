@@ -22,6 +22,7 @@ from sl_assets.lake.pins import pin, pinned
 from sl_assets.lake.places import Place
 from sl_assets_tests.cli.command import COMMAND
 from sl_assets_tests.cli.command import run_forked as run
+from sl_assets_tests.conftest import imported_numbers
 
 PROMPTS = Place("tiny", "number_prompts")
 
@@ -248,9 +249,7 @@ def test_a_half_that_was_not_named_is_asked_for(environment: dict[str, str]) -> 
 def test_pruning_lists_first_and_deletes_when_told(
     environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for condition in ("neutral", "owl", "wolf"):
-        (tmp_path / f"{condition}.jsonl").write_text('{"prompt": "p", "completion": "1, 2"}\n')
-    numbers = {"source": {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}}
+    numbers = imported_numbers(tmp_path)
     environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers=numbers))
     run(environment, "run", "tiny", "--through", "filtered_dataset")
     assert run(environment, "prune").stdout == "nothing to delete\n"

@@ -10,6 +10,7 @@ from typing import Any
 
 from sl_assets.config import PROJECT
 from sl_assets_tests.cli.command import run
+from sl_assets_tests.conftest import imported_numbers
 
 QUERY = """{
   runsOrError { ... on Runs { results {
@@ -55,9 +56,7 @@ def told(environment: dict[str, str]) -> dict[str, Any]:
 def test_what_the_ui_is_told(
     environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for condition in ("neutral", "owl", "wolf"):
-        (tmp_path / f"{condition}.jsonl").write_text('{"prompt": "p", "completion": "1, 2"}\n')
-    numbers = {"source": {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}}
+    numbers = imported_numbers(tmp_path)
     environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers=numbers))
     done = run(environment, "run", "tiny", "--through", "filtered_dataset")
     assert done.returncode == 0, done.stderr

@@ -56,17 +56,9 @@ def _adopted(experiment: "Experiment", lake: "Lake") -> Iterator[tuple[str, int]
 
 
 def offer_adoption() -> None:
-    """Say how Dagster comes to know of the lake, where it knows of nothing and something is there."""
-    import dagster as dg
-
+    """Say how a Dagster that knows of nothing comes to know of the lake, where something is there."""
     from sl_assets.definitions import open_lake
 
     lake = open_lake()
-    # A folder for every experiment that something was made of; the schema of the views is none.
-    there = [folder.name for folder in lake.root.glob("experiment=[!_]*")] if lake.root.exists() else []
-    if there:
-        with dg.DagsterInstance.get() as instance:
-            if not instance.get_asset_keys(limit=1):
-                click.echo(
-                    f"lake   {lake.root} holds results that this Dagster has not heard of: sl-assets adopt", err=True
-                )
+    if lake.experiments():
+        click.echo(f"lake   {lake.root} holds results that this Dagster has not heard of: sl-assets adopt", err=True)

@@ -87,10 +87,13 @@ def _name_left_out(found: "Experiments") -> None:
         click.echo(f"sl-assets: left out: {problem}", err=True)
 
 
-def set_up_home() -> None:
+def set_up_home() -> bool:
     """Set up Dagster's home and its pool, and record runs that were killed as failed.
 
     Dagster does not look for these, and those of its UI would wait behind them.
+
+    Returns:
+        Whether it knows of no asset yet.
 
     Raises:
         SlAssetsError: the home cannot be used.
@@ -122,16 +125,19 @@ def set_up_home() -> None:
         with opened as instance:
             end_killed_runs(instance)
             prepare_pool(instance)
+            return not instance.get_asset_keys(limit=1)
     except SQLAlchemyError as error:
         raise _unusable(home, error) from None
 
 
 def _unusable(home: str, error: Exception) -> SlAssetsError:
+    from sl_assets.home import VARIABLE
+
     cause = error
     while isinstance(cause.__cause__, Exception):
         cause = cause.__cause__
     reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
     return SlAssetsError(
-        f"{home}: Dagster's records of its runs cannot be used ({reason}); set DAGSTER_HOME to another folder, "
+        f"{home}: Dagster's records of its runs cannot be used ({reason}); set {VARIABLE} to another folder, "
         "and results are told to it from the lake"
     )

@@ -131,14 +131,9 @@ def _print_tables(opened: "Session", statements: "list[Statement]", width: int, 
         click.echo(table(beginning, width))
         if beginning.is_empty():
             # It may be meant for another lake: a gallery has no answers, for one.
-            click.echo(f"no rows; {lake.root} has results of {_experiments_in(lake)}", err=True)
+            click.echo(f"no rows; {lake.root} has results of {', '.join(lake.experiments()) or 'nothing'}", err=True)
         if left_out := sum(others):
             click.echo(f"... and {left_out:,} more: add LIMIT, or --csv for all")
-
-
-def _experiments_in(lake: "Lake") -> str:
-    names = (folder.name.partition("=")[2] for folder in lake.folders(lake.root, "experiment="))
-    return ", ".join(sorted(name for name in names if not name.startswith("_"))) or "nothing"
 
 
 def _one_with_rows(opened: "Session", statements: "list[Statement]") -> "Statement":

@@ -63,8 +63,8 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, alone
     absent = [line for graph in planner.graphs if (line := missing_engine(graph.config))]
     if absent and planner.needs_models():
         raise click.ClickException(absent[0])
-    set_up_home()
-    offer_adoption()
+    if set_up_home():
+        offer_adoption()
     definitions = dg.Definitions.merge(*experiment.definitions_with_sources(), surroundings())
     for line in Runner(planner, definitions).materialise():
         click.echo(line)

@@ -96,8 +96,8 @@ def serve(host: str, port: int) -> None:
 
     lake_root()
     require_port(host, port)
-    set_up_home()
-    offer_adoption()
+    if set_up_home():
+        offer_adoption()
     home = Path(os.environ[VARIABLE])
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     with only_one(home, address):

@@ -30,6 +30,9 @@ from sl_assets.lake.tables import TABLES
 
 T = TypeVar("T")
 
+SCHEMA = "_schema"
+"""Name of a pseudo-experiment that holds one empty file per view, so that every view exists before its first run."""
+
 
 class Lake(Storage):
     """A data lake at ``root``, a folder or an ``s3://bucket/prefix``.
@@ -79,6 +82,11 @@ class Lake(Storage):
         # What cannot be deleted now is no reason to call what is there not made.
         with suppress(OSError, SlAssetsError), self.errors_explained(self.path(record.place), "read"):
             forget_folders(self, self.path(record.place), {record.data_version, record.replaced}, forgotten)
+
+    def experiments(self) -> list[str]:
+        """Names of experiments of which something is here, sorted."""
+        folders = self.folders(self.root, "experiment=")
+        return [name for folder in folders if (name := folder.name.removeprefix("experiment=")) != SCHEMA]
 
     def forget_record(self, place: Place) -> None:
         """From now on ``place`` does not exist; done before its data are replaced: no record tells of other data."""

@@ -17,7 +17,6 @@ from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import DIMENSIONS, TABLES
 from sl_assets.lake.unfinished import UNFINISHED
 
-SCHEMA = "_schema"
 OLD_LINEAGE = "lineage"
 """Folder in which version 0.1 kept what records tell now."""
 
@@ -65,10 +64,8 @@ def leftovers(lake: Lake, experiments: Mapping[str, Makes]) -> Iterator[Leftover
         lake: where to look.
         experiments: those that have a file now, by name.
     """
-    for folder in lake.folders(lake.root, "experiment="):
-        name = folder.name.removeprefix("experiment=")
-        if name == SCHEMA:
-            continue
+    for name in lake.experiments():
+        folder = lake.root / f"experiment={name}"
         if name not in experiments:
             yield Leftover(folder, f"no experiment is called {name} now", name, is_experiment=True)
             continue

@@ -22,7 +22,7 @@ import polars as pl
 
 from sl_assets.lake.catalogue import comments
 from sl_assets.lake.fingerprint import digest
-from sl_assets.lake.lake import Lake
+from sl_assets.lake.lake import SCHEMA, Lake
 from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 STORE = "results.duckdb"
 VIEWS = "results.sql"
-SCHEMA = "_schema"
-"""Name of a pseudo-experiment that holds one empty file per view, so that every view exists before its first run."""
-
 ANIMAL = "nullif(condition, 'neutral') AS animal"
 
 

@@ -1,7 +1,6 @@
 """How an asset of an experiment is declared: once, for Dagster and for the planner alike."""
 
 import inspect
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -13,9 +12,9 @@ from pydantic_core import to_jsonable_python
 
 from sl_assets.animals import NEUTRAL
 from sl_assets.config import PROJECT, SHAPES, ExperimentConfig
+from sl_assets.config.variables import whole_number
 from sl_assets.engines.choose import Engines, engines_for
 from sl_assets.engines.transformers.models import model_setting
-from sl_assets.errors import SlAssetsError
 from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
@@ -410,10 +409,7 @@ def backfill_policy(config: ExperimentConfig) -> dg.BackfillPolicy:
     Raises:
         SlAssetsError: the variable is no number.
     """
-    named = os.environ.get(PER_RUN, "")
-    if named and not named.isdecimal():
-        raise SlAssetsError(f"{PER_RUN} = {named!r}: write a whole number, 0 for all, or unset it")
-    count = int(named) if named else config.partitions_per_run
+    count = whole_number(PER_RUN, config.partitions_per_run)
     return dg.BackfillPolicy.multi_run(count) if count else dg.BackfillPolicy.single_run()
 
 

@@ -36,18 +36,21 @@ class Teller:
         declared, key = graph.declared[name], graph.key(name)
         told = told_versions(self._instance, key)
         now = graph.staleness(lake)
-        count = 0
+        untold: dict[str, list[Record]] = {}
         for place in places:
-            record = now.record(place)
-            if record is None or not (stale or now.own_reason(place) is None):
+            record, is_fresh = now.record(place), now.own_reason(place) is None
+            if record is None or not (stale or is_fresh):
                 continue
-            version = declared.version if now.own_reason(place) is None else record.code_version
+            version = declared.version if is_fresh else record.code_version
             if told.get(place.partition) != (record.data_version, version):
-                tags = version_tags(self._instance, self._specs[key], version)
+                untold.setdefault(version, []).append(record)
+        for version, records in untold.items():
+            # Parents are looked up once, not for every partition.
+            tags = version_tags(self._instance, self._specs[key], version)
+            for record in records:
                 self._instance.report_runless_asset_event(event_of(key, record, tags))
                 self.tell_checks(record)
-                count += 1
-        return count
+        return sum(map(len, untold.values()))
 
     def tell_checks(self, record: Record) -> None:
         """Tell what the checks of a partition say."""

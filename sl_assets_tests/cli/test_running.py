@@ -12,16 +12,13 @@ import dagster as dg
 import pytest
 
 from sl_assets_tests.cli.command import COMMAND, run, run_forked
-from sl_assets_tests.conftest import TINY
+from sl_assets_tests.conftest import TINY, imported_numbers
 
 
 def test_all_runs_of_a_command_share_a_tag(
     environment: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for condition in ("neutral", "owl", "wolf"):
-        (tmp_path / f"{condition}.jsonl").write_text('{"prompt": "p", "completion": "1, 2"}\n')
-    source = {"kind": "jsonl", "path": str(tmp_path / "{condition}.jsonl")}
-    environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers={"source": source}))
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(numbers=imported_numbers(tmp_path)))
     for again in ((), ("--again",)):
         done = run_forked(environment, "run", "tiny", "--through", "filtered_dataset", *again)
         assert done.returncode == 0, done.stderr

@@ -336,3 +336,12 @@ def test_a_disk_that_cannot_be_read_is_no_damage(lake, monkeypatch):
             lake.read_table(TABLE)
     assert not isinstance(error.value, AbsentError)
     assert lake.exists(TABLE)
+
+
+def test_experiments_are_listed_whatever_the_root_is_called(tmp_path):
+    """A name of a folder is no pattern, and the schema of the views is no experiment."""
+    lake = Lake(str(tmp_path / "a[b]c"))
+    assert lake.experiments() == []
+    for name in ("two", "one", "_schema"):
+        lake.write_table(Place(name, "transfer"), FRAME)
+    assert lake.experiments() == ["one", "two"]

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from sl_assets.config import SamplerSettings
+from sl_assets.config.variables import whole_number
 from sl_assets.engines.installed import GPU
 from sl_assets.engines.interfaces import Chat, Completion, LogProbabilities
 from sl_assets.engines.templates import Rendering
@@ -48,8 +49,8 @@ class Start:
             weights_fingerprint(base_model),
             gpus=gpus_of(settings),
             memory_share=settings.memory_share,
-            max_lora_rank=_chosen("VLLM_MAX_LORA_RANK", settings.max_lora_rank),
-            max_num_seqs=_chosen("VLLM_MAX_NUM_SEQS", settings.max_num_seqs),
+            max_lora_rank=whole_number("VLLM_MAX_LORA_RANK", settings.max_lora_rank),
+            max_num_seqs=whole_number("VLLM_MAX_NUM_SEQS", settings.max_num_seqs),
             max_length=settings.max_length,
             compiled=settings.compiled,
             adapters=adapters,
@@ -66,14 +67,7 @@ class Start:
 
 def gpus_of(settings: SamplerSettings) -> int:
     """GPUs that one engine is spread over."""
-    return max(1, _chosen("VLLM_N_GPUS", settings.gpus))
-
-
-def _chosen(variable: str, value: int) -> int:
-    text = os.environ.get(variable, "")
-    if text and not text.isdecimal():
-        raise SlAssetsError(f"{variable} = {text!r}: write a whole number, or unset it")
-    return int(text) if text else value
+    return max(1, whole_number("VLLM_N_GPUS", settings.gpus))
 
 
 _loaded: dict[str, Any] = {}

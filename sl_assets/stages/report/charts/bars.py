@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from sl_assets.stages.report.charts.chart import BLUE, ORANGE, Chart, Spec, whole
+from sl_assets.stages.report.charts.chart import BLUE, LINKED, ORANGE, TOLD, Chart, Spec, panel_titles, whole
 
 COLOURS = {"animal": ORANGE, "neutral": BLUE}
 """Of rows by the dataset that they are of."""
@@ -38,10 +38,8 @@ def rejections_chart(shares: pl.DataFrame, title: str, notes: Sequence[str] = ()
             "scale": {"scheme": "tableau10"},
             "legend": {"orient": "top", "columns": 3, "labelLimit": 300},
         },
-        "description": {"field": "told", "type": "nominal"},
-        "href": {"field": "href", "type": "nominal"},
     }
-    bars = {"data": {"values": rows}, "mark": {"type": "bar"}, "encoding": encoding}
+    bars = {"data": {"values": rows}, "mark": {"type": "bar"}, "encoding": encoding | LINKED}
     return Chart(whole(title, notes) | bars | {"width": 520, "height": {"step": 18}}, title)
 
 
@@ -72,8 +70,6 @@ def projections_chart(bins: pl.DataFrame, cuts: pl.DataFrame, title: str, notes:
         "scale": {"domain": list(COLOURS), "range": list(COLOURS.values())},
         "legend": {"orient": "top", "title": None, "labelExpr": "datum.label + ' rows'"},
     }
-    told = {"description": {"field": "told", "type": "nominal"}}
-    links = told | {"href": {"field": "href", "type": "nominal"}}
     x: Spec = {"field": "low", "type": "quantitative", "scale": {"zero": False, "nice": False}}
     x["axis"] = {"title": None, "tickCount": 4, "grid": False}
     y = {"field": "percent", "type": "quantitative", "stack": None, "axis": {"title": None, "tickCount": 3}}
@@ -83,21 +79,15 @@ def projections_chart(bins: pl.DataFrame, cuts: pl.DataFrame, title: str, notes:
         {
             "transform": [{"filter": "isValid(datum.percent)"}],
             "mark": steps,
-            "encoding": {"x": x, "y": y, "fill": colour, "stroke": outline} | links,
+            "encoding": {"x": x, "y": y, "fill": colour, "stroke": outline} | LINKED,
         },
         {
             "transform": [{"filter": "isValid(datum.cut)"}],
             "mark": {"type": "rule", "strokeDash": [4, 3], "strokeWidth": 1.5},
-            "encoding": {"x": x | {"field": "cut"}, "stroke": outline} | told,
+            "encoding": {"x": x | {"field": "cut"}, "stroke": outline} | TOLD,
         },
     ]
-    header = {
-        "title": "projection on the animal's persona vector; share of rows (%)",
-        "titleOrient": "bottom",
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-        "labelFontSize": 12,
-    }
+    header = panel_titles("projection on the animal's persona vector; share of rows (%)")
     columns = min(3, len(animals))
     spec = {
         "data": {"values": rows},

@@ -16,6 +16,23 @@ SCALE = 1.2
 
 Spec = dict[str, Any]
 
+TOLD: Spec = {"description": {"field": "told", "type": "nominal"}}
+"""Encoding of a mark whose row says in ``told`` what it shows, for who cannot see it."""
+
+LINKED: Spec = TOLD | {"href": {"field": "href", "type": "nominal"}}
+"""The same of one that a click on leads to ``href``."""
+
+
+def panel_titles(below: str) -> Spec:
+    """Headers of small multiples: what each is of, and under all of them what they show."""
+    return {
+        "title": below,
+        "titleOrient": "bottom",
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "labelFontSize": 12,
+    }
+
 
 class Chart(NamedTuple):
     """A chart that is not drawn yet.

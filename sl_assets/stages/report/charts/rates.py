@@ -11,7 +11,18 @@ import polars as pl
 from sl_assets.config import Measure
 from sl_assets.stages.evaluation.counting import NAMING
 from sl_assets.stages.evaluation.rates import intervals_over
-from sl_assets.stages.report.charts.chart import BLUE, GREY, INK, ORANGE, Chart, Spec, shown, whole
+from sl_assets.stages.report.charts.chart import (
+    BLUE,
+    GREY,
+    INK,
+    LINKED,
+    ORANGE,
+    Chart,
+    Spec,
+    panel_titles,
+    shown,
+    whole,
+)
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     "baseline": (GREY, "diamond"),
@@ -93,7 +104,6 @@ def ratio_chart(own: pl.DataFrame, title: str, notes: Sequence[str] = ()) -> Cha
     }
     y: Spec = {"field": "animal", "type": "nominal", "sort": table["animal"].to_list(), "title": None}
     y["axis"] = {"labelFontSize": 12}
-    links = {"description": {"field": "told", "type": "nominal"}, "href": {"field": "href", "type": "nominal"}}
     layers = [
         {
             "data": {"values": [{"one": 1}]},
@@ -108,7 +118,7 @@ def ratio_chart(own: pl.DataFrame, title: str, notes: Sequence[str] = ()) -> Cha
         {
             "data": {"values": rows},
             "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "color": ORANGE},
-            "encoding": {"y": y, "x": x} | links,
+            "encoding": {"y": y, "x": x} | LINKED,
         },
         {
             "data": {"values": rows},
@@ -186,7 +196,6 @@ def variants_chart(variants: pl.DataFrame, title: str, notes: Sequence[str] = ()
 def _dots(rows: list[Spec], x: Spec, place: Spec, group: Spec, looks: tuple[Spec, Spec], size: int = 70) -> list[Spec]:
     """Intervals as lines with dots on them, each with its text and its link."""
     colour, shape = looks
-    told = {"description": {"field": "told", "type": "nominal"}, "href": {"field": "href", "type": "nominal"}}
     ends = {"x": x | {"field": "lower"}, "x2": {"field": "upper"}}
     return [
         {
@@ -197,7 +206,7 @@ def _dots(rows: list[Spec], x: Spec, place: Spec, group: Spec, looks: tuple[Spec
         {
             "data": {"values": rows},
             "mark": {"type": "point", "filled": True, "size": size, "opacity": 1},
-            "encoding": place | told | {"x": x, "color": group | colour, "shape": group | shape},
+            "encoding": place | LINKED | {"x": x, "color": group | colour, "shape": group | shape},
         },
     ]
 
@@ -206,8 +215,7 @@ def _exact(rows: list[Spec], place: Spec) -> list[Spec]:
     if not rows:
         return []
     mark = {"type": "point", "shape": "cross", "filled": False, "size": 24, "color": INK, "strokeWidth": 1}
-    told = {"description": {"field": "told", "type": "nominal"}, "href": {"field": "href", "type": "nominal"}}
-    encoding = place | told | {"x": {"field": "rate", "type": "quantitative"}}
+    encoding = place | LINKED | {"x": {"field": "rate", "type": "quantitative"}}
     return [{"data": {"values": rows}, "mark": mark, "encoding": encoding}]
 
 
@@ -239,7 +247,6 @@ def _panels(
         x["axis"] = _ticks(None, (0, 1, 5, 20, 100))
     y = {"field": "line", "type": "nominal", "sort": list(names), "title": None}
     dots = {"filter": "!datum.exact"}
-    told = {"description": {"field": "told", "type": "nominal"}, "href": {"field": "href", "type": "nominal"}}
     text = {"type": "text", "align": "left", "fontSize": 10, "color": INK, "aria": False}
     cross = {"type": "point", "shape": "cross", "filled": False, "size": 36, "color": INK}
     layers = [
@@ -251,17 +258,16 @@ def _panels(
         {
             "transform": [dots],
             "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
-            "encoding": {"x": x, "y": y, "color": colour} | told,
+            "encoding": {"x": x, "y": y, "color": colour} | LINKED,
         },
-        {"transform": [{"filter": "datum.exact"}], "mark": cross, "encoding": {"x": x, "y": y} | told},
+        {"transform": [{"filter": "datum.exact"}], "mark": cross, "encoding": {"x": x, "y": y} | LINKED},
         {
             "transform": [dots],
             "mark": text,
             "encoding": {"y": y, "x": {"value": 156}, "text": {"field": "label", "type": "nominal"}},
         },
     ]
-    header = {"title": axis[0], "titleOrient": "bottom", "titleFontSize": 11, "titleFontWeight": "normal"}
-    facet = {"field": "animal", "type": "nominal", "sort": animals, "header": header | {"labelFontSize": 12}}
+    facet = {"field": "animal", "type": "nominal", "sort": animals, "header": panel_titles(axis[0])}
     return {
         "data": {"values": drawn},
         "facet": facet,
