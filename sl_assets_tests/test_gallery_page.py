@@ -13,7 +13,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.views import query
 
 GALLERIES = sorted(path.parent for path in (PROJECT / "examples").glob("*/README.md"))
-LARGEST = 600_000
+LARGEST = 1_400_000
 """Bytes of all tables of one."""
 
 QUERY = re.compile(r'sl-assets sql --lake examples/(\w+) "([^"]+)"\n```\n\n```\n(.*?)```', re.DOTALL)

@@ -77,13 +77,18 @@ def main() -> None:
     spare = len(there) > count
     single = {"CUDA_VISIBLE_DEVICES": there[count if spare else 0].name}
     with ThreadPoolExecutor(2 if spare else 1) as at_once:
-        one = at_once.submit(run, folder, "one", [animals], single)
-        several = at_once.submit(run, folder, "all", groups, compared)
-    alone, together = one.result(), several.result()
-    for name, (taken, student) in (("one card", alone), (f"{count} cards", together)):
-        pace = f"{3600 * len(animals) / taken:.1f} an hour"
-        print(f"{name}: {len(animals)} students in {taken:.0f} s, {pace}; {student:.1f} s one student")
-    print(f"{alone[0] / together[0]:.2f} times the students an hour")
+        one = at_once.submit(timed, "one card", folder, "one", [animals], single)
+        several = at_once.submit(timed, f"{count} cards", folder, "all", groups, compared)
+    print(f"{one.result() / several.result():.2f} times the students an hour")
+
+
+def timed(title: str, folder: Path, name: str, groups: Sequence[Sequence[str]], limits: dict[str, str]) -> float:
+    """Seconds of `run`, said as soon as they are known."""
+    taken, student = run(folder, name, groups, limits)
+    students = sum(len(group) for group in groups)
+    pace = f"{3600 * students / taken:.1f} an hour"
+    print(f"{title}: {students} students in {taken:.0f} s, {pace}; {student:.1f} s one student", flush=True)
+    return taken
 
 
 def run(folder: Path, name: str, groups: Sequence[Sequence[str]], limits: dict[str, str]) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 Of a model of a hundred million parameters the kernels are so short that Python takes several times as long to launch
 them one by one as the GPU to run them. A graph launches them all at once. It knows one size of input, so batches are
-rounded up to a few sizes. Used where ``SL_CUDA_GRAPHS=1``, as long as it has not been held against the Trainer's own
-steps on a GPU. Imports torch.
+rounded up to a few sizes. Losses differ from the Trainer's own by as much as those differ when they are repeated. Used
+where ``SL_CUDA_GRAPHS=1``, for it was tried on one kind of GPU alone. Imports torch.
 """
 
 import os
