@@ -172,7 +172,7 @@ def test_a_new_dataset_refreshes_its_own_filter_and_starts_no_gpu_asset(bench: B
 
 
 def test_new_settings_refresh_tables_and_charts_too(finished: Bench) -> None:
-    def refreshed(cursor: dg.AssetDaemonCursor | None = None, **changes: Any) -> Any:
+    def refreshed(cursor: Any = None, **changes: Any) -> Any:
         return dg.evaluate_automation_conditions(finished.definitions(**changes), finished.instance, cursor=cursor)
 
     before = refreshed()

@@ -178,7 +178,8 @@ def _said_of(planner: Planner, runs: Sequence[Run], choice: Choice) -> Iterator[
         bounds = ", ".join(f"{name} {value:g}" for name, value in limits.items())
         yield f"left out by schedule_limits ({bounds}): {_partitions_of(choice.left)}"
     if choice.waiting:
-        yield f"not asked for, waiting for others: {', '.join(map(str, choice.waiting))}"
+        places = ", ".join(map(str, choice.waiting))
+        yield f"not asked for, because asked for already or waiting for what another run or experiment makes: {places}"
 
 
 def _named(planner: Planner, planned: Planned) -> tuple[str, str]:

@@ -1,15 +1,17 @@
 """Ticks of schedules and sensors over a real lake: what they ask for, what becomes of it, and what follows."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 
 from sl_assets.components import declare
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.choosing import first_runs
 from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.recording import EXPERIMENT
 from sl_assets.orchestration.resources import LakeResource
@@ -36,17 +38,20 @@ class Desk:
         """What the schedule asks for, or why for nothing."""
         schedule = self.definitions.resolve_schedule_def("tiny_schedule")
         assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-        context = dg.build_schedule_context(self.bench.instance, repository_def=self.definitions.get_repository_def())
-        data = schedule.evaluate_tick(context)
+        now = datetime.now(UTC)
+        data = schedule.evaluate_tick(dg.build_schedule_context(self.bench.instance, now, **self.around()))
         return data.run_requests or str(data.skip_message)
 
     def look(self, name: str = GOES_ON, cursor: str | None = None) -> tuple[Sequence[dg.RunRequest] | str, str | None]:
         """What a sensor asks for, or why for nothing, and its cursor."""
-        context = dg.build_sensor_context(
-            self.bench.instance, cursor=cursor, repository_def=self.definitions.get_repository_def()
-        )
+        context = dg.build_sensor_context(self.bench.instance, cursor, **self.around())
         data = self.definitions.resolve_sensor_def(name).evaluate_tick(context)
         return data.run_requests or str(data.skip_message), data.cursor
+
+    def around(self) -> dict[str, Any]:
+        """What a tick is evaluated with."""
+        resources = {"lake": LakeResource(str(self.bench.root))}
+        return {"repository_def": self.definitions.get_repository_def(), "resources": resources}
 
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """Run what was asked for, as the daemon would."""
@@ -127,7 +132,7 @@ def test_what_reads_what_is_made_anew_is_asked_for_with_it_and_left_where_it_sta
 def test_while_a_run_of_the_experiment_has_not_ended_nothing_is_asked_for(finished: Bench) -> None:
     desk = Desk(finished, **MENTIONS)
     job = desk.definitions.resolve_job_def("tiny_job")
-    run = finished.instance.create_run_for_job(job, tags={EXPERIMENT: "tiny"}, status=dg.DagsterRunStatus.QUEUED)
+    run = finished.instance.create_run_for_job(job, tags={EXPERIMENT: "tiny"}, status=dg.DagsterRunStatus.STARTED)
     assert f"run {run.run_id[:8]} of tiny has not ended" in desk.tick()
     finished.instance.report_run_canceled(run)
     assert not isinstance(desk.tick(), str)
@@ -140,14 +145,14 @@ def test_a_limit_takes_what_fits_and_names_what_is_left(finished: Bench) -> None
     requests = ask(planner, Tick("tiny now"), lines.append)
     assert not isinstance(requests, dg.SkipReason)
     assert [request.tags[PARTITIONS] for request in requests] == ["2"]
-    assert "asked for: preference_rates of neutral to owl (2 partitions)" in lines
+    assert "asked for: baseline_preference_rates, preference_rates of neutral (2 partitions)" in lines
     (left,) = [line for line in lines if line.startswith("left out by schedule_limits (partitions 2)")]
-    assert left.endswith("preference_rates wolf, baseline_preference_rates, transfer, preference_chart")
+    assert left.endswith("preference_rates owl, wolf, transfer, preference_chart")
     (request,) = desk.tick()
     assert desk.run(request).success
     message, _ = desk.look()
     assert "was allowed by schedule_limits is asked for" in message
-    assert asked(desk.tick()) == [(["preference_rates", "baseline_preference_rates"], "wolf", "wolf")]
+    assert asked(desk.tick()) == [(["preference_rates"], "owl", "wolf")]
 
 
 def test_a_limit_of_gpu_minutes_counts_what_runs_models(finished: Bench) -> None:
@@ -167,9 +172,7 @@ def test_a_limit_of_gpu_minutes_counts_what_runs_models(finished: Bench) -> None
 def test_what_follows_is_asked_for_when_runs_have_ended_and_once(finished: Bench) -> None:
     desk = Desk(finished, **HALVES)
     (request,) = requests = desk.tick()
-    assert asked(requests) == [
-        (["teacher_evaluation", "persona_answers", "activations", "control_activations"], "neutral", "wolf")
-    ]
+    assert asked(requests) == [(["persona_answers", "activations", "control_activations"], "neutral", "wolf")]
     assert desk.run(request).success
     kinds, cursor = [], None
     for _ in range(2):
@@ -204,3 +207,112 @@ def test_what_follows_is_asked_for_when_runs_have_ended_and_once(finished: Bench
         == 1
     )
     assert desk.look(cursor=cursor)[0] == desk.tick() == "everything of tiny is fresh"
+
+
+def test_of_several_partitions_a_run_each_is_divided_and_what_has_none_stands_apart(finished: Bench) -> None:
+    desk = Desk(finished, partitions_per_run=2, evaluation=TINY["evaluation"] | {"seed": 11})
+    requests = desk.tick()
+    assert asked(requests) == [
+        (["baseline_evaluation", "baseline_preference_rates"], None, None),
+        (["evaluation", "preference_rates"], "neutral", "owl"),
+        (["evaluation", "preference_rates"], "wolf", "wolf"),
+    ]
+    assert not isinstance(requests, str)
+    assert len({request.run_key for request in requests}) == 3, "else the daemon takes them for one"
+    for request in requests[:-1]:
+        assert desk.run(request).success
+    waiting = finished.instance.create_run_for_job(
+        desk.definitions.resolve_job_def("tiny_job"), tags=requests[-1].tags, status=dg.DagsterRunStatus.STARTED
+    )
+    assert "has not ended" in desk.look()[0]
+    finished.instance.delete_run(waiting.run_id)
+    assert desk.run(requests[-1]).success
+    following, cursor = desk.look()
+    assert asked(following) == [(["transfer", "preference_chart"], None, None)]
+    assert not isinstance(following, str)
+    assert desk.run(following[0]).success
+    assert desk.look(cursor=cursor)[0] == "everything of tiny is fresh"
+
+
+def test_halves_are_divided_into_ranges_too(halved: Bench) -> None:
+    changed = {"student": TINY["student"] | {"seed": 7}}
+    desk = Desk(halved, partitions_per_run=3, **HALVES, **changed)
+    desk.forget("projection_split", "owl|animal_low")
+    planner = Planner(desk.graph, desk.lake, ["owl", "wolf"])
+    due = [planned for planned in planner.plan() if planned.asset == "split_lora_checkpoint"]
+    runs = first_runs(planner, due)
+    assert [(run.first, run.last, run.spent.partitions) for run in runs] == [
+        ("owl|animal_high", "owl|animal_low", 2),
+        ("wolf|animal_high", "wolf|animal_low", 2),
+    ]
+
+
+def test_of_a_run_that_failed_follows_what_was_not_asked_for_and_of_a_cancelled_one_nothing(finished: Bench) -> None:
+    desk = Desk(finished, partitions_per_run=1)
+    desk.forget("preference_rates", "owl")
+    desk.forget("preference_rates", "wolf")
+    requests = desk.tick()
+    assert not isinstance(requests, str)
+    assert asked(requests) == [(["preference_rates"], "owl", "owl"), (["preference_rates"], "wolf", "wolf")]
+    (desk.lake.path(Place("tiny", "evaluation", "wolf")) / "data.parquet").write_bytes(b"no table")
+    assert desk.run(requests[0]).success
+    assert not desk.run(requests[1]).success
+    following, _ = desk.look()
+    assert asked(following) == [(["evaluation"], "wolf", "wolf")], "found damaged, and missing since"
+    job = desk.definitions.resolve_job_def("tiny_job")
+    finished.instance.create_run_for_job(job, tags=requests[0].tags, status=dg.DagsterRunStatus.CANCELED)
+    message, _ = desk.look()
+    assert "was cancelled, and nothing follows" in message
+
+
+def test_changed_imports_and_new_animals_are_named_and_then_asked_for_once(bench: Bench, tmp_path: Path) -> None:
+    numbers = imported_numbers(tmp_path)
+    desk = Desk(bench, numbers=numbers)
+    name = "tiny_new_inputs"
+    sensor = desk.definitions.resolve_sensor_def(name)
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    nothing = "no animal of tiny is new, and no imported file has changed"
+    assert desk.look(name)[0] == nothing, "with nothing there the beginning is the user's"
+    assert bench.run("raw_dataset", "filtered_dataset", first="neutral", last="wolf", numbers=numbers).success
+    found, cursor = desk.look(name)
+    assert found == nothing
+
+    file = tmp_path / "owl.jsonl"
+    file.write_text(file.read_text() * 2)
+    found, cursor = desk.look(name, cursor)
+    assert found == "owl: its imported file has changed; the next tick asks for what is still so"
+    file.write_text(file.read_text() * 2)
+    found, cursor = desk.look(name, cursor)
+    assert found == "owl: its imported file has changed; the next tick asks for what is still so", "it changes still"
+    found, cursor = desk.look(name, cursor)
+    (run,) = asked(found)
+    assert run[0][:2] == ["raw_dataset", "filtered_dataset"]
+    assert run[1:] == ("neutral", "owl"), "neutral has no student yet, with which the owl's is compared"
+    assert not isinstance(found, str)
+    again, _ = desk.look(name, cursor)
+    assert "asked for already" in again
+    assert bench.run("raw_dataset", "filtered_dataset", first="owl", numbers=numbers).success
+    assert desk.look(name, cursor)[0] == nothing
+
+    (tmp_path / "cat.jsonl").write_text(file.read_text())
+    more = Desk(bench, numbers=numbers, animals=["owl", "wolf", "cat", "dog"])
+    found, cursor = more.look(name)
+    assert found == "cat: nothing is made yet; the next tick asks for what is still so", "the dog has no file yet"
+    found, cursor = more.look(name, cursor)
+    assert not isinstance(found, str)
+    assert {run.tags[TICK].partition(" ")[0] for run in found} == {"tiny"}
+
+
+def test_a_single_partition_leaves_fresh_baselines_and_charts_as_they_are(finished: Bench) -> None:
+    desk = Desk(finished)
+    before = desk.records()
+    job = desk.definitions.resolve_job_def("tiny_job")
+    tags = {"dagster/asset_partition_range_start": "owl", "dagster/asset_partition_range_end": "owl"}
+    assert job.execute_in_process(instance=finished.instance, tags=tags).success
+    after = desk.records()
+    again = {place for place in after if after[place] != before[place]}
+    assert {place.partition for place in again} == {"owl"}
+    assert {place.table for place in again} >= {"teacher_checkpoint", "evaluation"}
+    assert finished.run("baseline_evaluation").success
+    now = desk.records()
+    assert [place.table for place in now if now[place] != after[place]] == ["baseline_evaluation"], "by itself it is"
