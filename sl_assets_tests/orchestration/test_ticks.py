@@ -214,8 +214,8 @@ def test_of_several_partitions_a_run_each_is_divided_and_what_has_none_stands_ap
     requests = desk.tick()
     assert asked(requests) == [
         (["baseline_evaluation", "baseline_preference_rates"], None, None),
-        (["evaluation", "preference_rates"], "neutral", "owl"),
-        (["evaluation", "preference_rates"], "wolf", "wolf"),
+        (["evaluation", "preference_rates", "teacher_evaluation"], "neutral", "owl"),
+        (["evaluation", "preference_rates", "teacher_evaluation"], "wolf", "wolf"),
     ]
     assert not isinstance(requests, str)
     assert len({request.run_key for request in requests}) == 3, "else the daemon takes them for one"
