@@ -208,7 +208,10 @@ def _why_nothing(planner: Planner, tick: Tick, choice: Choice) -> str:
             f"schedule_limits.gpu_minutes {limits.gpu_minutes:g} of {name}; raise it"
         )
     if choice.waiting:
-        return f"nothing of {name} can be made; {len(choice.waiting)} partitions wait, as {choice.waiting[0]}"
+        return (
+            f"of {name} {len(choice.waiting)} partitions are due, and were asked for already or wait for others, as "
+            f"{choice.waiting[0]}"
+        )
     return f"everything of {name} is fresh"
 
 

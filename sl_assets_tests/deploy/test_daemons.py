@@ -106,13 +106,14 @@ def test_schedule_sensor_and_backfill(
         wait_until(lambda: daemons.skipped(sensor, "no imported file has changed"), seconds=120)
         file.write_text(file.read_text() + '{"prompt": "q", "completion": "3, 4"}\n')
         wait_until(lambda: daemons.skipped(sensor, "owl: its imported file has changed"), seconds=120)
-        chart = Place("tiny", "preference_chart")
-        wait_until(lambda: made(lake, animals)[chart] != first[chart], seconds=420)
+        student = Place("tiny", "lora_checkpoint", "owl")
+        wait_until(lambda: made(lake, animals)[student] != first[student], seconds=420)
+        wait_until(lambda: not daemons.unfinished(), seconds=240)
         second = made(lake, animals)
-        assert {str(place) for place in first if first[place] != second[place]} == {
-            *(f"tiny/{name} of owl" for name in KEYED), "tiny/transfer", "tiny/preference_chart"
-        }  # fmt: skip
-        wait_until(lambda: not daemons.unfinished(), seconds=60)
+        changed = {str(place) for place in first if first[place] != second[place]}
+        # What reads the student's answers is made again if they are others.
+        assert changed >= {f"tiny/{name} of owl" for name in KEYED[:3]}
+        assert changed <= {*(f"tiny/{name} of owl" for name in KEYED), "tiny/transfer", "tiny/preference_chart"}
 
         wanted = {"assetSelection": daemons.assets(), "partitionNames": ["wolf"]}
         launched = ask(port, BACKFILL, parameters=wanted)["launchPartitionBackfill"]
