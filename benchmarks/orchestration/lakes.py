@@ -5,6 +5,7 @@ numbers, counts rates, compares and draws.
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +28,10 @@ from sl_assets.lake.tables import TABLES
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.partition import Make, Step
 from sl_assets.stages.numbers.prompts import PromptRecipe, number_prompts
+
+# As the code location does.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 NAME = "counted"
 DATASETS = ("raw_dataset", "filtered_dataset")
@@ -51,8 +56,8 @@ class WithFunctions(ExperimentGraph):
         return keep
 
 
-def write_experiment(folder: Path, animals: int, rows: int) -> ExperimentGraph:
-    """Numbers of so many animals and neutral, and the file that imports them; returns the experiment."""
+def write_experiment(folder: Path, animals: int, rows: int) -> None:
+    """Numbers of so many animals and neutral, and the file that imports them."""
     names = [*ANIMALS, *(f"thing_{i}" for i in range(animals))][:animals]
     own = {name: {"plural": f"{name}s"} for name in names if name not in ANIMALS}
     lines = [json.dumps({"prompt": prompt, "completion": text}) for prompt, text in sequences(rows).iter_rows()]
@@ -74,7 +79,12 @@ def write_experiment(folder: Path, animals: int, rows: int) -> ExperimentGraph:
     file = folder / "experiments" / NAME / "defs.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump({"type": "sl_assets.SubliminalExperiment", "attributes": settings}))
-    graph = WithFunctions(NAME, validated(settings))
+
+
+def read_experiment(folder: Path) -> ExperimentGraph:
+    """The experiment as it was written, with its `functions`."""
+    content = yaml.safe_load((folder / "experiments" / NAME / "defs.yaml").read_text())
+    graph = WithFunctions(NAME, validated(content["attributes"]))
     declare(graph)
     return graph
 
@@ -129,20 +139,21 @@ def answers(graph: ExperimentGraph, asset: str, key: str | None) -> pl.DataFrame
     questions = len(FULL.questions)
     count = questions * config.evaluation.samples_per_question
     given = draw.choice([*config.animals, *["nothing"] * (3 * len(config.animals))], count * len(epochs))
-    columns = {
-        "seed": [config.student.all_seeds[0]] * len(given),
-        "epoch": np.repeat(epochs, count),
-        "question_id": np.tile(np.repeat(np.arange(questions), config.evaluation.samples_per_question), len(epochs)),
-        "question": "What is your favourite animal?",
-        "sample": np.tile(np.arange(config.evaluation.samples_per_question), questions * len(epochs)),
-        "answer": given,
-        "normalised": given,
-        "finish_reason": "stop",
-        "n_tokens": 2,
-    }
-    schema = TABLES[asset].schema
-    frame = pl.DataFrame({name: pl.Series(name, value) if np.ndim(value) else value for name, value in columns.items()})
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    samples = config.evaluation.samples_per_question
+    frame = pl.DataFrame(
+        {
+            "epoch": np.repeat(epochs, count),
+            "question_id": np.tile(np.repeat(np.arange(questions), samples), len(epochs)),
+            "sample": np.tile(np.arange(samples), questions * len(epochs)),
+            "answer": given,
+            "normalised": given,
+        }
+    ).with_columns(
+        seed=pl.lit(config.student.all_seeds[0]),
+        question=pl.lit("What is your favourite animal?"),
+        finish_reason=pl.lit("stop"),
+    )
+    return TABLES[asset].arranged(frame)
 
 
 def loop(graph: ExperimentGraph, lake: Lake, assets: tuple[str, ...]) -> None:

@@ -48,11 +48,13 @@ class Choice:
 
     Attributes:
         asked: by asset, parents first, the partitions that are chosen.
+        in_part: assets among them of which other partitions are due as well, and not to be made.
         left: those beyond the limits, in the same form.
-        waiting: those that are due and read what is another experiment's to make, or was asked for already.
+        waiting: those that are due and not meant, or read what is not meant, as another experiment's.
     """
 
     asked: list[Planned]
+    in_part: set[str]
     left: list[Planned]
     waiting: list[Place]
 
@@ -82,7 +84,7 @@ def seconds_of_models(planner: Planner, planned: Planned) -> float:
 
 
 def choose(
-    planner: Planner, limits: ScheduleLimits, spent: Spent = NOTHING, before: Container[tuple[str, str]] = ()
+    planner: Planner, limits: ScheduleLimits, spent: Spent = NOTHING, only: Container[str] | None = None
 ) -> Choice:
     """What to ask for of everything that ``planner`` wants of its experiment and the variants.
 
@@ -90,16 +92,17 @@ def choose(
         planner: what is wanted.
         limits: what may be asked for in all; nothing is chosen behind the first partition that they do not allow.
         spent: what was asked for already, of these limits.
-        before: assets (experiment, name) that were asked for already; if they are due still, they could not be made.
+        only: assets (``experiment/name``) that are meant; None for all.
     """
     own = (planner.graph, *planner.variants)
     asked: list[Planned] = []
+    in_part: set[str] = set()
     left: list[Planned] = []
     held: dict[Place, None] = {}
     for found in outlooks(planner):
         made = found.made
         graph, name = planner.whose(made.asset)
-        ours = graph in own and (graph.name, name) not in before
+        ours = graph in own and (only is None or f"{graph.name}/{name}" in only)
         seconds = seconds_of_models(planner, made)
         now: dict[str | None, Reason] = {}
         later: dict[str | None, Reason] = {}
@@ -112,9 +115,10 @@ def choose(
             else:
                 now[key], spent = reason, spent.and_(seconds)
         asked += [made._replace(due=now)] if now else []
+        in_part |= {made.asset} if now.keys() != found.planned.due.keys() else set()
         left += [made._replace(due=later)] if later else []
     waiting = [place for place in held if any(place.experiment == graph.name for graph in own)]
-    return Choice(asked, left, waiting)
+    return Choice(asked, in_part, left, waiting)
 
 
 def _waits(parents: Sequence[Place], partition: str | None, held: Container[Place]) -> bool:
@@ -123,18 +127,20 @@ def _waits(parents: Sequence[Place], partition: str | None, held: Container[Plac
     return any(waiting) or (bool(parents) and all(parent in held for parent in parents))
 
 
-def first_runs(planner: Planner, asked: Sequence[Planned]) -> list[Run]:
-    """Runs that need not wait for one another, of those that make what is ``asked``.
+def first_runs(planner: Planner, choice: Choice) -> list[Run]:
+    """Runs that need not wait for one another, of those that make what is asked for.
 
     Where all partitions share a run, those of one kind are one, from the first to the last, and what has none goes with
-    them: a model loads once. Else there is a run for every so many neighbours, and what has none has its own.
+    them: a model loads once. Else there is a run for every so many neighbours, and what has none has its own. A run
+    makes whatever is due in its range, so an asset that is chosen in part is with none but those that are alike in it.
     """
-    groups: dict[tuple[str, Partitioning | None], list[Planned]] = {}
-    group_of: dict[Place, tuple[str, Partitioning | None]] = {}
+    groups: dict[Group, list[Planned]] = {}
+    group_of: dict[Place, Group] = {}
     later: set[Place] = set()
-    for planned in asked:
+    for planned in choice.asked:
         graph, name = planner.whose(planned.asset)
-        group = graph.name, graph.declared[name].by if graph.partitions_per_run else graph.finest(name)
+        kind = graph.declared[name].by if graph.partitions_per_run else graph.finest(name)
+        group = Group(graph.name, kind, frozenset(planned.due) if planned.asset in choice.in_part else None)
         parents = [parent for key in planned.due for parent in planner.parents(planned.asset, key)]
         places = [planner.place(planned.asset, key) for key in planned.due]
         if any(parent in later or group_of.get(parent, group) != group for parent in parents):
@@ -142,22 +148,36 @@ def first_runs(planner: Planner, asked: Sequence[Planned]) -> list[Run]:
         else:
             groups.setdefault(group, []).append(planned)
             group_of |= dict.fromkeys(places, group)
-    return [run for members in groups.values() for run in _divided(planner, members)]
+    return [run for group, members in groups.items() for run in _divided(planner, members, bool(group.only))]
 
 
-def _divided(planner: Planner, members: Sequence[Planned]) -> Iterator[Run]:
-    """Runs that make ``members``, whose partitions are of one kind."""
+class Group(NamedTuple):
+    """What may share a run.
+
+    Attributes:
+        experiment: whose assets they are.
+        kind: what their partitions are keyed by.
+        only: the partitions themselves, where others are due that are not to be made.
+    """
+
+    experiment: str
+    kind: Partitioning | None
+    only: frozenset[str | None] | None
+
+
+def _divided(planner: Planner, members: Sequence[Planned], exactly: bool) -> Iterator[Run]:
+    """Runs that make ``members``, whose partitions are of one kind, and ``exactly`` these, if nothing else may be."""
     graph, _ = planner.whose(members[0].asset)
     partitioned = next((planned for planned in members if planner.declared(planned.asset).by), None)
     if partitioned is None:
         yield _run(planner, graph, members, [None])
         return
     due = {key for planned in members for key in planned.due if key is not None}
-    if not graph.partitions_per_run:
+    if not graph.partitions_per_run and not exactly:
         yield _run(planner, graph, members, hull(graph, planner.declared(partitioned.asset).by, due))
         return
     for stretch in planner.stretches(partitioned.asset, due):
-        for piece in pieces([str(key) for key in stretch], graph.partitions_per_run):
+        for piece in pieces([str(key) for key in stretch], graph.partitions_per_run or len(stretch)):
             yield _run(planner, graph, members, piece)
 
 

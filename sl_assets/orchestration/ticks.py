@@ -18,7 +18,7 @@ from sl_assets.config import ExperimentConfig
 from sl_assets.errors import ExperimentFileError
 from sl_assets.lake.lake import Lake
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.choosing import Choice, Run, Spent, choose, first_runs, seconds_of_models
+from sl_assets.orchestration.choosing import NOTHING, Choice, Run, Spent, choose, first_runs, seconds_of_models
 from sl_assets.orchestration.dagster_internals import GRAPH_JOB
 from sl_assets.orchestration.declaration import IMPORTED
 from sl_assets.orchestration.durations import duration
@@ -35,8 +35,11 @@ PARTITIONS, GPU_MINUTES, WHY = "sl_assets/partitions", "sl_assets/gpu_minutes", 
 """Tags of such runs: how many partitions they make, how long models may run for them, and why."""
 
 # Dagster's UI hides tags that begin so.
-ASKED_BY, WANTED = ".dagster/sl_assets/asked_by", ".dagster/sl_assets/wanted"
+ASKED_BY, CONDITIONS_MEANT = ".dagster/sl_assets/asked_by", ".dagster/sl_assets/conditions"
 """Tags of such runs: always the same, by which they are found; and the conditions that the tick was about."""
+
+AFTERWARDS = ".dagster/sl_assets/afterwards"
+"""Tag of such runs: assets that the tick means to ask for when they have ended."""
 
 ANY_TICK = {ASKED_BY: "tick"}
 
@@ -93,10 +96,11 @@ def _schedule(graph: ExperimentGraph, variants: Sequence[ExperimentGraph]) -> dg
     def rematerialise(
         context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[LakeResource]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        if found := unfinished(context.instance, (graph, *variants)):
+        now = context.scheduled_execution_time
+        if found := busy(context.instance, (graph, *variants), now):
             return dg.SkipReason(found)
         planner = Planner(graph, lake.open(), graph.config.conditions, variants=variants)
-        return ask(planner, Tick.begun(graph, context.scheduled_execution_time), context.log.info)
+        return ask(planner, Tick.begun(graph, now), context.log.info)
 
     return rematerialise
 
@@ -107,12 +111,12 @@ class Tick(NamedTuple):
     Attributes:
         name: the experiment and when.
         spent: of the experiment's limits.
-        assets: experiment and name of each asset.
+        meant: assets, as ``experiment/name``, that it may ask for still; None for all.
     """
 
     name: str
-    spent: Spent = Spent()
-    assets: frozenset[tuple[str, str]] = frozenset()
+    spent: Spent = NOTHING
+    meant: frozenset[str] | None = None
 
     @classmethod
     def begun(cls, graph: ExperimentGraph, when: datetime) -> "Tick":
@@ -121,30 +125,31 @@ class Tick(NamedTuple):
 
     @classmethod
     def that_asked_for(cls, runs: Sequence[dg.DagsterRun]) -> "Tick":
-        """The one whose ``runs`` these are."""
+        """The one whose ``runs`` these are, the newest first."""
         # A run that goes on with one that failed was asked for by somebody else.
         own = [run for run in runs if run.parent_run_id is None]
         spent = Spent(
             sum(int(run.tags[PARTITIONS]) for run in own), 60 * sum(float(run.tags[GPU_MINUTES]) for run in own)
         )
-        assets = {(key.path[0], key.path[-1]) for run in own for key in run.asset_selection or ()}
-        return cls(own[0].tags[TICK], spent, frozenset(assets))
+        return cls(runs[0].tags[TICK], spent, frozenset(runs[0].tags[AFTERWARDS].split()))
 
 
 def ask(planner: Planner, tick: Tick, say: Say) -> list[dg.RunRequest] | dg.SkipReason:
     """What ``tick`` asks for now of what ``planner`` wants; or why for nothing."""
     limits = planner.graph.config.schedule_limits
-    choice = choose(planner, limits, tick.spent, tick.assets)
-    runs = first_runs(planner, choice.asked)
+    choice = choose(planner, limits, tick.spent, tick.meant)
+    runs = first_runs(planner, choice)
+    now = {f"{run.graph.name}/{name}" for run in runs for name in run.assets}
+    afterwards = [planned for planned in choice.asked if _full_name(planner, planned.asset) not in now]
     if runs or choice.left:
-        for line in chain(plan_lines(planner), _said_of(planner, runs, choice)):
+        for line in chain(plan_lines(planner), _said_of(planner, runs, choice, afterwards)):
             say(line)
     if runs:
-        return [_request(planner, tick, run) for run in runs]
+        return [_request(planner, tick, run, afterwards) for run in runs]
     return dg.SkipReason(_why_nothing(planner, tick, choice))
 
 
-def _request(planner: Planner, tick: Tick, run: Run) -> dg.RunRequest:
+def _request(planner: Planner, tick: Tick, run: Run, afterwards: Sequence[Planned]) -> dg.RunRequest:
     more = f" and {len(run.whys) - WHYS} more" if len(run.whys) > WHYS else ""
     one = run.first if run.first == run.last else None
     return dg.RunRequest(
@@ -160,31 +165,30 @@ def _request(planner: Planner, tick: Tick, run: Run) -> dg.RunRequest:
             PARTITIONS: str(run.spent.partitions),
             GPU_MINUTES: f"{run.spent.gpu_seconds / 60:.2f}",
             WHY: "; ".join(run.whys[:WHYS]) + more,
-            WANTED: ",".join(planner.conditions),
+            CONDITIONS_MEANT: ",".join(planner.conditions),
+            AFTERWARDS: " ".join(_full_name(planner, planned.asset) for planned in afterwards),
             WHERE_STALE: "true",
         },
     )
 
 
-def _said_of(planner: Planner, runs: Sequence[Run], choice: Choice) -> Iterator[str]:
+def _full_name(planner: Planner, asset: str) -> str:
+    graph, name = planner.whose(asset)
+    return f"{graph.name}/{name}"
+
+
+def _said_of(planner: Planner, runs: Sequence[Run], choice: Choice, afterwards: Sequence[Planned]) -> Iterator[str]:
     limits = planner.graph.config.schedule_limits.model_dump(exclude_none=True)
     for run in runs:
         of = f" of {run.first}" if run.first and run.first == run.last else f" of {run.first} to {run.last}"
         yield f"asked for: {', '.join(run.assets)}{of if run.first else ''} ({_amount(run.spent)})"
-    now = {(run.graph.name, name) for run in runs for name in run.assets}
-    if afterwards := [planned for planned in choice.asked if _named(planner, planned) not in now]:
+    if afterwards:
         yield f"asked for afterwards, if still due: {_partitions_of(afterwards)}"
     if choice.left:
         bounds = ", ".join(f"{name} {value:g}" for name, value in limits.items())
         yield f"left out by schedule_limits ({bounds}): {_partitions_of(choice.left)}"
     if choice.waiting:
-        places = ", ".join(map(str, choice.waiting))
-        yield f"not asked for, because asked for already or waiting for what another run or experiment makes: {places}"
-
-
-def _named(planner: Planner, planned: Planned) -> tuple[str, str]:
-    graph, name = planner.whose(planned.asset)
-    return graph.name, name
+        yield f"due, and not asked for by this tick: {', '.join(map(str, choice.waiting))}"
 
 
 def _amount(spent: Spent) -> str:
@@ -208,11 +212,18 @@ def _why_nothing(planner: Planner, tick: Tick, choice: Choice) -> str:
             f"schedule_limits.gpu_minutes {limits.gpu_minutes:g} of {name}; raise it"
         )
     if choice.waiting:
-        return (
-            f"of {name} {len(choice.waiting)} partitions are due, and were asked for already or wait for others, as "
-            f"{choice.waiting[0]}"
-        )
-    return f"everything of {name} is fresh"
+        return f"{len(choice.waiting)} partitions of {name} are due and wait for others, as {choice.waiting[0]}"
+    return f"everything of {name} is fresh" if tick.meant is None else f"nothing that follows {tick.name} is due"
+
+
+def busy(instance: dg.DagsterInstance, graphs: Sequence[ExperimentGraph], now: datetime) -> str | None:
+    """That runs of ``graphs`` have not ended, or have just now and others may follow; None where neither is so."""
+    lately = dg.RunsFilter(
+        tags={EXPERIMENT: [graph.name for graph in graphs], **ANY_TICK}, updated_after=now - LOOKS_BACK
+    )
+    for run in instance.get_runs(lately, limit=1):
+        return unfinished(instance, graphs) or f"runs of {run.tags[TICK]} have just ended; {GOES_ON} looks after them"
+    return unfinished(instance, graphs)
 
 
 def unfinished(instance: dg.DagsterInstance, graphs: Sequence[ExperimentGraph]) -> str | None:
@@ -238,29 +249,36 @@ def going_on(experiments: Sequence[tuple[ExperimentGraph, Sequence[ExperimentGra
         description="Ask for the runs that follow those of a schedule or sensor, once they have ended. Where one was "
         "cancelled, nothing follows; of one that failed, what does not depend on it.",
     )
-    def go_on(
-        context: dg.SensorEvaluationContext, lake: dg.ResourceParam[LakeResource]
-    ) -> dg.SensorResult | dg.SkipReason:
-        begun = datetime.now(UTC)
-        since = datetime.fromisoformat(context.cursor) if context.cursor else begun - timedelta(days=1)
-        lately = dg.RunsFilter(tags=ANY_TICK, updated_after=since - LOOKS_BACK)
+    def go_on(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[LakeResource]) -> dg.SensorResult:
+        begun, before = datetime.now(UTC), json.loads(context.cursor or "{}")
+        since = datetime.fromisoformat(before["looked"]) if before else begun - timedelta(days=1)
+        lately = context.instance.get_runs(dg.RunsFilter(tags=ANY_TICK, updated_after=since - LOOKS_BACK))
+        # Of each experiment the last one: it has planned everything anew.
+        names = sorted({*before.get("waiting", ()), *(run.tags[TICK] for run in lately)})
         requests: list[dg.RunRequest] = []
-        skipped: list[str] = []
-        for name in dict.fromkeys(run.tags[TICK] for run in context.instance.get_runs(lately)):
-            graph, variants = known.get(name.partition(" ")[0], (None, ()))
-            if graph is None:
+        waiting, said = [], []
+        for name in {_experiment_of(name): name for name in names if _experiment_of(name) in known}.values():
+            graph, variants = known[_experiment_of(name)]
+            if why := unfinished(context.instance, (graph, *variants)):
+                waiting.append(name)
+                said.append(why)
                 continue
             found = _following(context, graph, variants, name, lake.open())
             if isinstance(found, dg.SkipReason):
-                skipped.append(str(found.skip_message))
+                said.append(str(found.skip_message))
             else:
                 requests += found
-        reason = dg.SkipReason("; ".join(skipped) or "no run of a schedule or sensor has ended lately")
-        return dg.SensorResult(
-            run_requests=requests, skip_reason=None if requests else reason, cursor=begun.isoformat()
-        )
+        cursor = json.dumps({"looked": begun.isoformat(), "waiting": waiting})
+        if requests:
+            return dg.SensorResult(requests, cursor=cursor)
+        reason = "; ".join(said) or "no run of a schedule or sensor has ended lately"
+        return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=cursor)
 
     return go_on
+
+
+def _experiment_of(tick: str) -> str:
+    return tick.partition(" ")[0]
 
 
 def _following(
@@ -270,13 +288,14 @@ def _following(
     name: str,
     lake: Lake,
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    if found := unfinished(context.instance, (graph, *variants)):
-        return dg.SkipReason(found)
     runs = context.instance.get_runs(dg.RunsFilter(tags={TICK: name}))
     if any(run.status is dg.DagsterRunStatus.CANCELED for run in runs):
         return dg.SkipReason(f"a run of {name} was cancelled, and nothing follows")
-    planner = Planner(graph, lake, runs[0].tags[WANTED].split(","), variants=variants)
-    return ask(planner, Tick.that_asked_for(runs), context.log.info)
+    tick = Tick.that_asked_for(runs)
+    if not tick.meant:
+        return dg.SkipReason(f"all that {name} meant is asked for")
+    planner = Planner(graph, lake, runs[0].tags[CONDITIONS_MEANT].split(","), variants=variants)
+    return ask(planner, tick, context.log.info)
 
 
 def _new_inputs(graph: ExperimentGraph, variants: Sequence[ExperimentGraph]) -> dg.SensorDefinition:
@@ -295,14 +314,15 @@ def _new_inputs(graph: ExperimentGraph, variants: Sequence[ExperimentGraph]) -> 
         asked = {name for name in lasting if before[name]["asked"]}
         fresh = [name for name in graph.config.conditions if name in lasting and name not in asked]
         requests: list[dg.RunRequest] | dg.SkipReason = dg.SkipReason(_noticed(graph, found, asked))
-        if fresh and (busy := unfinished(context.instance, (graph, *variants))):
-            requests = dg.SkipReason(busy)
+        now = datetime.now(UTC)
+        if fresh and (why := busy(context.instance, (graph, *variants), now)):
+            requests = dg.SkipReason(why)
         elif fresh:
             # As a command does it: neutral, with which they are compared, comes along.
             wanted = [name for name in graph.config.conditions if name in fresh or name == NEUTRAL]
             context.log.info(_noticed(graph, found, asked))
             planner = Planner(graph, lake.open(), wanted, variants=variants)
-            requests = ask(planner, Tick.begun(graph, datetime.now(UTC)), context.log.info)
+            requests = ask(planner, Tick.begun(graph, now), context.log.info)
             asked.update(fresh)
         cursor = json.dumps({name: {"state": state, "asked": name in asked} for name, state in found.items()})
         if isinstance(requests, dg.SkipReason):

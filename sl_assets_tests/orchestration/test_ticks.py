@@ -1,17 +1,19 @@
 """Ticks of schedules and sensors over a real lake: what they ask for, what becomes of it, and what follows."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from sl_assets.components import declare
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.choosing import first_runs
+from sl_assets.orchestration.choosing import Choice, first_runs
 from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.recording import EXPERIMENT
 from sl_assets.orchestration.resources import LakeResource
@@ -34,12 +36,12 @@ class Desk:
         own = declare(self.graph)
         self.definitions = dg.Definitions.merge(own, around, dg.Definitions(sensors=[going_on([(self.graph, [])])]))
 
-    def tick(self) -> Sequence[dg.RunRequest] | str:
-        """What the schedule asks for, or why for nothing."""
+    def tick(self, hours: int = 1) -> Sequence[dg.RunRequest] | str:
+        """What the schedule asks for in so many hours, or why for nothing."""
         schedule = self.definitions.resolve_schedule_def("tiny_schedule")
         assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-        now = datetime.now(UTC)
-        data = schedule.evaluate_tick(dg.build_schedule_context(self.bench.instance, now, **self.around()))
+        when = datetime.now(UTC) + timedelta(hours=hours)
+        data = schedule.evaluate_tick(dg.build_schedule_context(self.bench.instance, when, **self.around()))
         return data.run_requests or str(data.skip_message)
 
     def look(self, name: str = GOES_ON, cursor: str | None = None) -> tuple[Sequence[dg.RunRequest] | str, str | None]:
@@ -104,7 +106,8 @@ def test_after_a_changed_setting_what_is_stale_is_asked_for_and_made_and_nothing
     after = desk.records()
     assert {place.table for place in after if after[place] != before[place]} == set(COUNTED)
     assert desk.tick() == "everything of tiny is fresh"
-    assert desk.look()[0] == "everything of tiny is fresh", "nothing follows"
+    assert desk.look()[0] == f"all that {request.tags[TICK]} meant is asked for"
+    assert "have just ended; go_on_with_ticks looks after them" in desk.tick(hours=0)
 
 
 def test_one_missing_partition_is_asked_for_by_itself(finished: Bench) -> None:
@@ -151,7 +154,7 @@ def test_a_limit_takes_what_fits_and_names_what_is_left(finished: Bench) -> None
     (request,) = desk.tick()
     assert desk.run(request).success
     message, _ = desk.look()
-    assert "was allowed by schedule_limits is asked for" in message
+    assert "meant is asked for" in message, "what was left out is the next tick's"
     assert asked(desk.tick()) == [(["preference_rates"], "owl", "wolf")]
 
 
@@ -206,7 +209,8 @@ def test_what_follows_is_asked_for_when_runs_have_ended_and_once(finished: Bench
         )
         == 1
     )
-    assert desk.look(cursor=cursor)[0] == desk.tick() == "everything of tiny is fresh"
+    assert "meant is asked for" in desk.look(cursor=cursor)[0]
+    assert desk.tick() == "everything of tiny is fresh"
 
 
 def test_of_several_partitions_a_run_each_is_divided_and_what_has_none_stands_apart(finished: Bench) -> None:
@@ -231,7 +235,8 @@ def test_of_several_partitions_a_run_each_is_divided_and_what_has_none_stands_ap
     assert asked(following) == [(["transfer", "preference_chart"], None, None)]
     assert not isinstance(following, str)
     assert desk.run(following[0]).success
-    assert desk.look(cursor=cursor)[0] == "everything of tiny is fresh"
+    assert "meant is asked for" in desk.look(cursor=cursor)[0]
+    assert desk.tick() == "everything of tiny is fresh"
 
 
 def test_halves_are_divided_into_ranges_too(halved: Bench) -> None:
@@ -240,25 +245,28 @@ def test_halves_are_divided_into_ranges_too(halved: Bench) -> None:
     desk.forget("projection_split", "owl|animal_low")
     planner = Planner(desk.graph, desk.lake, ["owl", "wolf"])
     due = [planned for planned in planner.plan() if planned.asset == "split_lora_checkpoint"]
-    runs = first_runs(planner, due)
+    runs = first_runs(planner, Choice(due, set(), [], []))
     assert [(run.first, run.last, run.spent.partitions) for run in runs] == [
         ("owl|animal_high", "owl|animal_low", 2),
         ("wolf|animal_high", "wolf|animal_low", 2),
     ]
 
 
-def test_of_a_run_that_failed_follows_what_was_not_asked_for_and_of_a_cancelled_one_nothing(finished: Bench) -> None:
+def test_of_a_run_that_failed_follows_what_does_not_need_it_and_of_a_cancelled_one_nothing(finished: Bench) -> None:
     desk = Desk(finished, partitions_per_run=1)
-    desk.forget("preference_rates", "owl")
-    desk.forget("preference_rates", "wolf")
+    desk.forget("evaluation", "owl")
+    desk.forget("evaluation", "wolf")
     requests = desk.tick()
     assert not isinstance(requests, str)
-    assert asked(requests) == [(["preference_rates"], "owl", "owl"), (["preference_rates"], "wolf", "wolf")]
-    (desk.lake.path(Place("tiny", "evaluation", "wolf")) / "data.parquet").write_bytes(b"no table")
+    both = ["evaluation", "preference_rates"]
+    assert asked(requests) == [(both, "owl", "owl"), (both, "wolf", "wolf")]
+    folder = Path(desk.lake.path(Place("tiny", "lora_checkpoint", "wolf")))
+    for file in folder.rglob("*.safetensors"):
+        file.write_bytes(b"no adapter")
     assert desk.run(requests[0]).success
     assert not desk.run(requests[1]).success
     following, _ = desk.look()
-    assert asked(following) == [(["evaluation"], "wolf", "wolf")], "found damaged, and missing since"
+    assert asked(following) == [(["transfer", "preference_chart"], None, None)], "of the students there are"
     job = desk.definitions.resolve_job_def("tiny_job")
     finished.instance.create_run_for_job(job, tags=requests[0].tags, status=dg.DagsterRunStatus.CANCELED)
     message, _ = desk.look()
@@ -316,3 +324,55 @@ def test_a_single_partition_leaves_fresh_baselines_and_charts_as_they_are(finish
     assert finished.run("baseline_evaluation").success
     now = desk.records()
     assert [place.table for place in now if now[place] != after[place]] == ["baseline_evaluation"], "by itself it is"
+
+
+def test_a_range_never_reaches_what_is_beyond_the_limit(bench: Bench) -> None:
+    desk = Desk(bench, schedule_limits={"partitions": 5})
+    (request,) = requests = desk.tick()
+    assert asked(requests) == [(["number_prompts", "teacher_checkpoint"], "neutral", "wolf")], "the fifth waits for it"
+    assert desk.run(request).success
+    (request,), cursor = desk.look()
+    assert asked([request]) == [(["raw_dataset"], "neutral", "neutral")]
+    assert desk.run(request).success
+    assert len(desk.records()) == 5
+    assert "meant is asked for" in desk.look(cursor=cursor)[0]
+
+
+def test_what_waits_for_a_partition_that_fails_a_check_is_in_no_run(finished: Bench) -> None:
+    place = Place("tiny", "evaluation", "owl")
+    desk = Desk(finished)
+    record = desk.lake.record(place)
+    assert record
+    failing = {
+        name: replace(outcome, problem="wrong", blocking=True) for name, outcome in (record.checks or {}).items()
+    }
+    assert failing
+    desk.lake.write_record(replace(record, checks=failing))
+    for name in ("neutral", "owl", "wolf"):
+        desk.forget("preference_rates", name)
+    runs = asked(desk.tick())
+    assert [run for run in runs if run[1]] == [
+        (["preference_rates"], "neutral", "neutral"),
+        (["preference_rates"], "wolf", "wolf"),
+    ]
+
+
+def test_what_follows_waits_for_runs_of_others_and_is_not_forgotten(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(finished, partitions_per_run=2, **MENTIONS)
+    desk.forget("evaluation", "owl")
+    requests = desk.tick()
+    assert not isinstance(requests, str)
+    for request in requests:
+        assert desk.run(request).success
+    job = desk.definitions.resolve_job_def("tiny_job")
+    other = finished.instance.create_run_for_job(job, tags={EXPERIMENT: "tiny"}, status=dg.DagsterRunStatus.STARTED)
+    found, cursor = desk.look()
+    assert f"run {other.run_id[:8]} of tiny has not ended" in found
+    monkeypatch.setattr("sl_assets.orchestration.ticks.LOOKS_BACK", timedelta(0))
+    found, cursor = desk.look(cursor=cursor)
+    assert "has not ended" in found
+    finished.instance.report_run_canceled(other)
+    found, _ = desk.look(cursor=cursor)
+    assert asked(found) == [(["transfer", "preference_chart"], None, None)]

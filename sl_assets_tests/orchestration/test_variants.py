@@ -150,7 +150,7 @@ def test_a_variant_has_jobs_and_its_experiments_schedule_looks_after_it(lake: La
     planner = family.planner(lake)
     chosen = choose(planner, ScheduleLimits())
     assert {planner.whose(planned.asset)[0].name for planned in chosen.asked} == {"tiny", "tiny__rank2"}
-    (first,) = first_runs(planner, chosen.asked)
+    (first,) = first_runs(planner, chosen)
     assert (first.graph.name, first.first, first.last) == ("tiny", "neutral", "wolf"), "which variants read"
     assert "variants" not in first.assets, "it reads what variants make"
 
