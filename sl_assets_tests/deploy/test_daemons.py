@@ -107,7 +107,8 @@ def test_schedule_sensor_and_backfill(
         file.write_text(file.read_text() + '{"prompt": "q", "completion": "3, 4"}\n')
         wait_until(lambda: daemons.skipped(sensor, "owl: its imported file has changed"), seconds=300)
         student = Place("tiny", "lora_checkpoint", "owl")
-        wait_until(lambda: made(lake, animals)[student] != first[student], seconds=600)
+        # While it is made again, there is none.
+        wait_until(lambda: made(lake, animals).get(student) not in (None, first[student]), seconds=600)
         wait_until(lambda: not daemons.unfinished(), seconds=240)
         second = made(lake, animals)
         changed = {str(place) for place in first if first[place] != second[place]}
