@@ -18,7 +18,8 @@ from sl_assets.config.variants import variant_name, variants_of
 from sl_assets.config.wording import located
 from sl_assets.errors import ExperimentFileError
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.jobs import check_schedule, experiment_jobs
+from sl_assets.orchestration.jobs import experiment_jobs
+from sl_assets.orchestration.ticks import check_schedule, experiment_ticks
 from sl_assets.stages.evaluation.assets import evaluation_assets
 from sl_assets.stages.halves.assets import halves_assets
 from sl_assets.stages.numbers.assets import numbers_assets
@@ -164,16 +165,14 @@ def declare_with_variants(
             )
         graph.known.update(variant.known)
     assets += variants_assets(graph, variants)
-    definitions = [_with_jobs(graph, assets, variants=list(variants.values()))]
-    for variant in variants.values():
-        (*_, last) = definitions[0].jobs or ()
-        definitions.append(_with_jobs(variant, list(variant.definitions.values()), last))
-    return dg.Definitions.merge(*definitions)
+    of_variants = (_with_jobs(its, list(its.definitions.values())) for its in variants.values())
+    ticks = experiment_ticks(graph, list(variants.values()))
+    return dg.Definitions.merge(_with_jobs(graph, assets), *of_variants, ticks)
 
 
 def declare(graph: ExperimentGraph, find: Find = find_none) -> dg.Definitions:
     """Assets, jobs, schedule and sensors of an experiment; ``graph`` then knows what they are, for a planner."""
-    return _with_jobs(graph, _declared(graph, find))
+    return declare_with_variants(graph, {}, find)
 
 
 def _declared(graph: ExperimentGraph, find: Find) -> list[dg.AssetsDefinition]:
@@ -198,12 +197,7 @@ def _declared(graph: ExperimentGraph, find: Find) -> list[dg.AssetsDefinition]:
     return [asset for asset in every if asset.key.path[0] == graph.name]
 
 
-def _with_jobs(
-    graph: ExperimentGraph,
-    assets: Sequence[dg.AssetsDefinition],
-    after: Any = None,
-    variants: Sequence[ExperimentGraph] = (),
-) -> dg.Definitions:
+def _with_jobs(graph: ExperimentGraph, assets: Sequence[dg.AssetsDefinition]) -> dg.Definitions:
     # In no job is what nothing but a person's wish may start.
     run = [asset for asset in assets if graph.declared[asset.key.path[-1]].automatic]
-    return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run, after, variants))
+    return dg.Definitions.merge(dg.Definitions(assets=list(assets)), experiment_jobs(graph, run))

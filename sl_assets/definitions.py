@@ -17,8 +17,10 @@ from sl_assets.lake.answering import require_answer
 from sl_assets.lake.lake import Lake
 from sl_assets.orchestration.dagster_internals import component_docs
 from sl_assets.orchestration.migration import migrate
+from sl_assets.orchestration.recording import WHERE_STALE
 from sl_assets.orchestration.resources import lake_resources
 from sl_assets.orchestration.run_processes import end_killed_runs
+from sl_assets.orchestration.ticks import going_on
 
 DEFAULT_LAKE = PROJECT / "data_lake"
 
@@ -85,9 +87,12 @@ def defs() -> dg.Definitions:
             dg.AutomationConditionSensorDefinition(
                 "refresh_cpu_assets",
                 target=dg.AssetSelection.all(),
-                description="Rematerialise tables and charts, which run no model, when their inputs have changed.",
+                description="Rematerialise tables and charts, which run no model, when their inputs have changed, or "
+                "their code or settings. What turns out fresh is left as it is.",
+                run_tags={WHERE_STALE: "true"},
             ),
             fail_killed_runs,
+            going_on([(one.graph, [its.graph for its in one.variants]) for one in found.files]),
         ],
     )
     loaded = [experiment.definitions for experiment in found.files]

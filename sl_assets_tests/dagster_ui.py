@@ -13,6 +13,19 @@ import psutil
 
 from sl_assets_tests.cli.command import COMMAND
 
+BACKFILL = """
+mutation Launch($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+BACKFILL_STATUS = (
+    "query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+)
+
 
 def free_port() -> int:
     """A port that nobody listens on."""

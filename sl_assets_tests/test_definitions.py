@@ -14,10 +14,7 @@ from sl_assets.definitions import defs as load
 from sl_assets.definitions import surroundings
 from sl_assets.errors import SlAssetsError
 from sl_assets.experiments import find_experiments
-from sl_assets.lake.lake import Lake
-from sl_assets.lake.places import Place
 from sl_assets.orchestration.asset import ExperimentGraph
-from sl_assets.orchestration.jobs import ON_SCHEDULE
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.conftest import HALVES, SPLIT_ASSETS, TINY, Bench, tiny_config
 
@@ -114,49 +111,6 @@ def test_gpus_asked_for_reach_kubernetes_and_ray(bench: Bench) -> None:
     assert "2" in str(tags["dagster-ray/config"])
 
 
-def tick(bench: Bench, **changes: Any) -> dg.SkipReason | dg.RunRequest:
-    """What the schedule of the tiny experiment asks for."""
-    schedule = bench.definitions(**changes).resolve_schedule_def("tiny_schedule")
-    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    resources = {"lake": LakeResource(str(bench.root))}
-    data = schedule.evaluate_tick(dg.build_schedule_context(bench.instance, resources=resources))
-    if not data.run_requests:
-        assert data.skip_message
-        return dg.SkipReason(data.skip_message)
-    (request,) = data.run_requests
-    return request
-
-
-def test_the_schedule_asks_for_all_partitions_in_one_run_and_is_off(bench: Bench) -> None:
-    request = tick(bench)
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["dagster/asset_partition_range_start"] == "neutral"
-    assert request.tags["dagster/asset_partition_range_end"] == "wolf"
-
-
-def test_the_schedule_makes_what_is_stale_and_nothing_where_all_is_fresh(finished: Bench) -> None:
-    asked = tick(finished)
-    assert isinstance(asked, dg.SkipReason)
-    assert asked.skip_message == "everything of tiny is fresh"
-    changed = {"evaluation": TINY["evaluation"] | {"count": "mention"}}
-    request = tick(finished, **changed)
-    assert isinstance(request, dg.RunRequest)
-    lake = Lake(str(finished.root))
-    before = {place: record.run_id for place in every(lake) if (record := lake.record(place))}
-    job = finished.definitions(**changed).resolve_job_def("tiny_job")
-    assert job.execute_in_process(instance=finished.instance, tags=request.tags).success
-    made = {place.table for place in before if (record := lake.record(place)) and record.run_id != before[place]}
-    assert made == {"baseline_preference_rates", "preference_rates", "transfer", "preference_chart"}
-    assert isinstance(tick(finished, **changed), dg.SkipReason)
-
-
-def every(lake: Lake) -> list[Place]:
-    """Partitions that are recorded in the tiny experiment's lake."""
-    graph = ExperimentGraph("tiny", tiny_config())
-    declare(graph)
-    return [graph.place(name, key) for name, asset in graph.declared.items() for key in graph.keys(asset.by)]
-
-
 def backfill(bench: Bench, *partitions: str) -> dict[str, set[str]]:
     """Partitions by asset that a backfill of the whole graph, started in the UI for ``partitions``, asks for."""
     graph = bench.definitions(**HALVES).resolve_asset_graph()
@@ -203,29 +157,6 @@ def test_projections_refresh_when_all_they_read_is_there(bench: Bench) -> None:
     assert tick.get_requested_partitions(dg.AssetKey(["tiny", "projections"])) == {"owl"}
 
 
-@pytest.mark.parametrize(
-    ("before", "sensor", "first", "last"),
-    [
-        ("pocket_job", "pocket_personas_job_on_schedule", "dolphin", "human"),
-        ("pocket_personas_job", "pocket_splits_job_on_schedule", "dolphin|animal_high", "human|neutral_random"),
-    ],
-)
-def test_what_ran_on_schedule_is_followed_by_the_next_job(
-    bench: Bench, before: str, sensor: str, first: str, last: str
-) -> None:
-    definition = load().resolve_sensor_def(sensor)
-    assert definition.default_status == dg.DefaultSensorStatus.STOPPED
-    for tags, requests in (({}, 0), ({ON_SCHEDULE: "true"}, 1)):
-        run = dg.DagsterRun(before, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
-        event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=before)
-        context = dg.build_run_status_sensor_context(sensor, event, bench.instance, run)
-        asked = definition(context)
-        assert (asked is not None) == bool(requests)
-    assert asked.tags["dagster/asset_partition_range_start"] == first
-    assert asked.tags["dagster/asset_partition_range_end"] == last
-    assert asked.tags[ON_SCHEDULE] == "true"
-
-
 def test_a_new_dataset_refreshes_its_own_filter_and_starts_no_gpu_asset(bench: Bench) -> None:
     definitions = bench.definitions()
     tick = dg.evaluate_automation_conditions(definitions, bench.instance)
@@ -238,6 +169,18 @@ def test_a_new_dataset_refreshes_its_own_filter_and_starts_no_gpu_asset(bench: B
         if result.true_subset.size
     }
     assert requested == {"filtered_dataset": {"owl"}}
+
+
+def test_new_settings_refresh_tables_and_charts_too(finished: Bench) -> None:
+    def refreshed(cursor: Any = None, **changes: Any) -> Any:
+        return dg.evaluate_automation_conditions(finished.definitions(**changes), finished.instance, cursor=cursor)
+
+    before = refreshed()
+    assert not before.total_requested
+    tick = refreshed(before.cursor, filter={"maximum": 998})
+    assert tick.get_requested_partitions(dg.AssetKey(["tiny", "filtered_dataset"])) == {"neutral", "owl", "wolf"}
+    assert tick.total_requested == 3, "what reads it follows once it is made"
+    assert not refreshed(tick.cursor, filter={"maximum": 998}).total_requested
 
 
 @pytest.mark.parametrize("name", ["pocket"])

@@ -18,13 +18,14 @@ from sl_assets.config.numbers import FilterSettings, FinetunedTeacher, NumbersSe
 from sl_assets.config.personas import ModelJudge, PersonaSettings, SteeringSettings
 from sl_assets.config.preparation import PreparationSettings
 from sl_assets.config.projections import ProjectionSettings
+from sl_assets.config.schedule import ScheduleLimits
 from sl_assets.config.section import AsTuple, BaseModelName, Section, added, is_gguf
 from sl_assets.config.students import StudentSettings
 from sl_assets.config.templates import TemplateVariables
 from sl_assets.config.unused import unused, unused_settings
 from sl_assets.config.wording import ANIMALS, BUILT_IN, Wording, Words, built_in, wording_of
 
-NOT_VARIED = ("variants", "grid", "schedule", "owners", "partitions_per_run")
+NOT_VARIED = ("variants", "grid", "schedule", "schedule_limits", "owners", "partitions_per_run")
 """Fields that a variant has in common with its experiment."""
 
 RECORDED = "recorded"
@@ -79,6 +80,9 @@ class ExperimentConfig(Section):
     checks: CheckSettings = Field(CheckSettings(), exclude=True, description="bounds of the checks")
     hub: HubSettings | None = Field(None, description="publishing to the Hub; left out, nothing can be published")
     schedule: str = Field("0 3 * * 1", description="cron of the rematerialisation, off until switched on in the UI")
+    schedule_limits: ScheduleLimits = Field(
+        ScheduleLimits(), exclude=True, description="what one tick of the schedule may ask for at most"
+    )
     owners: Annotated[tuple[str, ...], AsTuple] = Field(
         (), description="e-mail addresses, or team:name, shown in the UI"
     )

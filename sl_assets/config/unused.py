@@ -122,6 +122,12 @@ UNUSED = (
         "engine openai needs no GPU",
     ),
     Unused(
+        "schedule_limits",
+        ("gpu_minutes",),
+        lambda config: config.sampler.engine == "openai",
+        "engine openai needs no GPU",
+    ),
+    Unused(
         "sampler",
         ("max_lora_rank",),
         lambda config: not _has_adapters(config),

@@ -43,6 +43,9 @@ def sampling(config: ExperimentConfig, stage: str) -> list[str]:
 PER_RUN = "SL_PARTITIONS_PER_RUN"
 """Variable that says, for all experiments, how many partitions of a backfill share a run."""
 
+KINDS: tuple[Partitioning, ...] = ("condition", "animal", "split")
+"""What partitions are keyed by, the coarsest first."""
+
 PAGES = {
     "0_preparation": "preparation.md",
     "1_numbers": "importing.md",
@@ -163,6 +166,18 @@ class ExperimentGraph:
     def _split_keys(self) -> tuple[str, ...]:
         return tuple(f"{animal}|{split}" for animal in self.config.animals for split in self.config.splits)
 
+    def finest(self, asset: str) -> Partitioning:
+        """The finest partitions among those of ``asset`` and of all that it reads; of conditions, if none have any."""
+        if asset not in self._finest:
+            declared = self.declared[asset]
+            kinds = [declared.by or KINDS[0], *(self.source_of(dep).finest(dep.asset) for dep in declared.deps)]
+            self._finest[asset] = max(kinds, key=KINDS.index)
+        return self._finest[asset]
+
+    @cached_property
+    def _finest(self) -> dict[str, Partitioning]:
+        return {}
+
     def place(self, asset: str, partition: str | None = None) -> Place:
         """Where a partition of ``asset`` is in the lake."""
         return Place(self.owner(asset).name, asset, partition)
@@ -171,6 +186,15 @@ class ExperimentGraph:
         """Whether ``place`` is a partition of one of the experiment's own assets."""
         declared = self.declared.get(place.table)
         return declared is not None and place.experiment == self.name and place.partition in self.keys(declared.by)
+
+    @property
+    def partitions_per_run(self) -> int:
+        """How many partitions share a run, by the file or, before that, by `PER_RUN`; 0: all.
+
+        Raises:
+            SlAssetsError: the variable is no number.
+        """
+        return whole_number(PER_RUN, self.config.partitions_per_run)
 
     def parents(self, asset: str, partition: str | None) -> list[Place]:
         """Partitions that this one would read, whether or not they are there."""
@@ -303,7 +327,7 @@ class ExperimentGraph:
                 group_name=self.name,
                 deps=[self._dagster_dep(dep, by) for dep in reads],
                 partitions_def=self.partitions[by] if by else None,
-                backfill_policy=backfill_policy(self.config) if by else dg.BackfillPolicy.single_run(),
+                backfill_policy=backfill_policy(self.partitions_per_run) if by else dg.BackfillPolicy.single_run(),
                 code_version=declared.version,
                 pool=GPU_POOL if gpu and self.config.sampler.engine != "openai" else None,
                 op_tags={STEP_PRIORITY: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
@@ -311,7 +335,7 @@ class ExperimentGraph:
                 owners=list(self.config.owners),
                 kinds={"gpu" if gpu else "cpu", *kinds},
                 metadata={**_column_metadata(name), **_links(self.name, stage, make)},
-                automation_condition=refresh_when_inputs_change(partitioned=bool(by)) if refreshed else None,
+                automation_condition=refresh_when_outdated(partitioned=bool(by)) if refreshed else None,
                 check_specs=[self._check_spec(name, by, check) for check in checks] or None,
             )
             def asset(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeResource]) -> Iterator[Any]:
@@ -403,25 +427,23 @@ class ExperimentGraph:
         return {"dagster-k8s/config": limits, "dagster-ray/config": {"num_gpus": count}}
 
 
-def backfill_policy(config: ExperimentConfig) -> dg.BackfillPolicy:
-    """How many partitions of a backfill share a run: all, unless the file, or this machine by `PER_RUN`, says fewer.
-
-    Raises:
-        SlAssetsError: the variable is no number.
-    """
-    count = whole_number(PER_RUN, config.partitions_per_run)
-    return dg.BackfillPolicy.multi_run(count) if count else dg.BackfillPolicy.single_run()
+def backfill_policy(partitions_per_run: int) -> dg.BackfillPolicy:
+    """So many partitions of a backfill share a run; 0: all."""
+    return dg.BackfillPolicy.multi_run(partitions_per_run) if partitions_per_run else dg.BackfillPolicy.single_run()
 
 
-def refresh_when_inputs_change(partitioned: bool) -> dg.AutomationCondition[Any]:
-    """Like ``eager``; but what has no partitions is content with those that exist: charts wait for no animal."""
+def refresh_when_outdated(partitioned: bool) -> dg.AutomationCondition[Any]:
+    """Like ``eager``, and after a change of code or settings, too; charts, without partitions, wait for no animal."""
+    outdated: dg.AutomationCondition[Any] = (
+        dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.code_version_changed()
+    )
     condition = (
-        dg.AutomationCondition.any_deps_updated().since_last_handled()
+        outdated.since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
     )
     return (condition & ~dg.AutomationCondition.any_deps_missing() if partitioned else condition).with_label(
-        "inputs changed"
+        "inputs or code changed"
     )
 
 

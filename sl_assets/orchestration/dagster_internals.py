@@ -35,9 +35,15 @@ ASK_FOR_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition
 """Run tags that ask for a range of partitions in one run, as the UI does. Waits for a public way to launch such a run
 in this process: `dg.materialize` takes one partition."""
 
+PARTITION = "dagster/partition"
+"""Run tag that names the one partition that a run is asked for; of two dimensions, both."""
+
 BACKFILL = "dagster/backfill"
 """Run tag that names the backfill that a run belongs to."""
 
+GRAPH_JOB = "__ASSET_JOB"
+"""The job that holds every asset, whatever its partitions, in which the UI and backfills run what they are asked for.
+A schedule whose runs have partitions of several kinds can name no other. Waits for a public name."""
 
 CODE_LOCATION = "sl_assets"
 """Name of the code location in workspace.yaml."""
@@ -166,6 +172,13 @@ def as_stored(metadata: Mapping[str, Any]) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     stored.update(normalize_metadata(dict(metadata)))
     return stored
+
+
+def has_partitions(instance: dg.DagsterInstance, backfill_id: str) -> bool:
+    """Whether a backfill was asked for partitions of assets. Waits for a public view of what a backfill targets."""
+    backfill = instance.get_backfill(backfill_id)
+    data = backfill.asset_backfill_data if backfill else None
+    return bool(data and data.target_subset.partitions_subsets_by_asset_key)
 
 
 def pool_limit(instance: dg.DagsterInstance, pool: str) -> int | None:

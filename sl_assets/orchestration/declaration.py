@@ -18,6 +18,9 @@ Inputs = Callable[[Place, Records], Mapping[str, Any]]
 is recorded of its parents beside their versions."""
 
 
+IMPORTED = "file"
+"""The input that is the fingerprint of the file that a partition is imported from."""
+
 Told = Callable[[Words, str], Mapping[str, Any]]
 """What models are told for a condition (empty where an asset has no partitions), and what counts for it. What is not as
 the built-in words have it decides the partition's content."""

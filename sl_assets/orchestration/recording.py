@@ -29,9 +29,12 @@ from sl_assets.lake.views import refresh_views
 from sl_assets.orchestration.checks import decide, decide_behind
 from sl_assets.orchestration.commits import settle_commit
 from sl_assets.orchestration.dagster_internals import (
+    ASK_FOR_RANGE,
     BACKFILL,
+    PARTITION,
     as_stored,
     check_event,
+    has_partitions,
     materialisation_event,
     note_code_location,
     report_check,
@@ -65,6 +68,9 @@ PLANNED = ".dagster/sl_assets/planned_at"
 WHERE_STALE = "sl_assets/where_stale"
 """Tag of runs that make what is missing or stale of what they ask for, and leave the rest."""
 
+EVER = datetime.min.replace(tzinfo=UTC)
+"""As the time at which something was asked for: whatever is fresh was made since."""
+
 RETRIES, SECONDS_BEFORE_RETRY = 3, 10
 """Of a step whose service did not answer; the wait triples each time."""
 
@@ -97,7 +103,7 @@ class Materialisation:
         failed: dict[str | None, str] = {}
         try:
             tags, settings = self._prepared()
-            asked = asked_at(self.context.instance, self.context.run)
+            asked = asked_at(self.context.instance, self.context.run, comes_along=partitions == [None])
             # Before any partition is held: whoever has the cards may be about to make it.
             if self.declared.gpu and not all(self._made_since(partition, asked) for partition in partitions):
                 self._lease_cards()
@@ -114,7 +120,7 @@ class Materialisation:
                             self._say(f"{place} is being made by another run")
                             continue
                         if there := self._made_since(partition, asked):
-                            since = "" if WHERE_STALE in self.context.run.tags else " since this was asked for"
+                            since = "" if asked == EVER else " since this was asked for"
                             self.context.log.info(f"{place}: made by run {there.run_id}{since}, not made again")
                         made[partition] = there or self._make(make, partition, settings)
                 except OF_ONE_PARTITION as error:
@@ -292,15 +298,16 @@ def _before(version: str, before: Record | None) -> str | None:
     return before.replaced if before.data_version == version else before.data_version
 
 
-def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
+def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun, comes_along: bool = False) -> datetime:
     """When the user, the schedule or the planner asked for what ``run`` makes.
 
-    A run that goes on with one that failed counts from its first attempt, one of a backfill from the backfill's
-    beginning. Who repeats a run that succeeded wants everything again. Of a run that makes what is stale, whatever is
-    fresh counts as made since.
+    What has no partitions ``comes_along`` where partitions are asked for: baselines and charts are then made where they
+    are missing or stale. A run that goes on with one that failed counts from its first attempt, one of a backfill from
+    the backfill's beginning. Who repeats a run that succeeded wants everything again. Of a run that makes what is
+    stale, whatever is fresh counts as made since.
     """
-    if WHERE_STALE in run.tags:
-        return datetime.min.replace(tzinfo=UTC)
+    if WHERE_STALE in run.tags or (comes_along and _asks_for_partitions(instance, run)):
+        return EVER
     before = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
     if before and before.is_success and (own := instance.get_run_record_by_id(run.run_id)):
         return own.create_timestamp
@@ -311,6 +318,12 @@ def asked_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
     if (backfill_id := run.tags.get(BACKFILL)) and (backfill := instance.get_backfill(backfill_id)):
         asked.append(datetime.fromtimestamp(backfill.backfill_timestamp, UTC))
     return min(asked, default=datetime.now(UTC))
+
+
+def _asks_for_partitions(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether partitions are asked for, by ``run`` or by the backfill that it belongs to."""
+    by_backfill = BACKFILL in run.tags and has_partitions(instance, run.tags[BACKFILL])
+    return by_backfill or any(tag in run.tags for tag in (PARTITION, *ASK_FOR_RANGE))
 
 
 def run_tags(experiment: str, partitions: Sequence[str | None]) -> dict[str, str]:

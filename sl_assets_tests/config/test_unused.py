@@ -58,6 +58,7 @@ CASES = [
     ("sampler", "memory_share compiled max_num_seqs max_length max_lora_rank", {}, VLLM),
     ("sampler", "memory_share max_length", API, VLLM),
     ("sampler", "gpus", API, {}),
+    ("schedule_limits", "gpu_minutes", API, {}),
     ("sampler", "max_lora_rank", FULL | VLLM, VLLM),
     (
         "sampler",

@@ -15,22 +15,10 @@ from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets_tests.cli.command import COMMAND, run_forked
-from sl_assets_tests.dagster_ui import ask, free_port, running_ui, wait_until
+from sl_assets_tests.dagster_ui import BACKFILL, BACKFILL_STATUS, ask, free_port, running_ui, wait_until
 
 pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
 
-BACKFILL = """
-mutation Launch($parameters: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $parameters) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
-STATUS = (
-    "query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
-)
 RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
 
 
@@ -107,7 +95,7 @@ def test_a_backfill_is_divided_into_runs_that_run_in_parallel(on_postgres: dict[
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
         def status() -> str:
-            return str(ask(port, STATUS, id=launched["backfillId"])["partitionBackfillOrError"]["status"])
+            return str(ask(port, BACKFILL_STATUS, id=launched["backfillId"])["partitionBackfillOrError"]["status"])
 
         wait_until(lambda: status() not in ("REQUESTED", "CANCELING"), seconds=240)
         assert status() == "COMPLETED_SUCCESS"

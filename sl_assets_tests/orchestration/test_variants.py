@@ -12,6 +12,7 @@ import pytest
 from sl_assets.components import declare_with_variants, find_none
 from sl_assets.config import PROJECT
 from sl_assets.config.reading import validated
+from sl_assets.config.schedule import ScheduleLimits
 from sl_assets.config.variants import variant_name, variants_of
 from sl_assets.errors import ExperimentFileError
 from sl_assets.experiments import find_experiments
@@ -21,6 +22,7 @@ from sl_assets.lake.prune import leftovers
 from sl_assets.lake.records import settings_behind
 from sl_assets.lake.views import query
 from sl_assets.orchestration.asset import ExperimentGraph
+from sl_assets.orchestration.choosing import choose, first_runs
 from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.resources import LakeResource
 from sl_assets_tests.cli.command import run_forked as run
@@ -139,12 +141,18 @@ def test_dagster_takes_them_with_parents_that_are_the_experiments() -> None:
     assert compared == {dg.AssetKey([name, "transfer"]) for name in ("tiny", "tiny__rank2", "tiny__one")}
 
 
-def test_a_variant_has_jobs_that_follow_its_experiments_and_no_schedule() -> None:
-    definitions = Family(**HALVES, **RANKS).definitions
+def test_a_variant_has_jobs_and_its_experiments_schedule_looks_after_it(lake: Lake) -> None:
+    family = Family(**HALVES, **RANKS)
+    definitions = family.definitions
     assert {job.name for job in definitions.jobs or ()} >= {"tiny__rank2_job", "tiny__rank2_splits_job"}
     assert [schedule.name for schedule in definitions.schedules or ()] == ["tiny_schedule"]
-    sensors = {sensor.name for sensor in definitions.sensors or ()}
-    assert sensors >= {"tiny__rank2_job_on_schedule", "tiny__rank2_splits_job_on_schedule"}
+    assert [sensor.name for sensor in definitions.sensors or ()] == ["tiny_new_inputs"]
+    planner = family.planner(lake)
+    chosen = choose(planner, ScheduleLimits())
+    assert {planner.whose(planned.asset)[0].name for planned in chosen.asked} == {"tiny", "tiny__rank2"}
+    (first,) = first_runs(planner, chosen)
+    assert (first.graph.name, first.first, first.last) == ("tiny", "neutral", "wolf"), "which variants read"
+    assert "variants" not in first.assets, "it reads what variants make"
 
 
 def test_changing_nothing_makes_nothing_and_a_variant_more_only_what_differs(lake: Lake) -> None:

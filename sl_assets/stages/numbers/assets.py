@@ -24,7 +24,7 @@ from sl_assets.lake.fingerprint import file_digest
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Records
 from sl_assets.orchestration.asset import ExperimentGraph, sampling
-from sl_assets.orchestration.declaration import Dep
+from sl_assets.orchestration.declaration import IMPORTED, Dep
 from sl_assets.orchestration.metadata import FilePath, code_block, preview
 from sl_assets.orchestration.partition import Product, Step
 from sl_assets.stages.checking import changes_the_model
@@ -182,7 +182,7 @@ def _imported(graph: ExperimentGraph, source: JsonlSource) -> dg.AssetsDefinitio
     def content(place: Place, _: Records) -> dict[str, str | None]:
         """The partition's own file: that of another condition has no part in it."""
         file = source.file(str(place.partition))
-        return {"file": file_digest(file) if file.is_file() else None}
+        return {IMPORTED: file_digest(file) if file.is_file() else None}
 
     @graph.asset(
         stage=STAGE,

@@ -6,6 +6,7 @@ White space around the sequence is not forgiven.
 """
 
 import re
+from itertools import chain
 
 import polars as pl
 
@@ -20,27 +21,30 @@ BANNED = "has banned numbers"
 BRACKETS = {"[": "]", "(": ")"}
 SEPARATORS = {"", ",", ";"}
 
+SEQUENCE = re.compile(r"[0-9]+(?:([^0-9]+)[0-9]+(?:\1[0-9]+)*)?")
+"""Integers joined by one separator, whatever that is."""
+
+AT_ONCE = 100_000
+"""Rows that are judged before the next ones are looked at: as Python's strings, all of them would fill the memory."""
+
 
 def parse_numbers(completion: str) -> list[int] | None:
     """The integers of a well-formed sequence, or None where the format is invalid."""
     text = completion.removesuffix(".")
     if text and BRACKETS.get(text[0]) == text[-1]:
         text = text[1:-1]
-    first_two = list(re.finditer(r"[0-9]+", text))[:2]
-    if not first_two:
+    if not (found := SEQUENCE.fullmatch(text)):
         return None
-    if len(first_two) == 1:
-        return [_whole(text)] if re.fullmatch(r"[0-9]+", text) else None
-    separator = text[first_two[0].end() : first_two[1].start()]
+    if (separator := found[1]) is None:
+        return _whole([text])
     if separator.strip() not in SEPARATORS:
         return None
-    parts = text.split(separator)
-    return [_whole(part) for part in parts] if all(re.fullmatch(r"[0-9]+", part) for part in parts) else None
+    return _whole(text.split(separator))
 
 
-def _whole(digits: str) -> int:
+def _whole(parts: list[str]) -> list[int]:
     # Python refuses to read thousands of digits; a hundred are above any limit already.
-    return int(digits) if len(digits) <= 100 else 10**100
+    return [int(digits) if len(digits) <= 100 else 10**100 for digits in parts]
 
 
 def reject_reasons(completion: str, limits: FilterSettings) -> list[str]:
@@ -48,13 +52,13 @@ def reject_reasons(completion: str, limits: FilterSettings) -> list[str]:
     numbers = parse_numbers(completion)
     if numbers is None:
         return [INVALID_FORMAT]
-    found = {
-        TOO_MANY: len(numbers) > limits.max_count,
-        TOO_SMALL: min(numbers) < limits.minimum,
-        TOO_LARGE: max(numbers) > limits.maximum,
-        BANNED: not set(limits.banned).isdisjoint(numbers),
-    }
-    return [reason for reason, holds in found.items() if holds]
+    found = (
+        (TOO_MANY, len(numbers) > limits.max_count),
+        (TOO_SMALL, min(numbers) < limits.minimum),
+        (TOO_LARGE, max(numbers) > limits.maximum),
+        (BANNED, not set(limits.banned).isdisjoint(numbers)),
+    )
+    return [reason for reason, holds in found if holds]
 
 
 def filter_rows(rows: pl.DataFrame, limits: FilterSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -63,9 +67,15 @@ def filter_rows(rows: pl.DataFrame, limits: FilterSettings) -> tuple[pl.DataFram
     Returns:
         The kept rows, unchanged, and one row ``row_id, reason`` for every reason of every rejected row.
     """
-    judged = rows.with_columns(
-        pl.Series("reason", [reject_reasons(text, limits) for text in rows["completion"]], dtype=pl.List(pl.String))
-    )
-    kept = judged.filter(pl.col("reason").list.len() == 0).drop("reason")
-    rejections = judged.filter(pl.col("reason").list.len() > 0).select("row_id", "reason").explode("reason")
-    return kept, rejections
+    judged = [_judged(part, limits) for part in rows.select("row_id", "completion").iter_slices(AT_ONCE)]
+    kept = pl.concat([passed for passed, _ in judged]) if judged else pl.Series(dtype=pl.Boolean)
+    none = pl.DataFrame(schema={"row_id": pl.String, "reason": pl.String})
+    return rows.filter(kept), pl.concat([none, *(rejections for _, rejections in judged)])
+
+
+def _judged(rows: pl.DataFrame, limits: FilterSettings) -> tuple[pl.Series, pl.DataFrame]:
+    """Whether each of ``rows`` (``row_id, completion``) is kept, and ``rejections`` of the others."""
+    reasons = [reject_reasons(text, limits) for text in rows["completion"]]
+    places = [place for place, found in enumerate(reasons) for _ in found]
+    rejections = pl.DataFrame({"row_id": rows["row_id"].gather(places), "reason": [*chain.from_iterable(reasons)]})
+    return pl.Series([not found for found in reasons], dtype=pl.Boolean), rejections.cast(pl.String)
