@@ -139,7 +139,8 @@ def rewrite(lake: Lake, place: Place, frame: pl.DataFrame) -> None:
     """Put another table at ``place``, as if its asset had made it."""
     record = lake.record(place)
     assert record
-    lake.write_record(replace(record, data_version=lake.write_table(place, frame)))
+    version = lake.write_table(place, frame, part_of=place)
+    lake.write_record(replace(record, data_version=version, files=record.files | lake.writes))
 
 
 @event.listens_for(Engine, "connect")

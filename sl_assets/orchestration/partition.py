@@ -223,7 +223,7 @@ class Step:
     def write_drawing(self, svg: str) -> UPath:
         """Write this asset's picture for print beside the other; returns where it is."""
         path = self.lake.picture(self.place(self.asset)).with_suffix(".svg")
-        self.lake.write_file(path, svg.encode())
+        self.lake.write_file(path, svg.encode(), part_of=self.place(self.asset))
         return path
 
     def new_folder(self) -> AbstractContextManager[Path]:

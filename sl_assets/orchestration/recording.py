@@ -245,6 +245,7 @@ class Materialisation:
         told = self.declared.told_for(partition)
         step = self._step(partition, {**settings, **told}, before if alike else None)
         self.lake.reads.clear()
+        self.lake.writes.clear()
         # A partition that no model is asked for, as neutral's may be, depends on it like the others.
         _ = step.base_model
         started, start = datetime.now(UTC), time.monotonic()
@@ -266,6 +267,7 @@ class Materialisation:
             _before(product.version, before),
             checks={},
             students={str(seed): version for seed, version in product.students.items() if seed is not None},
+            files=dict(self.lake.writes),
         )
         record = replace(record, behind=behind_parents(self.lake.record, record))
         record = replace(record, metadata=dg.serialize_value(as_stored(shown(product.metadata, record))))

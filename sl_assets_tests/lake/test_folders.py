@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sl_assets.errors import AbsentError, LakeError
+from sl_assets.lake import folders
 from sl_assets.lake.fingerprint import file_digest, folder_digest
 from sl_assets.lake.folders import MANIFEST, SECONDS_A_FOLDER_IS_FILLED
 from sl_assets.lake.lake import Lake
@@ -158,20 +159,54 @@ def test_harmed_folder_is_detected_and_named(lake, harm):
         pass
     message = one_line(error)
     assert message.startswith("exp/lora_checkpoint of cat is damaged")
-    assert "/deep/a)" in message
+    assert "/deep/a: " in message
     assert message.endswith("materialise it again")
     assert not lake.exists(FOLDER), "so the next run makes it again"
     assert lake.reads == {}
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda manifest: manifest.write_text("{")], ids=["lost", "no JSON"])
+def vouch_for_another(manifest: Path) -> None:
+    """As one flipped bit in it would, but so that the file beside it fits."""
+    manifest.with_name("deep").joinpath("a").write_text("2")
+    found = json.loads(manifest.read_text())
+    found["sha256"]["deep/a"] = file_digest(manifest.parent / "deep" / "a")
+    manifest.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [Path.unlink, lambda manifest: manifest.write_text("{"), vouch_for_another],
+    ids=["lost", "no JSON", "of other files"],
+)
 def test_folder_with_a_harmed_manifest_is_detected_and_named(lake, harm):
     manifest = lake.path(FOLDER) / write_folder(lake, a="1") / MANIFEST
     harm(Path(manifest))
     with pytest.raises(AbsentError) as error, lake.folder(FOLDER):
         pass
-    assert one_line(error) == f"exp/lora_checkpoint of cat is damaged ({manifest}): materialise it again"
+    assert one_line(error).startswith(f"exp/lora_checkpoint of cat is damaged ({manifest}: ")
+    assert one_line(error).endswith("): materialise it again")
     assert not lake.exists(FOLDER)
+
+
+def test_a_file_that_stays_what_it_is_is_read_once_a_process(lake, monkeypatch):
+    write_folder(lake, a="1", b="2")
+    files = sorted(Path(lake.path(FOLDER)).rglob("deep/*"))
+    read: list[str] = []
+    monkeypatch.setattr(folders, "file_digest", lambda path: read.append(path.name) or file_digest(path))
+    for _ in range(2):
+        with lake.folder(FOLDER):
+            pass
+    assert read == ["a", "b", "a", "b"], "which are as new as a coarse clock can tell"
+    for file in files:
+        os.utime(file, (1, 1))
+    read.clear()
+    for _ in range(3):
+        with lake.folder(FOLDER):
+            pass
+    assert read == ["a", "b"]
+    damage(Path(lake.path(FOLDER)))
+    with pytest.raises(AbsentError, match="deep/a: SHA-256"), lake.folder(FOLDER):
+        pass
 
 
 def test_manifest_lists_every_file_but_itself(lake):
