@@ -24,8 +24,8 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.prune import leftovers
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import TABLES
-from sl_assets.lake.views import query
 from sl_assets.lake.verifying import verified
+from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
 from sl_assets_tests.lake.filling import put_folder, step, write_folder, write_record, write_table
 from sl_assets_tests.lake.test_records import recorded
