@@ -26,6 +26,7 @@ from sl_assets.lake.spending import Ledger
 from sl_assets.lake.tables import keys_of
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
+from sl_assets.liveness import alive
 from sl_assets.orchestration.checks import decide, decide_behind
 from sl_assets.orchestration.commits import settle_commit
 from sl_assets.orchestration.dagster_internals import (
@@ -42,6 +43,7 @@ from sl_assets.orchestration.metadata import FilePath, Link, Markdown, rounded
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.partition import Make, Product, Step, Terminal
 from sl_assets.orchestration.run_processes import note_process
+from sl_assets.orchestration.watchdog import watched
 
 if TYPE_CHECKING:
     from sl_assets.orchestration.asset import ExperimentGraph
@@ -162,6 +164,14 @@ class Materialisation:
         self.context.log.info(line)
         Terminal.say(line)
 
+    def _heard(self, line: str) -> None:
+        alive()
+        self.context.log.info(line)
+
+    def _give_up(self, reason: str) -> None:
+        Terminal.say(reason)
+        self.context.instance.report_run_failed(self.context.run, reason)
+
     def _lease_cards(self) -> None:
         require_whole_runs(self.context.instance)
         for line in lease(self.graph.engines.gpus(), f"run {self.context.run.run_id[:8]} of {self.graph.name}"):
@@ -217,7 +227,7 @@ class Materialisation:
             partition,
             settings_digest(code, settings),
             self.lake,
-            self.context.log.info,
+            self._heard,
             named=self.graph.config.base_model,
             prepared=self.graph.prepared if self.declared.reads_prepared else None,
             elsewhere=self.graph.elsewhere,
@@ -249,7 +259,8 @@ class Materialisation:
         # A partition that no model is asked for, as neutral's may be, depends on it like the others.
         _ = step.base_model
         started, start = datetime.now(UTC), time.monotonic()
-        product = self._paid_for(make, step)
+        with watched(str(place), self._give_up):
+            product = self._paid_for(make, step)
         record = Record(
             place,
             product.version,
