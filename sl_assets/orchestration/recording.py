@@ -8,7 +8,7 @@ it finished stays finished. A partition that fails for a reason of its own leave
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -66,6 +66,9 @@ PLANNED = ".dagster/sl_assets/planned_at"
 
 WHERE_STALE = "sl_assets/where_stale"
 """Tag of runs that make what is missing or stale of what they ask for, and leave the rest."""
+
+CLOCKS_APART = timedelta(minutes=5)
+"""So far may the clocks of machines that share a lake lie apart."""
 
 RETRIES, SECONDS_BEFORE_RETRY = 3, 10
 """Of a step whose service did not answer; the wait triples each time."""
@@ -240,6 +243,9 @@ class Materialisation:
         place = self.graph.place(self.declared.name, partition)
         record = self.lake.record(place)
         if record is None or record.finished <= asked:
+            return None
+        # Of a time to come, it was made before the clock was set back, and nobody knows when.
+        if record.finished > datetime.now(UTC) + CLOCKS_APART and WHERE_STALE not in self.context.run.tags:
             return None
         return None if self.graph.staleness(self.lake).own_reason(place) else record
 
