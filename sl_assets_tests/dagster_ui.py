@@ -13,6 +13,22 @@ import psutil
 
 from sl_assets_tests.cli.command import COMMAND
 
+BACKFILL = """
+mutation Launch($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+"""Launches a backfill of some partitions of some assets."""
+
+STATUS = (
+    "query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+)
+"""How a backfill stands."""
+
 
 def free_port() -> int:
     """A port that nobody listens on."""

@@ -8,12 +8,10 @@ that of docs/faults.md.
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +34,7 @@ from sl_assets.lake.verifying import verified
 from sl_assets.locks import is_locked
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.planner import Planner
+from sl_assets_tests.cli.command import OUTPUTS, typed
 from sl_assets_tests.conftest import HALVES, tiny_config, tiny_settings
 from sl_assets_tests.forks import FORKS
 from sl_assets_tests.test_killed import contents, differing
@@ -66,8 +65,8 @@ class Patient:
         lake: its lake.
     """
 
-    def __init__(self, root: Path, **settings: Any) -> None:
-        self.root, self.settings = root, HALVES | settings
+    def __init__(self, root: Path, settings: Mapping[str, Any] = HALVES) -> None:
+        self.root, self.settings = root, settings
         self.lake = Lake(str(root / "lake"))
         (root / "dagster").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PROJECT / "dagster.yaml", root / "dagster" / "dagster.yaml")
@@ -93,22 +92,23 @@ class Patient:
         declare(graph)
         return Planner(graph, self.lake, graph.config.conditions).assets
 
-    def types(self, *arguments: str, killed_after: float | None = None, limit: int | None = None) -> tuple[int, str]:
+    def types(self, *arguments: str, killed_after: float = SECONDS) -> tuple[int, str]:
         """Exit status and output of ``sl-assets`` with ``arguments``.
 
         Args:
             arguments: what is typed.
             killed_after: seconds after which all its processes are killed, if it still runs then.
-            limit: bytes beyond which the system lets no file grow.
         """
-        with tempfile.NamedTemporaryFile(mode="r") as said:
-            process = FORKS.Process(target=_typed, args=(self.environment, arguments, said.name, limit))
+        with tempfile.TemporaryDirectory() as said:
+            process = FORKS.Process(
+                target=typed, args=(os.environ | self.environment, arguments, None, Path(said), True)
+            )
             process.start()
-            process.join(SECONDS if killed_after is None else killed_after)
+            process.join(killed_after)
             if process.exitcode is None:
                 os.killpg(process.pid or 0, signal.SIGKILL)
                 process.join()
-            return process.exitcode or 0, said.read()
+            return process.exitcode or 0, "".join((Path(said) / output).read_text() for output in OUTPUTS)
 
     def makes(self, *arguments: str) -> str:
         """``sl-assets run tiny``, which has to succeed; returns what it wrote."""
@@ -144,26 +144,8 @@ class Patient:
                 wanted = dg.AssetRecordsFilter(dg.AssetKey(["tiny", place.table]), asset_partitions=keys)
                 (latest,) = instance.fetch_materializations(wanted, limit=1).records
                 told = latest.asset_materialization
-                assert told and (told.tags or {})["dagster/data_version"] == self.lake.version(place), place
-
-
-def _typed(environment: Mapping[str, str], arguments: Sequence[str], said: str, limit: int | None) -> None:
-    os.setsid()
-    os.environ.update(environment)
-    file = os.open(said, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(file, stream.fileno())
-    if limit is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    # The project's own experiments take a second to load, and have no part in this one.
-    dg.load_from_defs_folder = lambda **_: dg.Definitions()
-
-    from sl_assets import cli
-
-    sys.argv = ["sl-assets", *arguments]
-    cli.main()
+                assert told
+                assert (told.tags or {})["dagster/data_version"] == self.lake.version(place), place
 
 
 def undisturbed_run(root: Path, say: Callable[[str], None]) -> tuple[Patient, dict[str, float]]:
@@ -181,7 +163,7 @@ def undisturbed_run(root: Path, say: Callable[[str], None]) -> tuple[Patient, di
 def kills(
     patient: Patient, seconds: Mapping[str, float], count: int, luck: random.Random, say: Callable[[str], None]
 ) -> Outcome:
-    """SIGKILL at random moments of every asset in turn, until there were ``count``; each time the command is typed again.
+    """SIGKILL at random moments of every asset in turn, ``count`` in all; each time the command is typed again.
 
     Moments are drawn from the whole command, so some come before the asset is begun, and some when it is recorded.
     """
@@ -273,12 +255,10 @@ def harmed_and_verified(patient: Patient, count: int, luck: random.Random, say: 
         assert line.startswith(f"{place}: {file}: "), said
         patient.makes()
         say(f"{file.name} of {place}: named by verify")
-    return Outcome(
-        "one bit flipped, or the end cut off, in any file", count, "`sl-assets verify` named it alone; " + AGAIN
-    )
+    return Outcome("one bit flipped, or the end cut off, in any file", count, VERIFIED)
 
 
-AGAIN = "the next run made it again as it was"
+VERIFIED = "`sl-assets verify` named it and no other; the next run made it again as it was"
 
 
 @contextmanager
@@ -361,9 +341,8 @@ def clock_jumps(patient: Patient, say: Callable[[str], None]) -> Outcome:
         assert again
         assert abs(again.finished - datetime.now(UTC)) < timedelta(minutes=5)
     say("clock jumps")
-    return Outcome(
-        "clock set back by 400 days, and on by 11 years", len(jumps), "all stays fresh; `--again` makes again"
-    )
+    result = "nothing is made again unasked, and what is asked for `--again` is"
+    return Outcome("clock set back by 400 days, and on by 11 years", len(jumps), result)
 
 
 def event_log(root: Path, undisturbed: Patient, say: Callable[[str], None]) -> Outcome:

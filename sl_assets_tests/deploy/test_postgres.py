@@ -15,22 +15,10 @@ from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets_tests.cli.command import COMMAND, run_forked
-from sl_assets_tests.dagster_ui import ask, free_port, running_ui, wait_until
+from sl_assets_tests.dagster_ui import BACKFILL, STATUS, ask, free_port, running_ui, wait_until
 
 pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
 
-BACKFILL = """
-mutation Launch($parameters: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $parameters) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
-STATUS = (
-    "query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
-)
 RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
 
 
