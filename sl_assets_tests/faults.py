@@ -403,7 +403,7 @@ def main(count: int, harms: int, seed: int, folder: Path | None, only: str | Non
             "kills": lambda: equal(kills(patient, seconds, count, luck, say)),
             "reads": lambda: equal(harmed_and_read(patient, luck, say)),
             "verify": lambda: equal(harmed_and_verified(patient, harms, luck, say)),
-            "full": lambda: full_disks(root, undisturbed, (0.3, 0.6, 0.9), say),
+            "full": lambda: full_disks(root, undisturbed, (0.4, 0.8), say),
             "read-only": lambda: read_only_disk(root, undisturbed, say),
             "event-log": lambda: event_log(root, undisturbed, say),
             "clock": lambda: clock_jumps(patient, say),
