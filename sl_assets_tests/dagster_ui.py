@@ -6,7 +6,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -73,7 +73,10 @@ def running_ui(environment: Mapping[str, str]) -> Iterator[int]:
             wait_until(lambda: answers(port), seconds=120)
             yield port
         finally:
-            family = psutil.Process(process.pid).children(recursive=True)
+            family = []
+            # It may have been killed, and be gone.
+            with suppress(psutil.NoSuchProcess):
+                family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             _, left = psutil.wait_procs(family, timeout=40)
             for one in left:

@@ -287,21 +287,27 @@ def size_of(folder: Path) -> int:
     return sum(4096 * -(-path.stat().st_size // 4096) for path in folder.rglob("*") if path.is_file())
 
 
+FIRST = ("--through", "lora_checkpoint")
+"""As far as runs go whose disk fills up, or whose event log cannot be written."""
+
+
 def full_disks(root: Path, undisturbed: Patient, shares: Sequence[float], say: Callable[[str], None]) -> Outcome:
     """A disk that fills up in the middle of a run, and is made larger then."""
-    whole = size_of(Path(undisturbed.lake.root))
+    made = undisturbed.assets
+    folders = [Path(undisturbed.lake.root) / "experiment=tiny" / name for name in made[: made.index(FIRST[-1]) + 1]]
+    whole = sum(map(size_of, folders))
     for share in shares:
         patient = Patient(root / f"full{share}")
         with disk(Path(patient.lake.root), int(share * whole)) as mounted:
-            status, said = patient.types("run", "tiny")
+            status, said = patient.types("run", "tiny", *FIRST)
             assert status == 1, said
             assert "no space left on device; nothing was changed there. Make room" in said, said
             patient.require_whole()
             mounted("size=0")
-            patient.makes()
+            patient.makes(*FIRST)
             patient.require_tidy()
             patient.require_equal(undisturbed)
-        say(f"a disk of {share:.0%}: {said.strip().splitlines()[-1][:120]}")
+        say(f"a disk of {share:.0%}: {said.strip().splitlines()[-1][:160]}")
     return Outcome("disk full in the middle of a run, then made larger", len(shares), SAID + SAME)
 
 
@@ -352,23 +358,32 @@ def clock_jumps(patient: Patient, say: Callable[[str], None]) -> Outcome:
 
 
 def event_log(root: Path, undisturbed: Patient, say: Callable[[str], None]) -> Outcome:
-    """Dagster's databases locked by another process, and on a disk that is full."""
+    """Dagster's databases on a disk that is full, and locked by another process."""
     patient = Patient(root / "event_log")
-    patient.makes("--through", "number_prompts")
-    files = sorted((patient.root / "dagster").rglob("*.db"))
-    locked = [sqlite3.connect(file, isolation_level=None) for file in files]
-    for connection in locked:
-        connection.execute("BEGIN EXCLUSIVE")
-    status, said = patient.types("run", "tiny", "--through", "raw_dataset", killed_after=120.0)
-    say(f"locked: {status}, {said.strip().splitlines()[-1:]}")
-    assert status == 1, said
-    for connection in locked:
-        connection.close()
-    patient.require_whole()
-    patient.makes()
-    patient.require_tidy()
-    patient.require_equal(undisturbed)
-    return Outcome("Dagster's event log locked by another process", 1, SAID + SAME)
+    home = patient.root / "dagster"
+    settings = (home / "dagster.yaml").read_bytes()
+    with disk(home, 0) as mounted:
+        (home / "dagster.yaml").write_bytes(settings)
+        patient.makes("--through", "number_prompts")
+        mounted(f"size={size_of(home) + 2 * 4096}")
+        status, said = patient.types("run", "tiny", *FIRST, killed_after=120.0)
+        say(f"event log full: {status}, {said.strip().splitlines()[-1][:160]}")
+        assert status == 1, said
+        patient.require_whole()
+        mounted("size=0")
+        locked = [sqlite3.connect(file, isolation_level=None) for file in sorted(home.rglob("*.db"))]
+        for connection in locked:
+            connection.execute("BEGIN EXCLUSIVE")
+        status, said = patient.types("run", "tiny", *FIRST, killed_after=120.0)
+        say(f"event log locked: {status}, {said.strip().splitlines()[-1][:160]}")
+        assert status == 1, said
+        for connection in locked:
+            connection.close()
+        patient.require_whole()
+        patient.makes(*FIRST)
+        patient.require_tidy()
+        patient.require_equal(undisturbed)
+    return Outcome("Dagster's event log full, and locked by another process", 2, SAID + SAME)
 
 
 @click.command()

@@ -24,7 +24,7 @@ from sl_assets.lake.folders import checked_folder, forget_folders, put_folder
 from sl_assets.lake.parquet import DATA, VERSION_KEY, parquet_bytes, read_parquet
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD, Record
-from sl_assets.lake.refusals import REFUSED_BY_DISK, explained
+from sl_assets.lake.refusals import explained, refused_by_disk
 from sl_assets.lake.stamps import Stamp
 from sl_assets.lake.storage import Storage
 from sl_assets.lake.tables import DIMENSIONS, TABLES
@@ -239,10 +239,10 @@ class Lake(Storage):
         with self.scratch(target) as building:
             try:
                 yield building
-            except OSError as error:
+            except Exception as error:
                 # Of other errors the block's own message says more.
-                if error.errno in REFUSED_BY_DISK:
-                    raise explained(target, error, "write") from error
+                if refusal := refused_by_disk(error):
+                    raise explained(target, refusal, "write") from error
                 raise
 
     def put_folder(self, place: Place, building: Path) -> str:

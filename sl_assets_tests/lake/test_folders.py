@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sl_assets.errors import AbsentError, LakeError
 from sl_assets.lake import folders
@@ -105,18 +107,28 @@ def test_first_folder_that_raises_leaves_nothing(lake):
     assert not lake.path(FOLDER).exists()
 
 
-def test_folder_on_a_full_disk_leaves_the_old_one_untouched(lake):
+def write_bytes(file: Path) -> None:
+    file.write_bytes(bytes(2 * SMALL_DISK))
+
+
+def write_tensors(file: Path) -> None:
+    """By a library that has errors of its own."""
+    save_file({"weights": np.zeros(SMALL_DISK)}, file)
+
+
+@pytest.mark.parametrize("write", [write_bytes, write_tensors])
+def test_folder_on_a_full_disk_leaves_the_old_one_untouched(lake, write):
     write_folder(lake, a="1")
     before = everything(lake)
 
     def fill_and_close() -> None:
         with ExitStack() as limits, lake.building(FOLDER) as folder:
             limits.enter_context(small_disk())
-            (folder / "large").write_bytes(bytes(2 * SMALL_DISK))
+            write(folder / "large")
 
     with pytest.raises(LakeError) as error:
         fill_and_close()
-    assert one_line(error).startswith(f"cannot write {lake.path(FOLDER)}")
+    assert one_line(error).startswith(f"cannot write {lake.path(FOLDER)}: file too large")
     assert everything(lake) == before
     assert entries(lake, FOLDER) == {"condition=cat"}
 
