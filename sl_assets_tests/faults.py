@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -231,7 +231,8 @@ def harmed_and_read(patient: Patient, luck: random.Random, say: Callable[[str], 
         place = Place("tiny", parent, "owl|animal_high" if parent == "projection_split" else "owl")
         record = patient.lake.record(place)
         assert record
-        name = luck.choice([name for name in record.files if name.endswith((".parquet", ".safetensors"))])
+        # A table beside it is read by others.
+        name = luck.choice([name for name in record.files if name.startswith(f"{place.subfolder}/")])
         file = Path(patient.lake.root) / "experiment=tiny" / name
         flipped(file, luck)
         patient.lake.forget_record(replace(place, table=reader))
@@ -362,21 +363,24 @@ def event_log(root: Path, undisturbed: Patient, say: Callable[[str], None]) -> O
     patient = Patient(root / "event_log")
     home = patient.root / "dagster"
     settings = (home / "dagster.yaml").read_bytes()
-    with disk(home, 0) as mounted:
+    with disk(home, 20_000_000):
         (home / "dagster.yaml").write_bytes(settings)
         patient.makes("--through", "number_prompts")
-        mounted(f"size={size_of(home) + 2 * 4096}")
+        with (home / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
         status, said = patient.types("run", "tiny", *FIRST, killed_after=120.0)
         say(f"event log full: {status}, {said.strip().splitlines()[-1][:160]}")
         assert status == 1, said
         patient.require_whole()
-        mounted("size=0")
+        (home / "ballast").unlink()
         locked = [sqlite3.connect(file, isolation_level=None) for file in sorted(home.rglob("*.db"))]
         for connection in locked:
             connection.execute("BEGIN EXCLUSIVE")
         status, said = patient.types("run", "tiny", *FIRST, killed_after=120.0)
         say(f"event log locked: {status}, {said.strip().splitlines()[-1][:160]}")
         assert status == 1, said
+        assert "Dagster's records of its runs cannot be used (database is locked); " in said, said
         for connection in locked:
             connection.close()
         patient.require_whole()
