@@ -258,7 +258,7 @@ def harmed_and_verified(patient: Patient, count: int, luck: random.Random, say: 
         luck.choice([flipped, cut])(file, luck)
         status, said = patient.types("verify", "tiny", "--forget")
         assert status == 1, said
-        (line, _) = said.splitlines()
+        line, _ = said.splitlines()
         assert line.startswith(f"{place}: {file}: "), said
         patient.makes()
         say(f"{file.name} of {place}: named by verify")

@@ -13,8 +13,7 @@ from sl_assets.cli.querying import existing_lake
 @click.argument("experiment", required=False)
 @click.option("--animals", help="Of EXPERIMENT, comma-separated; all where left out. Neutral always comes along.")
 @click.option("--forget", is_flag=True, help="Have the next sl-assets run make again what is damaged.")
-@click.pass_context
-def verify(context: click.Context, experiment: str | None, animals: str | None, forget: bool) -> None:
+def verify(experiment: str | None, animals: str | None, forget: bool) -> None:
     """Read every file of the lake, or of EXPERIMENT and its variants, and name those that are not what was recorded.
 
     The exit status is 1 if there are any. Without --forget nothing is changed: a backup may have them whole.
@@ -52,5 +51,4 @@ def verify(context: click.Context, experiment: str | None, animals: str | None, 
         click.echo(f"{read}: all are what was recorded")
         return
     fix = "sl-assets run makes them again" if forget else "restore them, or have them made again by verify --forget"
-    click.echo(f"{read}: {damaged:,} {'partition is' if damaged == 1 else 'partitions are'} damaged; {fix}", err=True)
-    context.exit(1)
+    raise click.ClickException(f"{read}: {damaged:,} {'partition' if damaged == 1 else 'partitions'} damaged; {fix}")
