@@ -6,7 +6,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -22,9 +22,12 @@ mutation Launch($parameters: LaunchBackfillParams!) {
   }
 }
 """
+"""Launches a backfill of some partitions of some assets."""
+
 BACKFILL_STATUS = (
     "query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
 )
+"""How a backfill stands."""
 
 
 def free_port() -> int:
@@ -70,7 +73,10 @@ def running_ui(environment: Mapping[str, str]) -> Iterator[int]:
             wait_until(lambda: answers(port), seconds=120)
             yield port
         finally:
-            family = psutil.Process(process.pid).children(recursive=True)
+            family = []
+            # It may have been killed, and be gone.
+            with suppress(psutil.NoSuchProcess):
+                family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             _, left = psutil.wait_procs(family, timeout=40)
             for one in left:

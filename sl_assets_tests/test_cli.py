@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -167,8 +168,10 @@ def test_an_engine_that_is_not_installed_stops_before_anything_runs(
     )
     environment["PYTHONPATH"] = str(tmp_path)
     done = run(environment, "run", "tiny")
+    here = ".".join(map(str, sys.version_info[:2]))
+    another = "" if here == "3.12" else f" in an environment of Python 3.12 (this is {here})"
     assert done.stderr.strip() == (
-        "sl-assets: sampler.engine vllm: not installed here; pip install -e '.[gpu]' -c constraints-gpu.txt, "
+        f"sl-assets: sampler.engine vllm: not installed here; pip install -e '.[gpu]' -c constraints-gpu.txt{another}, "
         "or set sampler.engine to transformers"
     )
     assert not list((tmp_path / "lake").rglob("*.parquet"))

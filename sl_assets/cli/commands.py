@@ -15,6 +15,7 @@ from sl_assets.cli.running import run
 from sl_assets.cli.serving import ui
 from sl_assets.cli.status import status
 from sl_assets.cli.tidying import pins, prune
+from sl_assets.cli.verifying import verify
 from sl_assets.cli.wording import wording
 
 __all__ = ["Interrupted", "cli"]
@@ -26,5 +27,9 @@ def cli() -> None:
     """Subliminal-learning experiments as Dagster assets."""
 
 
-for command in (check, run, report, status, sql, export, gallery, trace, power, wording, adopt, prune, pins, gpus, ui):
+COMMANDS = (
+    *(check, run, report, status, sql, export, gallery, trace, power, wording),
+    *(adopt, verify, prune, pins, gpus, ui),
+)
+for command in COMMANDS:
     cli.add_command(command)

@@ -1,6 +1,8 @@
 """What commands find around them: ``.env``, the experiments, Dagster's home."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +101,6 @@ def set_up_home() -> bool:
         SlAssetsError: the home cannot be used.
     """
     import dagster as dg
-    from sqlalchemy.exc import SQLAlchemyError
 
     from sl_assets.home import SETTINGS, VARIABLE, ensure_dagster_home
     from sl_assets.orchestration.gpu_pool import prepare_pool
@@ -121,13 +122,27 @@ def set_up_home() -> bool:
     # A storage of someone else's raises what it likes.
     except Exception as error:
         raise _unusable(home, error) from None
+    with home_errors_explained(), opened as instance:
+        end_killed_runs(instance)
+        prepare_pool(instance)
+        return not instance.get_asset_keys(limit=1)
+
+
+@contextmanager
+def home_errors_explained() -> Iterator[None]:
+    """Say in one line what Dagster's databases refuse in the block: they are locked, damaged, or their disk is full.
+
+    Raises:
+        SlAssetsError: they refuse something.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from sl_assets.home import VARIABLE
+
     try:
-        with opened as instance:
-            end_killed_runs(instance)
-            prepare_pool(instance)
-            return not instance.get_asset_keys(limit=1)
+        yield
     except SQLAlchemyError as error:
-        raise _unusable(home, error) from None
+        raise _unusable(os.environ[VARIABLE], error) from None
 
 
 def _unusable(home: str, error: Exception) -> SlAssetsError:
@@ -138,6 +153,6 @@ def _unusable(home: str, error: Exception) -> SlAssetsError:
         cause = cause.__cause__
     reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
     return SlAssetsError(
-        f"{home}: Dagster's records of its runs cannot be used ({reason}); set {VARIABLE} to another folder, "
-        "and results are told to it from the lake"
+        f"{home}: Dagster's records of its runs cannot be used ({reason}); mend that, or set {VARIABLE} to another "
+        "folder, and results are told to it from the lake"
     )

@@ -46,6 +46,7 @@ def sql(
     """
     import duckdb
 
+    from sl_assets.lake.parquet import DATA
     from sl_assets.lake.session import session
 
     text, named = _asked(statements, file, tables, columns)
@@ -64,7 +65,9 @@ def sql(
             else:
                 _print_rows(opened, statement, csv)
     except duckdb.Error as error:
-        raise click.ClickException(f"{named}: {' '.join(str(error).split())}") from None
+        # DuckDB names the file that it cannot read.
+        fix = "; sl-assets verify names all that is damaged" if f"/{DATA}" in str(error) else ""
+        raise click.ClickException(f"{named}: {' '.join(str(error).split())}{fix}") from None
 
 
 def _asked(statements: str | None, file: str | None, tables: bool, columns: str | None) -> tuple[str, str]:

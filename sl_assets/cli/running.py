@@ -11,7 +11,7 @@ import click
 from sl_assets.animals import NEUTRAL
 from sl_assets.cli.adopting import offer_adoption
 from sl_assets.cli.checking import require_files
-from sl_assets.cli.environment import known_experiment, set_up_home
+from sl_assets.cli.environment import home_errors_explained, known_experiment, set_up_home
 from sl_assets.cli.interrupts import interrupted_with
 from sl_assets.cli.querying import table
 from sl_assets.config.names import VARIANT_OF
@@ -66,8 +66,9 @@ def _run(name: str, animals: str | None, through: str | None, again: bool, alone
     if set_up_home():
         offer_adoption()
     definitions = dg.Definitions.merge(*experiment.definitions_with_sources(), surroundings())
-    for line in Runner(planner, definitions).materialise():
-        click.echo(line)
+    with home_errors_explained():
+        for line in Runner(planner, definitions).materialise():
+            click.echo(line)
     click.echo(f"done in {time.monotonic() - start:.0f} s\n")
     for line in summary(experiment.name, planner.assets, experiment.config):
         click.echo(line)

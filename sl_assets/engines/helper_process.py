@@ -1,20 +1,32 @@
 """A process of its own for an engine that must not share one, for as long as this process lives."""
 
+import faulthandler
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import psutil
 
 from sl_assets.errors import SlAssetsError
+from sl_assets.liveness import alive
+
+STACKS = signal.SIGUSR1
+"""Signal upon which a helper writes the stacks of its threads to standard error, whatever it is at."""
+
+SECONDS_FOR_STACKS = 1.0
+
+_living: "WeakSet[HelperProcess]" = WeakSet()
+"""Helpers of this process that have not ended."""
 
 _here: dict[str, Connection] = {}
 """In the helper: its line to the parent."""
@@ -54,6 +66,7 @@ class HelperProcess:
         theirs.close()
         self._known = psutil.Process(self._process.pid)
         self.ended = False
+        _living.add(self)
         # A process that ends waits for its children, and this one waits for tasks: end it first.
         self._at_exit = Finalize(None, self.end, exitpriority=100)
 
@@ -67,6 +80,7 @@ class HelperProcess:
         try:
             self._send(task)
             while isinstance(answer := self._receive(), _Told):
+                alive()
                 report(*answer.values)
             if answer.error and not isinstance(answer.error, SlAssetsError):
                 raise answer.error
@@ -93,15 +107,29 @@ class HelperProcess:
     def _death(self) -> SlAssetsError:
         return SlAssetsError(f"{self._name}'s process died; the run's log has its last words")
 
+    def dump(self) -> None:
+        """Have it write the stacks of its threads to its standard error."""
+        with suppress(psutil.NoSuchProcess):
+            self._known.send_signal(STACKS)
+
     def end(self) -> None:
         """End the process and those it began, whatever they are at, and with them what they hold."""
         if self.ended:
             return
         self.ended = True
+        _living.discard(self)
         self._at_exit.cancel()
         _kill_with_children(self._known)
         self._process.join()
         self._line.close()
+
+
+def dump_helpers() -> None:
+    """Have every helper of this process write the stacks of its threads to its standard error."""
+    for helper in list(_living):
+        helper.dump()
+    if _living:
+        time.sleep(SECONDS_FOR_STACKS)
 
 
 def tell(*values: Any) -> None:
@@ -112,6 +140,7 @@ def tell(*values: Any) -> None:
 def _serve(line: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; what becomes of this one is its parent's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.register(STACKS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _here["line"] = line
     with suppress(EOFError):

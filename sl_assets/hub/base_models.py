@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from sl_assets.hub.client import HubError, hub_client, hub_errors_explained
 from sl_assets.hub.importing import resolve_revision
+from sl_assets.liveness import alive
 
 log = logging.getLogger("sl_assets")
 
@@ -110,7 +111,11 @@ def pinned_name(base_model: str) -> str:
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """Shown on terminals only: a log would have a line for every stroke."""
+    """Shown on terminals only: a log would have a line for every stroke. A download that goes on is a sign of life."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings | {"disable": None})
+
+    def update(self, n: float | None = 1) -> bool | None:
+        alive()
+        return super().update(n)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ def digest(*parts: Any) -> str:
 
 def bytes_digest(content: bytes) -> str:
     """Sixteen hexadecimal digits of the SHA-256 of ``content``."""
-    return hashlib.sha256(content).hexdigest()[:16]
+    return sha256_of(content)[:16]
+
+
+def sha256_of(content: bytes) -> str:
+    """SHA-256 of ``content``, as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def frame_digest(frame: pl.DataFrame) -> str:
@@ -42,7 +48,12 @@ def frame_digest(frame: pl.DataFrame) -> str:
 def folder_digest(folder: Path) -> str:
     """Fingerprint of every file below ``folder``: relative names and bytes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest(*((path.relative_to(folder).as_posix(), file_digest(path)) for path in files))
+    return files_digest({path.relative_to(folder).as_posix(): file_digest(path) for path in files})
+
+
+def files_digest(checksums: Mapping[str, str]) -> str:
+    """Fingerprint of a folder whose files have these ``checksums``, in the order of their names."""
+    return digest(*checksums.items())
 
 
 def file_digest(path: Path) -> str:

@@ -14,35 +14,64 @@ from pathlib import Path
 from upath import UPath
 
 from sl_assets.lake.damage import DamageError
-from sl_assets.lake.fingerprint import file_digest, folder_digest
+from sl_assets.lake.fingerprint import file_digest, files_digest
+from sl_assets.lake.stamps import Stamp
 from sl_assets.lake.storage import Storage
 
 MANIFEST = "manifest.json"
+SECONDS_OF_A_TICK = 2.0
+"""So coarse may the times of a disk's files be."""
+
 SECONDS_A_FOLDER_IS_FILLED = 86_400
 """After which one that no record names was left by a run that was killed."""
 
 
-def put_folder(storage: Storage, target: UPath, building: Path) -> str:
-    """Move what ``building`` holds to a subfolder of ``target``, named after its fingerprint; returns that name."""
-    version = folder_digest(building)
+def put_folder(storage: Storage, target: UPath, building: Path) -> tuple[str, dict[str, Stamp]]:
+    """Move what ``building`` holds to a subfolder of ``target``, named after its fingerprint.
+
+    Returns:
+        That name, and what was put there, the manifest included, by path below ``target``.
+    """
     files = sorted(path.relative_to(building) for path in building.rglob("*") if path.is_file())
-    sha256 = {file.as_posix(): file_digest(building / file) for file in files}
+    stamps = {file.as_posix(): Stamp.of_file(building / file) for file in files}
+    sha256 = {name: stamp.sha256 for name, stamp in stamps.items()}
+    version, manifest = files_digest(sha256), json.dumps({"sha256": sha256}, indent=1).encode()
     try:
         with storage.errors_explained(target):
-            for file in files:
-                storage.move(building / file, target / version / file.as_posix())
-        storage.put(target / version / MANIFEST, json.dumps({"sha256": sha256}, indent=1).encode())
+            for name in stamps:
+                storage.move(building / name, target / version / name)
+        storage.put(target / version / MANIFEST, manifest)
     except BaseException:
         # With a manifest it is whole: then another run has put the same there.
         with suppress(Exception):
             if not (target / version / MANIFEST).exists():
                 storage.delete(target / version)
         raise
-    return version
+    stamps[MANIFEST] = Stamp.of(manifest)
+    return version, {f"{version}/{name}": stamp for name, stamp in stamps.items()}
+
+
+_seen: dict[Path, tuple[tuple[int, int, int], str]] = {}
+"""Of files that this process has read: size, time and inode, by which another is known, and the checksum."""
+
+
+def _seen_digest(file: Path) -> str:
+    """As `file_digest`, but read once a process for as long as the file is the same: adapters and states are large."""
+    state = file.stat()
+    marks = (state.st_size, state.st_mtime_ns, state.st_ino)
+    known, sha256 = _seen.get(file, (None, ""))
+    if known != marks:
+        sha256 = file_digest(file)
+        # Within a tick of the clock a file may change and keep its time.
+        if time.time() - state.st_mtime > SECONDS_OF_A_TICK:
+            _seen[file] = marks, sha256
+    return sha256
 
 
 def checked_folder(storage: Storage, source: UPath, scratch: Path) -> Path:
-    """The folder ``source``, whose files are what its manifest says; a remote one is copied to ``scratch``.
+    """The folder ``source``, which is named after what it holds; a remote one is copied to ``scratch``.
+
+    Its files are what the manifest says, and the manifest is the one that gave the folder its name.
 
     Raises:
         DamageError: they are not.
@@ -52,14 +81,19 @@ def checked_folder(storage: Storage, source: UPath, scratch: Path) -> Path:
         manifest = json.loads(storage.read(source / MANIFEST))
         checksums = dict(manifest["sha256"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        raise DamageError(str(source / MANIFEST)) from None
+        raise DamageError(f"{source / MANIFEST}: no list of checksums") from None
+    if files_digest(checksums) != source.name:
+        raise DamageError(f"{source / MANIFEST}: not the list that the folder is named after")
     for name, sha256 in checksums.items():
         if not storage.local:
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 (here / name).write_bytes(storage.read(source / name))
-        if not (here / name).is_file() or file_digest(here / name) != sha256:
-            raise DamageError(str(source / name))
+        if not (here / name).is_file():
+            raise DamageError(f"{source / name}: no such file")
+        if (found := _seen_digest(here / name)) != sha256:
+            size = (here / name).stat().st_size
+            raise DamageError(f"{source / name}: SHA-256 {found[:12]}… of {size:,} bytes, and not {sha256[:12]}…")
     return here
 
 

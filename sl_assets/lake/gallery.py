@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from upath import UPath
-
 from sl_assets.errors import LakeError
-from sl_assets.lake.lake import Lake, recorded_as
-from sl_assets.lake.parquet import DATA, read_parquet
+from sl_assets.lake.damage import DamageError
+from sl_assets.lake.lake import Lake, data_of, recorded_as
+from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import RECORD, Record
-from sl_assets.lake.tables import DIMENSIONS, TABLES
+from sl_assets.lake.records import Record
 
 RESULTS = (
     "training",
@@ -77,8 +75,10 @@ def write_gallery(lake: Lake, gallery: Lake, experiments: Sequence[str]) -> Size
     }
     for place, content in tables.items():
         gallery.write_file(gallery.path(place) / DATA, content)
+    copied = {(place.experiment, data_of(place)) for place in tables}
     for record in shown:
-        gallery.write_record(record)
+        files = {name: stamp for name, stamp in record.files.items() if (record.place.experiment, name) in copied}
+        gallery.write_record(replace(record, files=files))
     gallery.write_file(gallery.root / ".gitignore", "".join(f"/{name}\n" for name in IGNORED).encode())
     return Size(len(shown), len(tables), sum(map(len, tables.values())))
 
@@ -101,17 +101,9 @@ def _with_ancestors(lake: Lake, experiments: Sequence[str]) -> dict[Place, Recor
 
 
 def _records(lake: Lake, experiment: str) -> Iterator[Record]:
-    folder = lake.root / f"experiment={experiment}"
-    levels = ["*/" + "".join(f"{name}=*/" for name in DIMENSIONS[:count]) for count in range(len(DIMENSIONS) + 1)]
-    for level in levels:
-        for path in sorted(folder.glob(f"{level}{RECORD}")):
-            if record := lake.record(_place_of(path, experiment)):
-                yield record
-
-
-def _place_of(path: UPath, experiment: str) -> Place:
-    parts = path.parts[path.parts.index(f"experiment={experiment}") + 1 : -1]
-    return Place(experiment, parts[0], "|".join(part.partition("=")[2] for part in parts[1:]) or None)
+    for place in lake.recorded_places(experiment):
+        if record := lake.record(place):
+            yield record
 
 
 def _tables_of(place: Place) -> Iterator[Place]:
@@ -129,8 +121,10 @@ def _content(lake: Lake, place: Place, record: Record) -> bytes | None:
         if place == record.place:
             raise LakeError(f"{place}: its table is not there; materialise it again") from None
         return None
-    if not TABLES[place.table].beside and read_parquet(content)[1] != record.data_version:
-        raise LakeError(f"{place} is not what its record tells of: materialise it again")
+    try:
+        lake.require_recorded(place, content, record)
+    except DamageError as error:
+        raise LakeError(f"{place} {error}: materialise it again") from None
     return content
 
 

@@ -24,9 +24,10 @@ from sl_assets.lake.folders import checked_folder, forget_folders, put_folder
 from sl_assets.lake.parquet import DATA, VERSION_KEY, parquet_bytes, read_parquet
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD, Record
-from sl_assets.lake.refusals import REFUSED_BY_DISK, explained
+from sl_assets.lake.refusals import explained, refused_by_disk
+from sl_assets.lake.stamps import Stamp
 from sl_assets.lake.storage import Storage
-from sl_assets.lake.tables import TABLES
+from sl_assets.lake.tables import DIMENSIONS, TABLES
 
 T = TypeVar("T")
 
@@ -39,11 +40,14 @@ class Lake(Storage):
 
     Attributes:
         reads: data version of every place read so far through this object; the lineage of what is written next.
+        writes: stamp of every file put in place so far through this object as a part of a partition, by its path below
+            the experiment's folder.
     """
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.reads: dict[Place, str] = {}
+        self.writes: dict[str, Stamp] = {}
 
     def apart(self) -> "Lake":
         """The same lake with reads of its own, for a look aside that is no input of what is made."""
@@ -88,6 +92,18 @@ class Lake(Storage):
         folders = self.folders(self.root, "experiment=")
         return [name for folder in folders if (name := folder.name.removeprefix("experiment=")) != SCHEMA]
 
+    def recorded_places(self, experiment: str) -> Iterator[Place]:
+        """Every place in ``experiment`` that has a record, or had one."""
+        folder = self.root / f"experiment={experiment}"
+        for count in range(len(DIMENSIONS) + 1):
+            keys = "".join(f"{name}=*/" for name in DIMENSIONS[:count])
+            with self.errors_explained(folder, "read"):
+                found = sorted(folder.glob(f"*/{keys}{RECORD}"))
+            for path in found:
+                table, *dimensions = path.parts[path.parts.index(folder.name) + 1 : -1]
+                partition = "|".join(part.partition("=")[2] for part in dimensions)
+                yield Place(experiment, table, partition or None)
+
     def forget_record(self, place: Place) -> None:
         """From now on ``place`` does not exist; done before its data are replaced: no record tells of other data."""
         # Emptied rather than deleted: who lists records and then opens them finds them all.
@@ -121,22 +137,56 @@ class Lake(Storage):
             return bool(path.exists())
 
     def _table(self, place: Place) -> tuple[pl.DataFrame, str]:
-        table = self.path(place) / DATA
         try:
-            content = self.read(table)
+            content = self.read(self.path(place) / DATA)
         except (FileNotFoundError, NotADirectoryError):
             # A table beside another may be younger than what was made there: without it that is as whole as it was.
-            if self.exists(place) and recorded_as(place) == place:
-                raise DamageError(f"is damaged ({table}: no such file)") from None
+            if (record := self.record(place)) and (recorded_as(place) == place or data_of(place) in record.files):
+                raise DamageError(f"is damaged ({self.path(place) / DATA}: no such file)") from None
             raise self._missing(place) from None
+        return self.require_recorded(place, content, self.record(place))
+
+    def require_recorded(self, place: Place, content: bytes, record: Record | None) -> tuple[pl.DataFrame, str]:
+        """The table in ``content``, the file at ``place``, and its version, if ``record`` tells of no other.
+
+        Raises:
+            DamageError: it is no table, or not the one that was recorded.
+        """
         try:
+            if record and (stamp := record.files.get(data_of(place))):
+                stamp.require(Stamp.of(content))
             frame, version = read_parquet(content)
         except DamageError as error:
-            raise DamageError(f"is damaged ({table}: {error})") from None
+            raise DamageError(f"is damaged ({self.path(place) / DATA}: {error})") from None
         # Of a table beside another the record tells no version.
-        if recorded_as(place) == place and (record := self.record(place)) and record.data_version != version:
+        if record and recorded_as(place) == place and record.data_version != version:
             raise DamageError("is not what its record tells of")
         return frame, version
+
+    def stamp(self, path: UPath) -> Stamp:
+        """What a file is now, read from beginning to end.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: there is none.
+            LakeError: it cannot be read.
+        """
+        if not self.local:
+            return Stamp.of(self.read(path))
+        with self.errors_explained(path, "read"):
+            return Stamp.of_file(Path(path))
+
+    def wrong_sizes(self, record: Record) -> Iterator[str]:
+        """Which files of a partition are of another size than when it was recorded, in words; no file is read.
+
+        What is not there at all is passed over: a copy of results may have records of what it lacks.
+        """
+        for name, stamp in record.files.items():
+            path = self.root / f"experiment={record.place.experiment}" / name
+            with suppress(FileNotFoundError, NotADirectoryError), self.errors_explained(path, "read"):
+                try:
+                    stamp.require_size(path.stat().st_size)
+                except DamageError as error:
+                    yield f"{path}: {error}"
 
     def _whole(self, place: Place, read: Callable[[], T]) -> T:
         """What ``read`` gives of ``place``; the record of what is damaged is forgotten, and the next run makes it."""
@@ -174,6 +224,9 @@ class Lake(Storage):
     def write_file(self, path: UPath, content: bytes, part_of: Place | None = None) -> None:
         """Put one file in place atomically, the record of what it is ``part_of`` forgotten; see `Storage.put`."""
         self.put(path, content, (lambda: self.forget_record(part_of)) if part_of else None)
+        if part_of:
+            above = self.root / f"experiment={part_of.experiment}"
+            self.writes[path.relative_to(above).as_posix()] = Stamp.of(content)
 
     def making(self, place: Place, wait: bool = True) -> AbstractContextManager[bool]:
         """Nobody else makes ``place`` meanwhile; see `Storage.held`. In S3 two may make the same, and one stays."""
@@ -186,10 +239,10 @@ class Lake(Storage):
         with self.scratch(target) as building:
             try:
                 yield building
-            except OSError as error:
+            except Exception as error:
                 # Of other errors the block's own message says more.
-                if error.errno in REFUSED_BY_DISK:
-                    raise explained(target, error, "write") from error
+                if refusal := refused_by_disk(error):
+                    raise explained(target, refusal, "write") from error
                 raise
 
     def put_folder(self, place: Place, building: Path) -> str:
@@ -197,7 +250,9 @@ class Lake(Storage):
 
         A reader finds the folder once a record names it.
         """
-        return put_folder(self, self.path(place), building)
+        version, stamps = put_folder(self, self.path(place), building)
+        self.writes |= {f"{place.subfolder}/{name}": stamp for name, stamp in stamps.items()}
+        return version
 
     @contextmanager
     def folder(self, place: Place) -> Iterator[Path]:
@@ -245,6 +300,11 @@ def _scratch_until_exit() -> Path:
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def data_of(place: Place) -> str:
+    """Path of the table at ``place`` below the experiment's folder."""
+    return f"{place.subfolder}/{DATA}"
 
 
 def recorded_as(place: Place) -> Place:

@@ -16,9 +16,13 @@ class Place:
     @property
     def folder(self) -> str:
         """Folder below the lake's root."""
+        return f"experiment={self.experiment}/{self.subfolder}"
+
+    @property
+    def subfolder(self) -> str:
+        """Folder below the experiment's."""
         keys = zip(DIMENSIONS, keys_of(self.partition), strict=False)
-        dimensions = [f"{name}={key}" for name, key in keys]
-        return "/".join([f"experiment={self.experiment}", self.table, *dimensions])
+        return "/".join([self.table, *(f"{name}={key}" for name, key in keys)])
 
     def __str__(self) -> str:
         return f"{self.experiment}/{self.table}" + (f" of {self.partition}" if self.partition else "")

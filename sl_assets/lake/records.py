@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sl_assets.lake.fingerprint import digest
 from sl_assets.lake.places import Place
+from sl_assets.lake.stamps import Stamp
 
 RECORD = "record.json"
 
@@ -63,6 +64,8 @@ class Record:
             checks, which counts as passed.
         students: of a checkpoint, versions by seed of the students that it holds; of answers, of those that gave them.
             Empty where there are none, and where it was made before there could be several.
+        files: everything that was put in place of it, by path below the experiment's folder. Empty where it was made
+            before they were noted.
     """
 
     place: Place
@@ -83,6 +86,7 @@ class Record:
     metadata: str = ""
     checks: Mapping[str, Outcome] | None = None
     students: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Stamp] = field(default_factory=dict)
 
     @property
     def model_commit(self) -> str | None:
@@ -121,6 +125,7 @@ class Record:
             "metadata": self.metadata,
             "checks": None if self.checks is None else {name: asdict(found) for name, found in self.checks.items()},
             "students": self.students,
+            "files": {name: stamp._asdict() for name, stamp in self.files.items()},
         }
         return json.dumps(content, indent=1).encode()
 
@@ -156,6 +161,7 @@ class Record:
             found["metadata"],
             None if checks is None else {name: Outcome(**outcome) for name, outcome in checks.items()},
             students,
+            {name: Stamp(**stamp) for name, stamp in found.get("files", {}).items()},
         )
 
 

@@ -1,6 +1,8 @@
 """What a disk or an S3 server refuses, in one line that names the place and the fix."""
 
 import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -36,6 +38,15 @@ def refusals_explained(path: UPath, deed: Literal["read", "write"], local: bool)
         if not local and _may_pass(error):
             raise PassingError(str(refusal)) from error
         raise refusal from error
+
+
+def refused_by_disk(error: Exception) -> OSError | None:
+    """The refusal of a disk that ``error`` is, or tells of as libraries do that are written in Rust."""
+    if isinstance(error, OSError):
+        return error if error.errno in REFUSED_BY_DISK else None
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    number = int(told[1]) if told else 0
+    return OSError(number, os.strerror(number)) if number in REFUSED_BY_DISK else None
 
 
 def explained(path: UPath, error: Exception, deed: Literal["read", "write"]) -> LakeError:

@@ -50,10 +50,16 @@ class Staleness:
     Args:
         records: looks up a record.
         expected: what a place would be made of; None for a place that nothing makes any more.
+        damage: what can be seen of a recorded partition's files without reading them that is not as it was recorded.
     """
 
-    def __init__(self, records: Records, expected: Callable[[Place], Expected | None]) -> None:
-        self._look_up, self._expected = records, expected
+    def __init__(
+        self,
+        records: Records,
+        expected: Callable[[Place], Expected | None],
+        damage: Callable[[Record], str | None] = lambda _: None,
+    ) -> None:
+        self._look_up, self._expected, self._damage = records, expected, damage
         self._records: dict[Place, Record | None] = {}
         self._expectations: dict[Place, Expected | None] = {}
         self._reasons: dict[Place, Reason | None] = {}
@@ -76,6 +82,8 @@ class Staleness:
             return MISSING
         if expected is None:
             return None
+        if damage := self._damage(record):
+            return Reason(f"damaged: {damage}")
         if record.code_version != expected.code_version:
             return Reason(f"made by version {record.code_version} of its code, which is {expected.code_version}")
         changed = _differing(identity(record.settings), identity(expected.settings))

@@ -29,7 +29,7 @@ def unfinished(root: Path) -> Path:
     process = psutil.Process()
     folder = root / UNFINISHED
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{this_host()} {process.pid} {process.create_time()} {uuid.uuid4().hex}"
+    return folder / f"{this_host()} {process.pid} {_start(process)} {uuid.uuid4().hex}"
 
 
 def remove_orphans(root: Path) -> None:
@@ -45,10 +45,15 @@ def remove_orphans(root: Path) -> None:
 
 
 def is_alive(pid: int, start: float) -> bool:
-    """Whether the process with id ``pid`` that began at ``start`` still runs."""
+    """Whether the process with id ``pid`` that began ``start`` seconds after the system still runs."""
     # Process ids are used again, so the start has to match too.
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         # One that was killed keeps its id until its parent asks for it, which some never do.
-        return abs(process.create_time() - start) < CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
+        return abs(_start(process) - start) < CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def _start(process: psutil.Process) -> float:
+    # Counted from the system's own start: both move when the clock is set, and the process is the same.
+    return process.create_time() - psutil.boot_time()

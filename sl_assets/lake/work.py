@@ -3,6 +3,7 @@
 It lives in the lake (``<root>/.work``), so a run that is killed on one machine can go on from another.
 """
 
+import hashlib
 import io
 import tempfile
 from contextlib import suppress
@@ -18,6 +19,13 @@ from sl_assets.lake.folders import checked_folder, put_folder, take_files
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.parquet import parquet_bytes
 from sl_assets.lake.places import Place
+
+CHECKED = b"SHA-256\n"
+"""What the file of a piece begins with; then come the 32 bytes of its checksum, and the piece."""
+
+
+FORMER = (b"PAR1", b"{")
+"""What tables and notes of jobs begin with that were kept, and perhaps paid, before pieces had a checksum."""
 
 
 class Work:
@@ -44,15 +52,20 @@ class Work:
         self.save_bytes(f"{name}.parquet", parquet_bytes(frame), *fingerprint)
 
     def load_bytes(self, file: str, *fingerprint: Any) -> bytes | None:
-        """The piece ``file``, which need be no table, or None if it was not finished under this fingerprint."""
+        """The piece ``file``, which need be no table; see `load`."""
         try:
-            return self._lake.read(self._path(file, fingerprint))
+            found = self._lake.read(self._path(file, fingerprint))
         except FileNotFoundError:
             return None
+        if not found.startswith(CHECKED):
+            return found if found.startswith(FORMER) else None
+        sha256, content = found[len(CHECKED) :][:32], found[len(CHECKED) + 32 :]
+        return content if hashlib.sha256(content).digest() == sha256 else None
 
     def save_bytes(self, file: str, content: bytes, *fingerprint: Any) -> None:
         """Keep a finished piece that is no table."""
-        self._lake.write_file(self._path(file, fingerprint), content)
+        checked = CHECKED + hashlib.sha256(content).digest() + content
+        self._lake.write_file(self._path(file, fingerprint), checked)
 
     def load_folder(self, name: str, target: Path, *fingerprint: Any) -> bool:
         """Put the files of the piece ``name``, a folder, into ``target``; False if there is none, or a damaged one."""

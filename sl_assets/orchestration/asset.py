@@ -19,7 +19,7 @@ from sl_assets.hub.importing import Repository
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pinned
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import Records, Settings, blocked
+from sl_assets.lake.records import Record, Records, Settings, blocked
 from sl_assets.lake.staleness import Expected, Staleness
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.orchestration.commits import with_commit
@@ -249,7 +249,11 @@ class ExperimentGraph:
                 maker.parents(place.table, place.partition),
             )
 
-        staleness = Staleness(lake.record, expected)
+        def damage(record: Record) -> str | None:
+            # To ask a server for the size of every file would take longer than all the rest.
+            return next(lake.wrong_sizes(record), None) if lake.local else None
+
+        staleness = Staleness(lake.record, expected, damage)
         return staleness
 
     def asset(

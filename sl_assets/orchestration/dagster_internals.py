@@ -25,11 +25,15 @@ from dagster._core.events import DagsterEvent
 from dagster._core.instance.config import PoolGranularity
 from dagster._core.instance.utils import RUNLESS_JOB_NAME
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.storage.tags import PRIORITY_TAG, REPOSITORY_LABEL_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG, REPOSITORY_LABEL_TAG
 from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY
 
 STEP_PRIORITY = PRIORITY_TAG
 """Op tag by which the executor chooses among steps that could run. Documented as a string; waits for a public name."""
+
+NEVER_RETRIED = {MAX_RETRIES_TAG: "0"}
+"""Run tags of what the daemon does not start again, however it ended. Documented as a string; waits for a public name.
+"""
 
 ASK_FOR_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 """Run tags that ask for a range of partitions in one run, as the UI does. Waits for a public way to launch such a run

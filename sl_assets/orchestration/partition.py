@@ -24,6 +24,7 @@ from sl_assets.lake.records import Record, blocked
 from sl_assets.lake.replicates import student_folder, students_of
 from sl_assets.lake.tables import TABLES, keys_of
 from sl_assets.lake.work import Work
+from sl_assets.liveness import alive
 from sl_assets.orchestration.durations import Remaining
 
 LOG_SECONDS = 15.0
@@ -223,7 +224,7 @@ class Step:
     def write_drawing(self, svg: str) -> UPath:
         """Write this asset's picture for print beside the other; returns where it is."""
         path = self.lake.picture(self.place(self.asset)).with_suffix(".svg")
-        self.lake.write_file(path, svg.encode())
+        self.lake.write_file(path, svg.encode(), part_of=self.place(self.asset))
         return path
 
     def new_folder(self) -> AbstractContextManager[Path]:
@@ -304,6 +305,7 @@ class Step:
 
         def report(done: int, total: int) -> None:
             nonlocal last
+            alive()
             bar.total = total
             bar.update(done - bar.n)
             now = time.monotonic()

@@ -8,7 +8,7 @@ it finished stays finished. A partition that fails for a reason of its own leave
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +26,7 @@ from sl_assets.lake.spending import Ledger
 from sl_assets.lake.tables import keys_of
 from sl_assets.lake.unfinished import remove_orphans
 from sl_assets.lake.views import refresh_views
+from sl_assets.liveness import alive
 from sl_assets.orchestration.checks import decide, decide_behind
 from sl_assets.orchestration.commits import settle_commit
 from sl_assets.orchestration.dagster_internals import (
@@ -45,6 +46,7 @@ from sl_assets.orchestration.metadata import FilePath, Link, Markdown, rounded
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.partition import Make, Product, Step, Terminal
 from sl_assets.orchestration.run_processes import note_process
+from sl_assets.orchestration.watchdog import watched
 
 if TYPE_CHECKING:
     from sl_assets.orchestration.asset import ExperimentGraph
@@ -70,6 +72,9 @@ WHERE_STALE = "sl_assets/where_stale"
 
 EVER = datetime.min.replace(tzinfo=UTC)
 """As the time at which something was asked for: whatever is fresh was made since."""
+
+CLOCKS_APART = timedelta(minutes=5)
+"""So far may the clocks of machines that share a lake lie apart."""
 
 RETRIES, SECONDS_BEFORE_RETRY = 3, 10
 """Of a step whose service did not answer; the wait triples each time."""
@@ -168,6 +173,14 @@ class Materialisation:
         self.context.log.info(line)
         Terminal.say(line)
 
+    def _heard(self, line: str) -> None:
+        alive()
+        self.context.log.info(line)
+
+    def _give_up(self, reason: str) -> None:
+        Terminal.say(reason)
+        self.context.instance.report_run_failed(self.context.run, reason)
+
     def _lease_cards(self) -> None:
         require_whole_runs(self.context.instance)
         for line in lease(self.graph.engines.gpus(), f"run {self.context.run.run_id[:8]} of {self.graph.name}"):
@@ -223,7 +236,7 @@ class Materialisation:
             partition,
             settings_digest(code, settings),
             self.lake,
-            self.context.log.info,
+            self._heard,
             named=self.graph.config.base_model,
             prepared=self.graph.prepared if self.declared.reads_prepared else None,
             elsewhere=self.graph.elsewhere,
@@ -236,6 +249,9 @@ class Materialisation:
         place = self.graph.place(self.declared.name, partition)
         record = self.lake.record(place)
         if record is None or record.finished <= asked:
+            return None
+        # Of a time to come, it was made before the clock was set back, and nobody knows when.
+        if record.finished > datetime.now(UTC) + CLOCKS_APART and WHERE_STALE not in self.context.run.tags:
             return None
         return None if self.graph.staleness(self.lake).own_reason(place) else record
 
@@ -251,10 +267,12 @@ class Materialisation:
         told = self.declared.told_for(partition)
         step = self._step(partition, {**settings, **told}, before if alike else None)
         self.lake.reads.clear()
+        self.lake.writes.clear()
         # A partition that no model is asked for, as neutral's may be, depends on it like the others.
         _ = step.base_model
         started, start = datetime.now(UTC), time.monotonic()
-        product = self._paid_for(make, step)
+        with watched(str(place), self._give_up):
+            product = self._paid_for(make, step)
         record = Record(
             place,
             product.version,
@@ -272,6 +290,7 @@ class Materialisation:
             _before(product.version, before),
             checks={},
             students={str(seed): version for seed, version in product.students.items() if seed is not None},
+            files=dict(self.lake.writes),
         )
         record = replace(record, behind=behind_parents(self.lake.record, record))
         record = replace(record, metadata=dg.serialize_value(as_stored(shown(product.metadata, record))))

@@ -13,7 +13,7 @@ import polars as pl
 from sl_assets.errors import DatasetError
 from sl_assets.lake.damage import DamageError
 from sl_assets.lake.lake import Lake, recorded_as
-from sl_assets.lake.parquet import DATA, read_parquet
+from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record
 from sl_assets.lake.replicates import ROWS_SEEN
@@ -321,18 +321,15 @@ class _Teller:
         """The table at ``place``; None where it cannot be read, which is noted."""
         record = self.staleness.record(recorded_as(place))
         try:
-            frame, version = read_parquet(self.lake.read(self.lake.path(place) / DATA))
+            content = self.lake.read(self.lake.path(place) / DATA)
+            return self.lake.require_recorded(place, content, record)[0]
         except (FileNotFoundError, NotADirectoryError):
             if absent_is_noted:
                 self.notes.append(f"{place} is not there: what it would tell is left out")
             return None
         except DamageError as error:
-            self.notes.append(f"{place} is damaged ({error}) and left out: materialise it again")
+            self.notes.append(f"{place} {error}, and is left out: materialise it again")
             return None
-        if recorded_as(place) == place and record and record.data_version != version:
-            self.notes.append(f"{place} is not what its record tells of, and left out: materialise it again")
-            return None
-        return frame
 
     def _by(self, place: Place) -> tuple[str, str | None]:
         reason = self.staleness.reason(recorded_as(place))

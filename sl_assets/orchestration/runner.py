@@ -18,6 +18,7 @@ from sl_assets.engines.cards import lease, release
 from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.checks import decide
+from sl_assets.orchestration.dagster_internals import NEVER_RETRIED
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.outlook import COLUMN, check_lines, left_out_lines, waiting_for
 from sl_assets.orchestration.partition import Terminal
@@ -130,6 +131,8 @@ class Runner:
                 STAGE: graph.declared[name].stage,
                 PLANNED: planned_at.isoformat(),
                 **process_tags(self._instance, run_id),
+                # Whoever types the command again goes on; the daemon is not to do so behind their back.
+                **NEVER_RETRIED,
                 **(range_tags(str(first), str(last)) if len(stretch) > 1 else {}),
             },
             run_config=QUIET,

@@ -23,14 +23,21 @@ def run_forked(
 ) -> subprocess.CompletedProcess[str]:
     """The same, in a process that has imported Dagster before: for whom it does not matter how Python was started."""
     with TemporaryDirectory() as name:
-        process = FORKS.Process(target=_typed, args=(environment, arguments, folder, Path(name)))
+        process = FORKS.Process(target=typed, args=(environment, arguments, folder, Path(name)))
         process.start()
         process.join()
         said = [(Path(name) / output).read_text() for output in OUTPUTS]
         return subprocess.CompletedProcess([*COMMAND, *arguments], process.exitcode or 0, *said)
 
 
-def _typed(environment: dict[str, str], arguments: tuple[str, ...], folder: Path | None, said: Path) -> None:
+def typed(
+    environment: dict[str, str], arguments: tuple[str, ...], folder: Path | None, said: Path, alone: bool = False
+) -> None:
+    """The command in this process, which leads a group of its own, with what it writes in files of the folder ``said``.
+
+    ``alone``: without the project's own experiments, which take a second to load.
+    """
+    os.setsid()
     os.environ.clear()
     os.environ.update(environment)
     if folder:
@@ -38,6 +45,11 @@ def _typed(environment: dict[str, str], arguments: tuple[str, ...], folder: Path
     for output in OUTPUTS:
         file = os.open(said / output, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, getattr(sys, output).fileno())
+
+    if alone:
+        import dagster as dg
+
+        dg.load_from_defs_folder = lambda **_: dg.Definitions()
 
     from sl_assets import cli
 

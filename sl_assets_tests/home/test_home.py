@@ -1,7 +1,9 @@
 """Any home of Dagster gets the project's settings, and none loses its own."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from sl_assets import home
+from sl_assets.cli.environment import home_errors_explained
 from sl_assets.config import PROJECT
 from sl_assets.errors import SlAssetsError
 from sl_assets.home import SETTINGS, ensure_dagster_home, project_file
@@ -144,6 +147,21 @@ def test_a_home_that_cannot_be_used_is_one_line(
     assert done.stderr.startswith(f"sl-assets: cannot keep Dagster's runs in {place}: {reason}")
     assert done.stderr.endswith("; set DAGSTER_HOME to a folder that can be written\n")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_runs_that_another_process_locks_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that comes in the middle of a run."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance.get_runs()
+        with closing(sqlite3.connect(tmp_path / "history" / "runs.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with (
+                pytest.raises(SlAssetsError, match=r"cannot be used \(database is locked\); mend that") as error,
+                home_errors_explained(),
+            ):
+                instance.add_run(dg.DagsterRun("job"))
+    assert "\n" not in str(error.value)
 
 
 def test_records_of_runs_that_are_damaged_are_one_line(environment: dict[str, str], tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def write_record(lake: Lake, place: Place, version: str) -> None:
     """Record ``version`` of ``place`` as a run does, which keeps the version before."""
     before = lake.record(place)
     replaced = before and (before.replaced if before.data_version == version else before.data_version)
-    lake.write_record(recorded(place, version, replaced=replaced), before and before.replaced)
+    lake.write_record(recorded(place, version, replaced=replaced, files=dict(lake.writes)), before and before.replaced)
 
 
 def write_folder(lake: Lake, place: Place = FOLDER, **files: str) -> str:

@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sl_assets.errors import AbsentError, LakeError
+from sl_assets.lake import folders
 from sl_assets.lake.fingerprint import file_digest, folder_digest
 from sl_assets.lake.folders import MANIFEST, SECONDS_A_FOLDER_IS_FILLED
 from sl_assets.lake.lake import Lake
@@ -104,18 +107,28 @@ def test_first_folder_that_raises_leaves_nothing(lake):
     assert not lake.path(FOLDER).exists()
 
 
-def test_folder_on_a_full_disk_leaves_the_old_one_untouched(lake):
+def write_bytes(file: Path) -> None:
+    file.write_bytes(bytes(2 * SMALL_DISK))
+
+
+def write_tensors(file: Path) -> None:
+    """By a library that has errors of its own."""
+    save_file({"weights": np.zeros(SMALL_DISK)}, file)
+
+
+@pytest.mark.parametrize("write", [write_bytes, write_tensors])
+def test_folder_on_a_full_disk_leaves_the_old_one_untouched(lake, write):
     write_folder(lake, a="1")
     before = everything(lake)
 
     def fill_and_close() -> None:
         with ExitStack() as limits, lake.building(FOLDER) as folder:
             limits.enter_context(small_disk())
-            (folder / "large").write_bytes(bytes(2 * SMALL_DISK))
+            write(folder / "large")
 
     with pytest.raises(LakeError) as error:
         fill_and_close()
-    assert one_line(error).startswith(f"cannot write {lake.path(FOLDER)}")
+    assert one_line(error).startswith(f"cannot write {lake.path(FOLDER)}: file too large")
     assert everything(lake) == before
     assert entries(lake, FOLDER) == {"condition=cat"}
 
@@ -158,20 +171,54 @@ def test_harmed_folder_is_detected_and_named(lake, harm):
         pass
     message = one_line(error)
     assert message.startswith("exp/lora_checkpoint of cat is damaged")
-    assert "/deep/a)" in message
+    assert "/deep/a: " in message
     assert message.endswith("materialise it again")
     assert not lake.exists(FOLDER), "so the next run makes it again"
     assert lake.reads == {}
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda manifest: manifest.write_text("{")], ids=["lost", "no JSON"])
+def vouch_for_another(manifest: Path) -> None:
+    """As one flipped bit in it would, but so that the file beside it fits."""
+    manifest.with_name("deep").joinpath("a").write_text("2")
+    found = json.loads(manifest.read_text())
+    found["sha256"]["deep/a"] = file_digest(manifest.parent / "deep" / "a")
+    manifest.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [Path.unlink, lambda manifest: manifest.write_text("{"), vouch_for_another],
+    ids=["lost", "no JSON", "of other files"],
+)
 def test_folder_with_a_harmed_manifest_is_detected_and_named(lake, harm):
     manifest = lake.path(FOLDER) / write_folder(lake, a="1") / MANIFEST
     harm(Path(manifest))
     with pytest.raises(AbsentError) as error, lake.folder(FOLDER):
         pass
-    assert one_line(error) == f"exp/lora_checkpoint of cat is damaged ({manifest}): materialise it again"
+    assert one_line(error).startswith(f"exp/lora_checkpoint of cat is damaged ({manifest}: ")
+    assert one_line(error).endswith("): materialise it again")
     assert not lake.exists(FOLDER)
+
+
+def test_a_file_that_stays_what_it_is_is_read_once_a_process(lake, monkeypatch):
+    write_folder(lake, a="1", b="2")
+    files = sorted(Path(lake.path(FOLDER)).rglob("deep/*"))
+    read: list[str] = []
+    monkeypatch.setattr(folders, "file_digest", lambda path: read.append(path.name) or file_digest(path))
+    for _ in range(2):
+        with lake.folder(FOLDER):
+            pass
+    assert read == ["a", "b", "a", "b"], "which are as new as a coarse clock can tell"
+    for file in files:
+        os.utime(file, (1, 1))
+    read.clear()
+    for _ in range(3):
+        with lake.folder(FOLDER):
+            pass
+    assert read == ["a", "b"]
+    damage(Path(lake.path(FOLDER)))
+    with pytest.raises(AbsentError, match="deep/a: SHA-256"), lake.folder(FOLDER):
+        pass
 
 
 def test_manifest_lists_every_file_but_itself(lake):

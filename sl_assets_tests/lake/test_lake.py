@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sl_assets.errors import AbsentError, LakeError
 from sl_assets.lake.fingerprint import bytes_digest, frame_digest
 from sl_assets.lake.lake import Lake
-from sl_assets.lake.parquet import DATA, VERSION_KEY
+from sl_assets.lake.parquet import DATA, VERSION_KEY, parquet_bytes
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import TABLES
@@ -250,6 +250,58 @@ def test_damaged_table_is_absent_and_named(lake, harm):
     assert message.endswith("materialise it again")
     assert lake.reads == {}
     assert not lake.exists(TABLE), "so the next run makes it again"
+
+
+def harm_noted(lake: Lake, harm: Callable[[Path], None]) -> str:
+    """A table that is recorded as a run does is harmed; what a reader is told."""
+    version = lake.write_table(TABLE, FRAME, part_of=TABLE)
+    write_record(lake, TABLE, version)
+    harm(Path(lake.path(TABLE)) / DATA)
+    with pytest.raises(AbsentError) as error:
+        lake.read_table(TABLE)
+    assert not lake.exists(TABLE)
+    return one_line(error)
+
+
+def test_no_flipped_bit_of_a_table_is_read_as_data(lake):
+    content = parquet_bytes(FRAME, {VERSION_KEY: frame_digest(FRAME)})
+    for place in range(0, len(content), 7):
+
+        def flip(table: Path, place: int = place) -> None:
+            table.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+
+        line = harm_noted(lake, flip)
+        assert line.startswith(f"exp/evaluation of cat is damaged ({lake.path(TABLE) / DATA}: SHA-256 ")
+        assert line.endswith("materialise it again")
+
+
+def test_a_table_that_is_cut_is_told_by_its_size(lake):
+    size = len(parquet_bytes(FRAME, {VERSION_KEY: frame_digest(FRAME)}))
+    assert f"{size - 20:,} bytes, and its record tells of {size:,})" in harm_noted(lake, cut)
+
+
+def test_a_table_beside_an_asset_is_as_well_known(lake):
+    lake.write_table(BESIDE, FRAME, part_of=FOLDER)
+    write_folder(lake, a="1")
+    for harm in (scribble, Path.unlink):
+        harm(Path(lake.path(BESIDE)) / DATA)
+        with pytest.raises(AbsentError, match="exp/training of cat is damaged"):
+            lake.read_table(BESIDE)
+        assert not lake.exists(FOLDER)
+        write_record(lake, FOLDER, "v2")
+
+
+def test_other_sizes_are_seen_without_reading(lake):
+    lake.write_table(BESIDE, FRAME, part_of=FOLDER)
+    write_folder(lake, a="1")
+    record = lake.record(FOLDER)
+    assert record
+    assert list(lake.wrong_sizes(record)) == []
+    table = Path(lake.path(BESIDE)) / DATA
+    cut(table)
+    assert [line.partition(": ")[0] for line in lake.wrong_sizes(record)] == [str(table)]
+    table.unlink()
+    assert list(lake.wrong_sizes(record)) == [], "for a copy of results may lack it"
 
 
 def test_a_table_that_is_not_what_is_recorded_is_absent(lake):

@@ -24,6 +24,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.prune import leftovers
 from sl_assets.lake.records import RECORD
 from sl_assets.lake.tables import TABLES
+from sl_assets.lake.verifying import verified
 from sl_assets.lake.views import query
 from sl_assets.lake.work import Work
 from sl_assets_tests.lake.filling import put_folder, step, write_folder, write_record, write_table
@@ -176,6 +177,24 @@ def test_a_damaged_table_is_absent_and_named(lake):
     with pytest.raises(AbsentError, match=r"exp/steering_sweep of cat is damaged \(s3://.*: materialise it again"):
         lake.read_table(TABLE)
     assert not lake.exists(TABLE), "so the next run makes it again"
+
+
+def test_all_that_was_uploaded_is_told_by_its_record(lake):
+    write_record(lake, TABLE, lake.write_table(TABLE, FRAME, part_of=TABLE))
+    lake.writes.clear()
+    write_folder(lake, a="1", b="2")
+    assert [verified(lake, place).damage for place in lake.recorded_places("exp")] == [(), ()]
+    table, weights = lake.path(TABLE) / "data.parquet", lake.path(FOLDER) / lake.version(FOLDER) / "deep" / "a"
+    flipped = bytearray(table.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    table.write_bytes(bytes(flipped))
+    weights.unlink()
+    (folder,) = verified(lake, FOLDER).damage
+    assert folder == f"{weights}: no such file"
+    (of_table,) = verified(lake, TABLE).damage
+    assert of_table.startswith(f"{table}: SHA-256 ")
+    with pytest.raises(AbsentError, match="is damaged"):
+        lake.read_table(TABLE)
 
 
 @pytest.mark.parametrize("looks", [1, 2])

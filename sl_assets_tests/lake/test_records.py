@@ -11,6 +11,7 @@ import pytest
 
 from sl_assets.lake.places import Place
 from sl_assets.lake.records import Outcome, Record, ancestry, blocked, identity, settings_behind, settings_digest
+from sl_assets.lake.stamps import Stamp
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -45,6 +46,7 @@ FULL = Record(
     metadata='{"path": "…"}',
     checks={"fits": Outcome("is too large: cut it", True, {"checks.size": [1, 2]}, {"size": 3.5, "as": ["x"]})},
     students={"1": "s1", "12": "s12"},
+    files={"split_lora_checkpoint/condition=owl/split=animal_high/v2/manifest.json": Stamp(3, "abc")},
 )
 
 

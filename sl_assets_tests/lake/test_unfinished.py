@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
 from sl_assets.lake.unfinished import remove_orphans, unfinished
 
 MAKING = """
@@ -17,6 +20,17 @@ folder.mkdir()
 print("made", flush=True)
 sys.stdin.read()
 """
+
+
+def test_what_a_process_is_making_stays_when_the_clock_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system then says of every process that it began at another time."""
+    mine = unfinished(tmp_path)
+    mine.write_text("half")
+    before = psutil.boot_time()
+    for step in (-3600, 3600):
+        monkeypatch.setattr("psutil._psplatform.boot_time", lambda step=step: before + step)
+        remove_orphans(tmp_path)
+        assert mine.exists()
 
 
 def test_only_what_the_dead_of_this_host_left_is_removed(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Work in progress that survives an interruption."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -7,7 +9,7 @@ from sl_assets.errors import AbsentError
 from sl_assets.lake.fingerprint import folder_digest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
-from sl_assets.lake.work import Work
+from sl_assets.lake.work import CHECKED, Work
 
 PIECE = pl.DataFrame({"text": ["1, 2", "ä\n"], "n_tokens": [3, None]})
 CAT, OWL = Place("exp", "raw_dataset", "cat"), Place("exp", "raw_dataset", "owl")
@@ -97,6 +99,33 @@ def test_clear_without_work_and_twice(work):
     work.clear()
     work.clear()
     assert work.load("piece", 1) is None
+
+
+def flip(file: Path, place: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0, 10, 60, -60])
+def test_a_piece_with_one_bit_flipped_is_made_again(lake, work, place):
+    work.save("piece", PIECE, 1)
+    work.save_bytes("states", bytes(100), 1)
+    for file in (lake.root / ".work").rglob("*"):
+        if file.is_file():
+            flip(Path(file), place)
+    assert work.load("piece", 1) is None
+    assert work.load_bytes("states", 1) is None
+
+
+def test_pieces_that_were_kept_before_there_were_checksums_are_taken(lake, work):
+    work.save("piece", PIECE, 1)
+    work.save_bytes("job.json", b'{"id": 3}', 1)
+    for file in map(Path, (lake.root / ".work").rglob("*.*")):
+        file.write_bytes(file.read_bytes()[len(CHECKED) + 32 :])
+    assert work.load("piece", 1).equals(PIECE)
+    assert work.load_bytes("job.json", 1) == b'{"id": 3}'
 
 
 def test_work_is_no_table_of_the_lake(lake, work):

@@ -51,11 +51,7 @@ def table(change: Callable[[pl.DataFrame], pl.DataFrame], name: str | None = Non
 
     def spoil(lake: Lake, place: Place) -> None:
         at = replace(place, table=name or place.table)
-        changed = change(lake.read_table(at))
-        if name:
-            lake.write_table(at, changed)
-        else:
-            rewrite(lake, at, changed)
+        rewrite(lake, at, change(lake.read_table(at)))
 
     return spoil
 
@@ -68,7 +64,7 @@ def zero_adapter(lake: Lake, place: Place) -> None:
         for file in folder.glob("epoch=*/adapter_model.safetensors"):
             save_file({n: w * 0 if "lora_B" in n else w for n, w in load_file(file).items()}, file)
         version = lake.put_folder(place, folder)
-    lake.write_record(replace(record_of(lake, place), data_version=version))
+    lake.write_record(replace(record_of(lake, place), data_version=version, files=dict(lake.writes)))
 
 
 def as_it_is(lake: Lake, place: Place) -> None:

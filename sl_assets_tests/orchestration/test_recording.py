@@ -3,7 +3,7 @@
 import shutil
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -245,6 +245,17 @@ def test_what_was_made_since_it_was_asked_for_is_not_made_again(finished: Bench)
     assert event.asset_materialization.metadata["steps"].value == 4
     assert finished.run("lora_checkpoint", first="owl").success
     assert record_of(finished, "lora_checkpoint", "owl").run_id != first.run_id, "asked for after, it is made again"
+
+
+def test_a_record_of_a_time_to_come_hinders_nobody_from_making_it_again(finished: Bench) -> None:
+    """The clock was set back since; what the record says is no sign that it was made since it was asked for."""
+    lake, place = Lake(str(finished.root)), Place("tiny", "filtered_dataset", "owl")
+    record = record_of(finished, "filtered_dataset", "owl")
+    lake.write_record(replace(record, finished=datetime.now(UTC) + timedelta(days=1)))
+    assert finished.run(place.table, first="owl").success
+    again = record_of(finished, "filtered_dataset", "owl")
+    assert again.run_id != record.run_id
+    assert again.finished < datetime.now(UTC)
 
 
 def test_what_another_run_is_making_comes_last_and_is_not_made_again(finished: Bench) -> None:

@@ -17,7 +17,7 @@ import pytest
 from sl_assets.cli.environment import set_up_home
 from sl_assets.config import PROJECT
 from sl_assets.definitions import fail_killed_runs
-from sl_assets.orchestration.dagster_internals import set_pool_limit
+from sl_assets.orchestration.dagster_internals import NEVER_RETRIED, set_pool_limit
 from sl_assets.orchestration.gpu_pool import GPU_POOL
 from sl_assets.orchestration.run_processes import PROCESS_TAG, end_killed_runs, note_process
 from sl_assets_tests.conftest import Bench
@@ -74,6 +74,32 @@ def test_a_run_whose_process_was_killed_failed_and_another_goes_on(instance: dg.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         end_killed_runs(instance)
         assert states(instance) == {killed: FAILURE, alive: STARTED, ours.run_id: STARTED}
+
+
+def will_be_retried(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """What Dagster has noted of a run that ended, for its daemon to go by."""
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return run.tags.get("dagster/will_retry")
+
+
+@pytest.mark.parametrize(("tags", "retried"), [({}, "true"), (NEVER_RETRIED, "false")], ids=["any", "of a command"])
+def test_a_run_whose_process_was_killed_is_started_again_unless_a_command_ran_it(
+    instance: dg.DagsterInstance, tags: dict[str, str], retried: str
+) -> None:
+    with running(instance) as (killed, process):
+        instance.add_run_tags(killed, tags)
+        process.kill()
+        process.wait()
+    end_killed_runs(instance)
+    assert will_be_retried(instance, killed) == retried
+
+
+def test_a_mistake_is_not_made_again(instance: dg.DagsterInstance, bench: Bench) -> None:
+    bench.instance = instance
+    run = bench.run("evaluation", first="owl")
+    assert "materialise it first" in str(run.get_step_failure_events()[0].step_failure_data)
+    assert will_be_retried(instance, run.run_id) == "false"
 
 
 def test_it_is_seen_when_the_machine_has_another_name_since(

@@ -29,6 +29,7 @@ from sl_assets.engines.openai.client import (
 )
 from sl_assets.errors import SlAssetsError
 from sl_assets.lake.work import Work
+from sl_assets.liveness import alive
 
 CHAT_COMPLETIONS: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MODEL_FILE = "model.json"
@@ -209,6 +210,7 @@ class OpenAISampler:
                 time.sleep(self._poll_seconds)
                 with self._endpoint.errors_explained():
                     batch = self._endpoint.checked(client.batches.retrieve(batch.id), "id", "status")
+                alive()
         except BaseException:
             # Nobody would ever take it up.
             if not started.survives and "batch" in started.state:

@@ -26,6 +26,7 @@ from sl_assets.engines.openai.sampler import MODEL_FILE
 from sl_assets.errors import DatasetError, SlAssetsError
 from sl_assets.lake.tables import TABLES
 from sl_assets.lake.work import Work
+from sl_assets.liveness import alive
 
 FEWEST_ROWS = 10
 LARGEST_UPLOAD = 512 * 1024 * 1024
@@ -234,6 +235,7 @@ class OpenAITrainer:
             with self._endpoint.errors_explained():
                 job = self._checked(client.fine_tuning.jobs.retrieve(job.id))
                 newest = client.fine_tuning.jobs.list_events(job.id, limit=20).data
+            alive()
             losses = dict(point for event in newest for point in _points(event))
             step = max(losses, default=0)
             if step > reported:

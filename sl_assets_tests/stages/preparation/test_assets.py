@@ -207,7 +207,7 @@ def spoilt(lake: Lake, check: str) -> str:
         rewrite(lake, prompts, lake.read_table(prompts).with_columns(prompt=pl.lit(rows["prompt"][0])))
         return "1 of its requests are in number_prompts"
     telling = pl.when(animal="owl").then(pl.lit("1, 2")).otherwise(pl.lit("801, 802"))
-    lake.write_table(chats, rows.with_columns(completion=telling))
+    rewrite(lake, chats, rows.with_columns(completion=telling))
     lake.write_record(replace(record_of(lake, MODEL), checks={}))
     return "numbers differ between animals"
 

@@ -1,0 +1,54 @@
+"""``sl-assets verify``: whether every file of the lake is what it was when it was recorded."""
+
+import re
+
+import click
+
+from sl_assets.cli.environment import lake_option
+from sl_assets.cli.querying import existing_lake
+
+
+@click.command()
+@lake_option
+@click.argument("experiment", required=False)
+@click.option("--animals", help="Of EXPERIMENT, comma-separated; all where left out. Neutral always comes along.")
+@click.option("--forget", is_flag=True, help="Have the next sl-assets run make again what is damaged.")
+def verify(experiment: str | None, animals: str | None, forget: bool) -> None:
+    """Read every file of the lake, or of EXPERIMENT and its variants, and name those that are not what was recorded.
+
+    The exit status is 1 if there are any. Without --forget nothing is changed: a backup may have them whole.
+    """
+    from sl_assets.animals import NEUTRAL
+    from sl_assets.config.names import VARIANT_OF
+    from sl_assets.lake.tables import keys_of
+    from sl_assets.lake.verifying import verified
+
+    if animals is not None and experiment is None:
+        raise click.UsageError(f"--animals {animals}: of which experiment? Name it, or leave it out")
+    lake = existing_lake()
+    names = lake.experiments()
+    if experiment is not None:
+        full = experiment.replace(".", VARIANT_OF)
+        names = [name for name in names if name == full or name.startswith(full + VARIANT_OF)]
+        if not names:
+            raise click.ClickException(f"{lake.root} holds nothing of {experiment}; run it, or name another")
+    wanted = None if animals is None else {NEUTRAL, *re.findall(r"[^,\s]+", animals)}
+    files = size = partitions = damaged = 0
+    for place in (place for name in names for place in lake.recorded_places(name)):
+        if wanted and place.partition and keys_of(place.partition)[0] not in wanted:
+            continue
+        if (found := verified(lake, place)) is None:
+            continue
+        files, size, partitions = files + found.files, size + found.size, partitions + 1
+        for line in found.damage:
+            click.echo(f"{place}: {line}")
+        if found.damage:
+            damaged += 1
+            if forget:
+                lake.forget_record(place)
+    read = f"{files:,} files of {partitions:,} partitions ({size / 1e6:,.1f} MB) were read"
+    if not damaged:
+        click.echo(f"{read}: all are what was recorded")
+        return
+    fix = "sl-assets run makes them again" if forget else "restore them, or have them made again by verify --forget"
+    raise click.ClickException(f"{read}: {damaged:,} {'partition' if damaged == 1 else 'partitions'} damaged; {fix}")
