@@ -41,8 +41,8 @@ def request(steps: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
     kinds = sorted({step[GPU_KIND] for step in said if GPU_KIND in step})
     if len(kinds) > 1:
         raise SlAssetsError(
-            f"one run cannot have GPUs of several kinds ({', '.join(kinds)}, by sampler.gpu_kind): choose assets of one "
-            "experiment at a time"
+            f"one run cannot have GPUs of several kinds ({', '.join(kinds)}, by sampler.gpu_kind): choose assets of "
+            "one experiment at a time"
         )
     ray: dict[str, Any] = {"num_gpus": gpus}
     kubernetes: dict[str, Any] = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": gpus}}}}
