@@ -64,7 +64,7 @@ def running_cluster(nodes: int, gpus: int, environment: Mapping[str, str]) -> It
     with subprocess.Popen(command, env=its, stdout=subprocess.DEVNULL) as starter:
         cluster = RayCluster(f"http://127.0.0.1:{dashboard}", psutil.Process(starter.pid))
         try:
-            wait_until(lambda: starter.poll() is not None or cluster.has(nodes), seconds=120)
+            wait_until(lambda: starter.poll() is not None or cluster.has(nodes), seconds=300)
             assert starter.poll() is None, "the cluster has ended"
             yield cluster
         finally:
