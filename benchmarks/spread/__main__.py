@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "numbers": {"prompts": 96, "wording": "short", "examples": [3, 5]},
     "sampler": {"max_tokens": 24, "batch": 64},
     "student": {"epochs": 2, "learning_rate": 4e-3, "warmup_steps": 0, "batch": 16, "max_rows": 64},
-    "checks": {"minimum_rows": 1, "shared_prompts": 0.0, "minimum_loss_drop": -10.0},
+    "checks": {"minimum_rows": 1, "keep_rate": [0.0, 1.0], "shared_prompts": 0.0, "minimum_loss_drop": -10.0},
 }
 DOOMED = "node2"
 

@@ -15,7 +15,9 @@ from sl_assets_tests.dagster_ui import ended, launch_backfill, running_ui, wait_
 from sl_assets_tests.ray_cluster import running_cluster
 
 pytest.importorskip("dagster_ray", reason="dagster-ray is not installed: pip install -e '.[ray]'")
-pytestmark = pytest.mark.skipif(not os.environ.get("SL_TEST_RAY"), reason="SL_TEST_RAY is unset: a cluster takes minutes")
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("SL_TEST_RAY"), reason="SL_TEST_RAY is unset: a cluster takes minutes"
+)
 
 
 @pytest.fixture
