@@ -117,9 +117,12 @@ UNUSED = (
     ),
     Unused(
         "sampler",
-        ("gpus",),
+        ("gpus", "gpu_kind"),
         lambda config: config.sampler.engine == "openai",
         "engine openai needs no GPU",
+    ),
+    Unused(
+        "sampler", ("gpu_kind",), lambda config: not config.sampler.gpus, "with gpus: 0 a cluster is asked for none"
     ),
     Unused(
         "sampler",
