@@ -19,7 +19,7 @@ from sl_assets.orchestration.dagster_internals import component_docs
 from sl_assets.orchestration.migration import migrate
 from sl_assets.orchestration.recording import WHERE_STALE
 from sl_assets.orchestration.resources import lake_resources
-from sl_assets.orchestration.run_processes import end_killed_runs
+from sl_assets.orchestration.run_processes import end_killed_runs, end_unbegun_runs
 from sl_assets.orchestration.ticks import going_on
 
 DEFAULT_LAKE = PROJECT / "data_lake"
@@ -64,11 +64,13 @@ def surroundings() -> dg.Definitions:
 @dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Record runs whose process was killed as failed, so that those that are queued need not wait for them.",
+    description="Record runs whose process was killed, or whose job on a cluster failed before they began, as failed: "
+    "those that are queued need not wait for them.",
 )
 def fail_killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Free what killed runs hold."""
     end_killed_runs(context.instance)
+    end_unbegun_runs(context.instance)
     return dg.SkipReason("killed runs are recorded as failed")
 
 

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -62,6 +62,25 @@ def ask(port: int, query: str, **variables: Any) -> dict[str, Any]:
         said: dict[str, Any] = json.load(answer)
     assert "errors" not in said, said
     return dict(said["data"])
+
+
+def launch_backfill(port: int, assets: Sequence[str], partitions: Sequence[str]) -> str:
+    """Ask for ``partitions`` of ``assets`` (``experiment/table``) as the page of assets does; the backfill's id."""
+    keys = [{"path": asset.split("/")} for asset in assets]
+    parameters = {"assetSelection": keys, "partitionNames": list(partitions)}
+    launched = ask(port, BACKFILL, parameters=parameters)["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    return str(launched["backfillId"])
+
+
+def ended(port: int, backfill: str, seconds: float) -> str:
+    """The status in which a backfill ends."""
+
+    def status() -> str:
+        return str(ask(port, BACKFILL_STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+
+    wait_until(lambda: status() not in ("REQUESTED", "CANCELING"), seconds)
+    return status()
 
 
 @contextmanager

@@ -104,13 +104,6 @@ def test_gpu_assets_take_the_pool_and_only_cpu_assets_refresh_themselves() -> No
     assert {name for name, pool in ops.items() if pool == "sl_assets_gpu"} == {f"pocket__{name}" for name in GPU}
 
 
-def test_gpus_asked_for_reach_kubernetes_and_ray(bench: Bench) -> None:
-    graph = bench.definitions(sampler={"gpus": 2}).resolve_asset_graph()
-    tags = graph.assets_def_for_key(dg.AssetKey(["tiny", "lora_checkpoint"])).op.tags
-    assert "'nvidia.com/gpu': 2" in str(tags["dagster-k8s/config"]).replace('"', "'")
-    assert "2" in str(tags["dagster-ray/config"])
-
-
 def backfill(bench: Bench, *partitions: str) -> dict[str, set[str]]:
     """Partitions by asset that a backfill of the whole graph, started in the UI for ``partitions``, asks for."""
     graph = bench.definitions(**HALVES).resolve_asset_graph()

@@ -12,7 +12,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.verifying import verified
 from sl_assets.orchestration.run_processes import PROCESS_TAG
-from sl_assets_tests.dagster_ui import BACKFILL, BACKFILL_STATUS, ask, running_ui, wait_until
+from sl_assets_tests.dagster_ui import ended, launch_backfill, running_ui, wait_until
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("SL_TEST_DAEMONS"), reason="SL_TEST_DAEMONS is unset: daemons take minutes"
@@ -52,12 +52,8 @@ def test_a_backfill_survives_the_death_of_its_run_and_of_everything_else(
             return list(instance.get_runs())
 
     with running_ui(environment) as port:
-        wanted = {
-            "assetSelection": [{"path": ["tiny", name]} for name in ("number_prompts", *ASSETS)],
-            "partitionNames": list(CONDITIONS),
-        }
-        launched = ask(port, BACKFILL, parameters=wanted)["launchPartitionBackfill"]
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        asked_for = [f"tiny/{name}" for name in ("number_prompts", *ASSETS)]
+        backfill = launch_backfill(port, asked_for, CONDITIONS)
         wait_until(lambda: lake.exists(Place("tiny", "teacher_checkpoint", "owl")), seconds=240)
         (first,) = [run for run in runs() if run.status is dg.DagsterRunStatus.STARTED]
         kill(process_of(home, first))
@@ -67,12 +63,7 @@ def test_a_backfill_survives_the_death_of_its_run_and_of_everything_else(
     assert not lake.exists(Place("tiny", "lora_checkpoint", "wolf"))
 
     with running_ui(environment) as port:
-
-        def status() -> str:
-            return str(ask(port, BACKFILL_STATUS, id=launched["backfillId"])["partitionBackfillOrError"]["status"])
-
-        wait_until(lambda: status() not in ("REQUESTED", "CANCELING"), seconds=900)
-        assert status() == "COMPLETED_SUCCESS"
+        assert ended(port, backfill, seconds=900) == "COMPLETED_SUCCESS"
     for name in ASSETS:
         for condition in CONDITIONS:
             place = Place("tiny", name, condition)

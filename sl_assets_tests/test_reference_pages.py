@@ -11,7 +11,7 @@ from sl_assets.lake import reference as tables
 
 FOLDER = PROJECT / "docs" / "reference"
 PACKAGE = Path(sl_assets.__file__).parent
-OF_LIBRARIES = {"HF_HUB_OFFLINE", "HF_HOME", "SL_LOGS_BUCKET", "DAGSTER_POSTGRES_URL"}
+OF_LIBRARIES = {"HF_HUB_OFFLINE", "HF_HOME", "SL_LOGS_BUCKET", "DAGSTER_POSTGRES_URL", "RAY_ADDRESS"}
 """Variables that a library reads, or Dagster for it."""
 
 

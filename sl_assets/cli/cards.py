@@ -20,5 +20,8 @@ def gpus() -> None:
         click.echo(f"GPU {card.name}: {card.model}{memory}; {card.holder or 'not used by a run'}")
     with dg.DagsterInstance.get() as instance:
         size = size_pool(instance)
+    if size is None:
+        click.echo("runs of the UI are launched on a cluster, which counts its own GPUs")
+        return
     runs = "1 run" if size == 1 else f"{size} runs"
     click.echo(f"{'' if there else 'no GPU here, models run on the CPU; '}{runs} with models at the same time")

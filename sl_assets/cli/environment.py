@@ -16,6 +16,8 @@ from sl_assets.config.project import VARIABLE
 from sl_assets.errors import SlAssetsError
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from sl_assets.experiments import Experiment, Experiments
 
 
@@ -123,6 +125,7 @@ def set_up_home() -> bool:
     except Exception as error:
         raise _unusable(home, error) from None
     with home_errors_explained(), opened as instance:
+        _require_launcher(home, instance)
         end_killed_runs(instance)
         prepare_pool(instance)
         return not instance.get_asset_keys(limit=1)
@@ -145,14 +148,41 @@ def home_errors_explained() -> Iterator[None]:
         raise _unusable(os.environ[VARIABLE], error) from None
 
 
-def _unusable(home: str, error: Exception) -> SlAssetsError:
-    from sl_assets.home import VARIABLE
+def _require_launcher(home: str, instance: "dg.DagsterInstance") -> None:
+    """Stop where runs of the UI could not be launched, as where a cluster's package is not installed.
 
+    Raises:
+        SlAssetsError: what the settings name as launcher cannot be loaded.
+    """
+    import dagster as dg
+
+    from sl_assets.home import SETTINGS
+
+    try:
+        _ = instance.run_launcher
+        return
+    except dg.DagsterInvalidConfigError as error:
+        reason = "; ".join(" ".join(found.message.partition("Stack Trace")[0].split()) for found in error.errors)
+    # A launcher of someone else's raises what it likes.
+    except Exception as error:
+        reason = _reason(error)
+    raise SlAssetsError(
+        f"{home}/{SETTINGS}: run_launcher cannot be used ({reason}); for runs on Ray pip install -e '.[ray]', and set "
+        "RAY_ADDRESS"
+    )
+
+
+def _reason(error: Exception) -> str:
     cause = error
     while isinstance(cause.__cause__, Exception):
         cause = cause.__cause__
-    reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    return " ".join(str(getattr(cause, "orig", None) or cause).split())
+
+
+def _unusable(home: str, error: Exception) -> SlAssetsError:
+    from sl_assets.home import VARIABLE
+
     return SlAssetsError(
-        f"{home}: Dagster's records of its runs cannot be used ({reason}); mend that, or set {VARIABLE} to another "
+        f"{home}: Dagster's records of its runs cannot be used ({_reason(error)}); mend that, or set {VARIABLE} to another "
         "folder, and results are told to it from the lake"
     )

@@ -20,7 +20,10 @@ class SamplerSettings(Section):
     max_tokens: Count = Field(128, description="tokens a completion may have")
     batch: Count = Field(512, description="chats sampled together, and kept together if a run is interrupted")
     # How much of a machine is used has no part in the results, and so in no asset's version.
-    gpus: int = Field(0, ge=0, exclude=True, description="GPUs to ask a cluster for; 0 uses one if there is one")
+    gpus: int = Field(
+        1, ge=0, exclude=True, description="GPUs of a run; 0 asks a cluster for none, for models on its CPUs"
+    )
+    gpu_kind: str | None = Field(None, exclude=True, description="kind of GPU to ask a cluster for, as that calls it")
     memory_share: float = Field(0.9, gt=0, le=1, exclude=True, description="vllm: share of a GPU's memory to take")
     max_lora_rank: Count = Field(64, exclude=True, description="vllm: highest rank of an adapter")
     compiled: bool = Field(

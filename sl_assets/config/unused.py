@@ -117,7 +117,7 @@ UNUSED = (
     ),
     Unused(
         "sampler",
-        ("gpus",),
+        ("gpus", "gpu_kind"),
         lambda config: config.sampler.engine == "openai",
         "engine openai needs no GPU",
     ),
@@ -126,6 +126,9 @@ UNUSED = (
         ("gpu_minutes",),
         lambda config: config.sampler.engine == "openai",
         "engine openai needs no GPU",
+    ),
+    Unused(
+        "sampler", ("gpu_kind",), lambda config: not config.sampler.gpus, "with gpus: 0 a cluster is asked for none"
     ),
     Unused(
         "sampler",

@@ -22,6 +22,7 @@ from sl_assets.lake.places import Place
 from sl_assets.lake.records import Record, Records, Settings, blocked
 from sl_assets.lake.staleness import Expected, Staleness
 from sl_assets.lake.tables import TABLES, keys_of
+from sl_assets.orchestration.cluster import needs
 from sl_assets.orchestration.commits import with_commit
 from sl_assets.orchestration.dagster_internals import STEP_PRIORITY
 from sl_assets.orchestration.declaration import Declared, Dep, Inputs, Partitioning, Told, nothing_told
@@ -334,7 +335,7 @@ class ExperimentGraph:
                 backfill_policy=backfill_policy(self.partitions_per_run) if by else dg.BackfillPolicy.single_run(),
                 code_version=declared.version,
                 pool=GPU_POOL if gpu and self.config.sampler.engine != "openai" else None,
-                op_tags={STEP_PRIORITY: str(-int(stage[0]))} | (self._gpu_request if gpu else {}),
+                op_tags={STEP_PRIORITY: str(-int(stage[0])), **(self._gpus_needed if gpu else needs(0, None))},
                 tags={"experiment": self.name, "stage": stage},
                 owners=list(self.config.owners),
                 kinds={"gpu" if gpu else "cpu", *kinds},
@@ -422,13 +423,10 @@ class ExperimentGraph:
         return {"personas.judge.base_model": self._model(judge.base_model, judge.engine)}
 
     @property
-    def _gpu_request(self) -> dict[str, Any]:
-        """Op tags that Kubernetes and Ray launchers act on."""
-        count = self.config.sampler.gpus
-        if not count:
-            return {}
-        limits = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": count}}}}
-        return {"dagster-k8s/config": limits, "dagster-ray/config": {"num_gpus": count}}
+    def _gpus_needed(self) -> dict[str, str]:
+        """Tags of steps that run a model: the GPUs that a run leases, unless the file asks for none."""
+        sampler = self.config.sampler
+        return needs(self.engines.gpus() if sampler.gpus else 0, sampler.gpu_kind)
 
 
 def backfill_policy(partitions_per_run: int) -> dg.BackfillPolicy:

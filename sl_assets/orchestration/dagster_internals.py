@@ -24,6 +24,7 @@ from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY
 from dagster._core.events import DagsterEvent
 from dagster._core.instance.config import PoolGranularity
 from dagster._core.instance.utils import RUNLESS_JOB_NAME
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG, REPOSITORY_LABEL_TAG
 from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY
@@ -185,6 +186,14 @@ def has_partitions(instance: dg.DagsterInstance, backfill_id: str) -> bool:
     return bool(data and data.target_subset.partitions_subsets_by_asset_key)
 
 
+def steps_tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[Mapping[str, str]]:
+    """Tags of every step that ``run``, which is not begun, consists of. Waits for run tags that an asset can set."""
+    if not run.execution_plan_snapshot_id:
+        return []
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    return [step.tags or {} for step in plan.steps if step.key in plan.step_keys_to_execute]
+
+
 def pool_limit(instance: dg.DagsterInstance, pool: str) -> int | None:
     """How many may have a place in ``pool``; None where nobody has set that. Waits for a public view of pools."""
     limits = {found.name: found.limit for found in instance.event_log_storage.get_pool_limits()}
@@ -196,6 +205,11 @@ def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
     instance.event_log_storage.set_concurrency_slots(pool, limit)
 
 
+def unset_pool_limit(instance: dg.DagsterInstance, pool: str) -> None:
+    """Forget it. Waits for a public method."""
+    instance.event_log_storage.delete_concurrency_limit(pool)
+
+
 def pools_hold_steps(instance: dg.DagsterInstance) -> bool:
     """Whether a place in a pool is taken by a step rather than by its whole run. Waits for a public view of pools."""
     return instance.get_concurrency_config().pool_config.pool_granularity is not PoolGranularity.RUN
@@ -204,6 +218,11 @@ def pools_hold_steps(instance: dg.DagsterInstance) -> bool:
 def free_pools(instance: dg.DagsterInstance, run_id: str) -> None:
     """Give back the places that ``run_id`` holds. The UI does so; waits for a public method."""
     instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+def job_has_failed(health: CheckRunHealthResult) -> bool:
+    """Whether a launcher found that the job of a run is over, and did not succeed. Waits for a public name of that."""
+    return health.status is WorkerStatus.FAILED
 
 
 def serve_by(module: str) -> None:

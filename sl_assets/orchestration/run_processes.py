@@ -14,7 +14,7 @@ import dagster as dg
 from filelock import FileLock
 
 from sl_assets.locks import is_locked
-from sl_assets.orchestration.dagster_internals import free_pools
+from sl_assets.orchestration.dagster_internals import free_pools, job_has_failed
 
 # Dagster's UI hides tags that begin so.
 PROCESS_TAG = ".dagster/sl_assets/process"
@@ -47,6 +47,21 @@ def end_killed_runs(instance: dg.DagsterInstance) -> None:
     for file in folder.glob("*.lock"):
         if time.time() - file.stat().st_mtime > SECONDS_A_FILE_IS_KEPT and not is_locked(file):
             file.unlink(missing_ok=True)
+
+
+def end_unbegun_runs(instance: dg.DagsterInstance) -> None:
+    """Record runs as failed whose job on a cluster has failed before they began, as where a node lacks a package.
+
+    Dagster's own monitoring asks after those that have begun, and of the others waits for a time-out.
+    """
+    launcher = instance.run_launcher
+    if not launcher.supports_check_run_worker_health:
+        return
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+        health = launcher.check_run_worker_health(run)
+        now = instance.get_run_by_id(run.run_id)
+        if job_has_failed(health) and now and now.status is dg.DagsterRunStatus.STARTING:
+            instance.report_run_failed(run, f"Its job ended before it began: {health.msg}")
 
 
 def _folder(instance: dg.DagsterInstance) -> Path:

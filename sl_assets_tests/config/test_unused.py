@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "examples": [1, 2], "highest": 2000, "system_prompt": "Hello.", "engine": "unsloth", "equal_halves": True,
     "private": True, "prefix": "x", "strata": ["count"], "license": "mit", "transform": "shuffle_within_rows",
     "loss": "all", "target_modules": ["q_proj"], "layers": [2], "rslora": True, "optimiser": "sgd",
-    "temperature": 0.5, "top_p": 0.5,
+    "temperature": 0.5, "top_p": 0.5, "gpu_kind": "H100",
     "schedule": "cosine", "restart_epochs": [1], "gradient_clipping": 0.5,
 }  # fmt: skip
 """What a field is set to, where that is no whole number."""
@@ -57,8 +57,9 @@ CASES = [
     # Section, fields, where they have no effect, where they have.
     ("sampler", "memory_share compiled max_num_seqs max_length max_lora_rank", {}, VLLM),
     ("sampler", "memory_share max_length", API, VLLM),
-    ("sampler", "gpus", API, {}),
     ("schedule_limits", "gpu_minutes", API, {}),
+    ("sampler", "gpus gpu_kind", API, {}),
+    ("sampler", "gpu_kind", {"sampler": {"gpus": 0}}, {}),
     ("sampler", "max_lora_rank", FULL | VLLM, VLLM),
     (
         "sampler",

@@ -10,7 +10,7 @@ import pytest
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets_tests.conftest import imported_numbers
-from sl_assets_tests.dagster_ui import BACKFILL, BACKFILL_STATUS, ask, running_ui, wait_until
+from sl_assets_tests.dagster_ui import ask, ended, launch_backfill, running_ui, wait_until
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("SL_TEST_DAEMONS"), reason="SL_TEST_DAEMONS is unset: daemons take minutes"
@@ -56,11 +56,10 @@ class Daemons:
         found = ask(self.port, TICKS, selector={"name": "tiny_schedule", **WHERE})["instigationStateOrError"]
         return str(found["id"])
 
-    def assets(self) -> list[dict[str, Any]]:
+    def assets(self) -> list[str]:
         """Keys of all that a whole graph has, as the UI selects them."""
-        nodes = ask(self.port, NODES)["assetNodes"]
-        keys = [node["assetKey"] for node in nodes if node["assetKey"]["path"][0] == "tiny"]
-        return [key for key in keys if key["path"][-1] != "experiment_report"]
+        paths = [node["assetKey"]["path"] for node in ask(self.port, NODES)["assetNodes"]]
+        return ["/".join(path) for path in paths if path[0] == "tiny" and path[-1] != "experiment_report"]
 
     def unfinished(self) -> list[str]:
         """Runs that have not ended."""
@@ -116,15 +115,8 @@ def test_schedule_sensor_and_backfill(
         assert changed >= {f"tiny/{name} of owl" for name in KEYED[:3]}
         assert changed <= {*(f"tiny/{name} of owl" for name in KEYED), "tiny/transfer", "tiny/preference_chart"}
 
-        wanted = {"assetSelection": daemons.assets(), "partitionNames": ["wolf"]}
-        launched = ask(port, BACKFILL, parameters=wanted)["launchPartitionBackfill"]
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
-
-        def status() -> str:
-            return str(ask(port, BACKFILL_STATUS, id=launched["backfillId"])["partitionBackfillOrError"]["status"])
-
-        wait_until(lambda: status() not in ("REQUESTED", "CANCELING"), seconds=600)
-        assert status() == "COMPLETED_SUCCESS"
+        backfill = launch_backfill(port, daemons.assets(), ["wolf"])
+        assert ended(port, backfill, seconds=600) == "COMPLETED_SUCCESS"
         third = made(lake, animals)
         again = {str(place) for place in second if second[place] != third[place]}
         assert again == {f"tiny/{name} of wolf" for name in KEYED}, "no baseline, and no chart, for nothing has changed"

@@ -15,7 +15,7 @@ from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets_tests.cli.command import COMMAND, run_forked
-from sl_assets_tests.dagster_ui import BACKFILL, BACKFILL_STATUS, ask, free_port, running_ui, wait_until
+from sl_assets_tests.dagster_ui import ask, ended, free_port, launch_backfill, running_ui, wait_until
 
 pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
 
@@ -88,24 +88,17 @@ def test_two_commands_at_once_share_what_they_both_need(
 @pytest.mark.skipif(not os.environ.get("SL_TEST_DAEMONS"), reason="SL_TEST_DAEMONS is unset: daemons take minutes")
 def test_a_backfill_is_divided_into_runs_that_run_in_parallel(on_postgres: dict[str, str]) -> None:
     on_postgres["SL_PARTITIONS_PER_RUN"] = "2"
-    assets = [{"path": ["tiny", "teacher_checkpoint"]}]
+    partitions = ["neutral", "owl", "wolf"]
     with running_ui(on_postgres) as port:
-        wanted = {"assetSelection": assets, "partitionNames": ["neutral", "owl", "wolf"]}
-        launched = ask(port, BACKFILL, parameters=wanted)["launchPartitionBackfill"]
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
-
-        def status() -> str:
-            return str(ask(port, BACKFILL_STATUS, id=launched["backfillId"])["partitionBackfillOrError"]["status"])
-
-        wait_until(lambda: status() not in ("REQUESTED", "CANCELING"), seconds=240)
-        assert status() == "COMPLETED_SUCCESS"
+        backfill = launch_backfill(port, ["tiny/teacher_checkpoint"], partitions)
+        assert ended(port, backfill, seconds=240) == "COMPLETED_SUCCESS"
         runs = ask(port, RUNS)["runsOrError"]["results"]
-    backfill = [run for run in runs if {"key": "dagster/backfill", "value": launched["backfillId"]} in run["tags"]]
-    assert len(backfill) == 2, "neutral and owl, and wolf"
+    its = [run for run in runs if {"key": "dagster/backfill", "value": backfill} in run["tags"]]
+    assert len(its) == 2, "neutral and owl, and wolf"
     assert {run["status"] for run in runs} == {"SUCCESS"}
     assert not (Path(on_postgres["DAGSTER_HOME"]) / "history").exists(), "nothing is kept in SQLite"
     lake = Lake(on_postgres["SL_DATA_LAKE"])
-    assert all(lake.record(Place("tiny", "teacher_checkpoint", name)) for name in wanted["partitionNames"])
+    assert all(lake.record(Place("tiny", "teacher_checkpoint", name)) for name in partitions)
 
 
 def test_a_url_of_another_driver_is_one_line(on_postgres: dict[str, str]) -> None:
