@@ -148,7 +148,7 @@ def test_a_dry_run_names_what_would_be_made_and_makes_nothing(
     ]
     assert not list((tmp_path / "lake").rglob("*.parquet"))
     run(environment, *plan[:-1])
-    environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 16}))
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 40}))
     after = [line.split() for line in run(environment, *plan).stdout.splitlines()]
     assert [line[1:] for line in after[:2]] == [["fresh"], ["fresh"]]
     assert " ".join(after[2][-6:]) == "s stale: neutral, owl (sampler changed)"
