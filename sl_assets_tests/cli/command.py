@@ -3,8 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from sl_assets_tests.forks import FORKS
 
@@ -18,26 +23,49 @@ def run(environment: dict[str, str], *arguments: str, folder: Path | None = None
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+class Forked(NamedTuple):
+    """A command in a process that had imported Dagster before, and the files that it writes its output to."""
+
+    process: BaseProcess
+    stdout: Path
+    stderr: Path
+
+
+@contextmanager
+def forked(environment: dict[str, str], *arguments: str, folder: Path | None = None) -> Iterator[Forked]:
+    """``sl-assets`` with ``arguments``, for whom it does not matter how Python was started; ends with the block."""
+    with TemporaryDirectory() as name:
+        outputs = [Path(name) / output for output in OUTPUTS]
+        for output in outputs:
+            output.touch()
+        process = FORKS.Process(target=_typed, args=(environment, arguments, folder, outputs))
+        process.start()
+        try:
+            yield Forked(process, *outputs)
+        finally:
+            process.kill()
+            process.join()
+
+
 def run_forked(
     environment: dict[str, str], *arguments: str, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same, in a process that has imported Dagster before: for whom it does not matter how Python was started."""
-    with TemporaryDirectory() as name:
-        process = FORKS.Process(target=_typed, args=(environment, arguments, folder, Path(name)))
-        process.start()
+    """What `forked` said and gave."""
+    with forked(environment, *arguments, folder=folder) as (process, *outputs):
         process.join()
-        said = [(Path(name) / output).read_text() for output in OUTPUTS]
+        said = [output.read_text() for output in outputs]
         return subprocess.CompletedProcess([*COMMAND, *arguments], process.exitcode or 0, *said)
 
 
-def _typed(environment: dict[str, str], arguments: tuple[str, ...], folder: Path | None, said: Path) -> None:
+def _typed(environment: dict[str, str], arguments: tuple[str, ...], folder: Path | None, outputs: list[Path]) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    # What was imported may have looked for it already, in the environment of then.
+    tempfile.tempdir = None
     if folder:
         os.chdir(folder)
-    for output in OUTPUTS:
-        file = os.open(said / output, os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, getattr(sys, output).fileno())
+    for name, output in zip(OUTPUTS, outputs, strict=True):
+        os.dup2(os.open(output, os.O_WRONLY), getattr(sys, name).fileno())
 
     from sl_assets import cli
 
