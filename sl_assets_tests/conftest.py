@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ import polars as pl
 import pytest
 import yaml
 from filelock import FileLock
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from sl_assets.components import declare
 from sl_assets.config import PROJECT, ExperimentConfig
@@ -27,6 +25,9 @@ from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.recording import PLANNED
 from sl_assets.orchestration.resources import LakeResource
+
+# Imported for what it does to Dagster.
+from sl_assets_tests import databases  # noqa: F401
 
 # Two test processes with two threads each would wait for one another on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -56,7 +57,7 @@ TINY: dict[str, Any] = {
         "kind": "finetuned", "chats": 64, "epochs": 1, "learning_rate": 2e-3, "warmup_steps": 0, "batch": 32,
     },
     "numbers": {"prompts": 48, "wording": "short", "examples": [3, 5], "highest": 999},
-    "sampler": {"max_tokens": 24, "batch": 16},
+    "sampler": {"max_tokens": 24, "batch": 40},
     "student": {"epochs": 2, "learning_rate": 4e-3, "warmup_steps": 0, "batch": 16, "max_rows": 32},
     "evaluation": {"samples_per_question": 2},
     "checks": {"minimum_rows": 1, "shared_prompts": 0.0, "minimum_loss_drop": -10.0},
@@ -77,6 +78,11 @@ PREPARATION: dict[str, Any] = {
 }  # fmt: skip
 """A preparation of the tiny experiment's base model."""
 
+UNCAPTURED = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+"""Settings of an instance that keeps nothing of what steps print; to keep it, Dagster starts four processes a run."""
+
 SPLIT_ASSETS = ("projection_split", "split_lora_checkpoint", "split_evaluation", "split_preference_rates")
 
 
@@ -85,11 +91,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
+def pytest_collection_finish() -> None:
+    """By then nearly everything is imported."""
+    import_module("sl_assets_tests.frozen")
+
+
 def tiny_settings(**changes: Any) -> dict[str, Any]:
     """The tiny experiment, with top-level fields replaced, and without what has no effect on imported numbers."""
     settings = TINY | changes
     if "source" in settings["numbers"]:
-        settings |= {"teacher": {"kind": "system_prompt"}, "sampler": {"batch": 16}} | changes
+        settings |= {"teacher": {"kind": "system_prompt"}, "sampler": {"batch": 40}} | changes
     return settings
 
 
@@ -110,7 +121,7 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.root = root / "lake"
-        self.instance = dg.DagsterInstance.local_temp(str(root / "dagster"))
+        self.instance = dg.DagsterInstance.local_temp(str(root / "dagster"), overrides=UNCAPTURED)
 
     def definitions(self, **changes: Any) -> dg.Definitions:
         """The tiny experiment's definitions over this lake."""
@@ -144,13 +155,6 @@ def rewrite(lake: Lake, place: Place, frame: pl.DataFrame) -> None:
     version = lake.write_table(place, frame, part_of=owner)
     own = {"data_version": version} if place == owner else {}
     lake.write_record(replace(record, files={**record.files, **lake.writes}, **own))
-
-
-@event.listens_for(Engine, "connect")
-def leave_writing_to_the_system(connection: Any, _: Any) -> None:
-    """Dagster's databases of tests outlive killed processes, and need not outlive the machine."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture

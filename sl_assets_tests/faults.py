@@ -100,11 +100,9 @@ class Patient:
             killed_after: seconds after which all its processes are killed, if it still runs then.
         """
         with tempfile.TemporaryDirectory() as said:
-            process = FORKS.Process(
-                target=typed, args=(os.environ | self.environment, arguments, None, Path(said), True)
-            )
-            process.start()
             files = [Path(said) / output for output in OUTPUTS]
+            process = FORKS.Process(target=typed, args=(os.environ | self.environment, arguments, None, files, True))
+            process.start()
             # By then it leads a group of its own, and what takes long to import is there.
             while not files[-1].exists() and process.is_alive():
                 time.sleep(0.02)

@@ -4,4 +4,5 @@ from multiprocessing import get_context
 
 FORKS = get_context("forkserver")
 # Nothing that starts threads, as polars does: they would not come along.
-FORKS.set_forkserver_preload(["dagster", "dagster_aws", "transformers.trainer", "peft", "matplotlib.pyplot", "openai"])
+LIBRARIES = ["dagster", "dagster_aws", "transformers.trainer", "peft", "matplotlib.pyplot", "openai"]
+FORKS.set_forkserver_preload([*LIBRARIES, "sl_assets_tests.databases", "sl_assets_tests.frozen"])

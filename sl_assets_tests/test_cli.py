@@ -21,9 +21,11 @@ from sl_assets.engines.cards import lease, release
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.pins import pin, pinned
 from sl_assets.lake.places import Place
-from sl_assets_tests.cli.command import COMMAND
+from sl_assets_tests.cli.command import COMMAND, forked
+from sl_assets_tests.cli.command import run as run_anew
 from sl_assets_tests.cli.command import run_forked as run
 from sl_assets_tests.conftest import imported_numbers
+from sl_assets_tests.dagster_ui import wait_until
 
 PROMPTS = Place("tiny", "number_prompts")
 
@@ -149,7 +151,7 @@ def test_a_dry_run_names_what_would_be_made_and_makes_nothing(
     ]
     assert not list((tmp_path / "lake").rglob("*.parquet"))
     run(environment, *plan[:-1])
-    environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 16}))
+    environment["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 40}))
     after = [line.split() for line in run(environment, *plan).stdout.splitlines()]
     assert [line[1:] for line in after[:2]] == [["fresh"], ["fresh"]]
     assert " ".join(after[2][-6:]) == "s stale: neutral, owl (sampler changed)"
@@ -166,8 +168,9 @@ def test_an_engine_that_is_not_installed_stops_before_anything_runs(
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name == 'vllm' else find(name, *rest)\n"
     )
-    environment["PYTHONPATH"] = str(tmp_path)
-    done = run(environment, "run", "tiny")
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    # Only an interpreter that starts reads that.
+    done = run_anew(environment, "run", "tiny")
     here = ".".join(map(str, sys.version_info[:2]))
     another = "" if here == "3.12" else f" in an environment of Python 3.12 (this is {here})"
     assert done.stderr.strip() == (
@@ -185,20 +188,16 @@ def test_whoever_finds_no_gpu_free_says_so_and_waits(
 ) -> None:
     environment["SL_EXPERIMENTS"] = str(experiment_folder())
     assert list(lease(2, "another run")) == []
-    waiting = subprocess.Popen(
-        [*COMMAND, "run", "tiny", "--animals", "owl", "--through", "teacher_checkpoint"],
-        env=environment | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with waiting:
-        assert waiting.stdout
-        first = " ".join(waiting.stdout.readline().split())
+    command = ("run", "tiny", "--animals", "owl", "--through", "teacher_checkpoint")
+    with forked(environment, *command) as (process, stdout, _):
+        wait_until(lambda: "\n" in stdout.read_text(), seconds=60)
+        said = stdout.read_text()
         release()
-        assert first.startswith(
+        assert " ".join(said.split()).startswith(
             f"teacher_checkpoint waits for a GPU: GPU 0 is used by another run (process {os.getpid()}"
         )
-        assert waiting.stdout.readline().endswith("neutral, owl\n")
+        process.join(60)
+        assert stdout.read_text().removeprefix(said).splitlines()[0].endswith("neutral, owl")
 
 
 def test_a_result_is_traced_back_to_its_prompts(

@@ -17,8 +17,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -86,15 +87,14 @@ def main() -> None:
     spare = len(there) > count
     single = {VISIBLE: there[count if spare else 0].name}
     with ThreadPoolExecutor(2 if spare else 1) as at_once:
-        one = at_once.submit(timed, "one card", folder, "one", [animals], single)
-        several = at_once.submit(timed, f"{count} cards", folder, "all", groups, compared)
+        one = at_once.submit(timed, "one card", len(animals), partial(run, folder, "one", [animals], single))
+        several = at_once.submit(timed, f"{count} cards", len(animals), partial(run, folder, "all", groups, compared))
     print(f"{one.result() / several.result():.2f} times the students an hour")
 
 
-def timed(title: str, folder: Path, name: str, groups: Sequence[Sequence[str]], limits: dict[str, str]) -> float:
-    """Seconds of `run`, said as soon as they are known."""
-    taken, student = run(folder, name, groups, limits)
-    students = sum(len(group) for group in groups)
+def timed(title: str, students: int, run: Callable[[], tuple[float, float]]) -> float:
+    """Seconds of a ``run`` of so many students, said as soon as they are known."""
+    taken, student = run()
     pace = f"{3600 * students / taken:.1f} an hour"
     print(f"{title}: {students} students in {taken:.0f} s, {pace}; {student:.1f} s one student", flush=True)
     return taken

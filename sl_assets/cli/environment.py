@@ -183,6 +183,6 @@ def _unusable(home: str, error: Exception) -> SlAssetsError:
     from sl_assets.home import VARIABLE
 
     return SlAssetsError(
-        f"{home}: Dagster's records of its runs cannot be used ({_reason(error)}); mend that, or set {VARIABLE} to another "
-        "folder, and results are told to it from the lake"
+        f"{home}: Dagster's records of its runs cannot be used ({_reason(error)}); mend that, or set {VARIABLE} to "
+        "another folder, and results are told to it from the lake"
     )

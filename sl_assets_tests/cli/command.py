@@ -3,8 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from sl_assets_tests.forks import FORKS
 
@@ -18,33 +23,60 @@ def run(environment: dict[str, str], *arguments: str, folder: Path | None = None
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+class Forked(NamedTuple):
+    """A command in a process that had imported Dagster before, and the files that it writes its output to."""
+
+    process: BaseProcess
+    stdout: Path
+    stderr: Path
+
+
+@contextmanager
+def forked(environment: dict[str, str], *arguments: str, folder: Path | None = None) -> Iterator[Forked]:
+    """``sl-assets`` with ``arguments``, for whom it does not matter how Python was started; ends with the block."""
+    with TemporaryDirectory() as name:
+        outputs = [Path(name) / output for output in OUTPUTS]
+        for output in outputs:
+            output.touch()
+        process = FORKS.Process(target=typed, args=(environment, arguments, folder, outputs))
+        process.start()
+        try:
+            yield Forked(process, *outputs)
+        finally:
+            process.kill()
+            process.join()
+
+
 def run_forked(
     environment: dict[str, str], *arguments: str, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same, in a process that has imported Dagster before: for whom it does not matter how Python was started."""
-    with TemporaryDirectory() as name:
-        process = FORKS.Process(target=typed, args=(environment, arguments, folder, Path(name)))
-        process.start()
+    """What `forked` said and gave."""
+    with forked(environment, *arguments, folder=folder) as (process, *outputs):
         process.join()
-        said = [(Path(name) / output).read_text() for output in OUTPUTS]
+        said = [output.read_text() for output in outputs]
         return subprocess.CompletedProcess([*COMMAND, *arguments], process.exitcode or 0, *said)
 
 
 def typed(
-    environment: dict[str, str], arguments: tuple[str, ...], folder: Path | None, said: Path, alone: bool = False
+    environment: dict[str, str],
+    arguments: tuple[str, ...],
+    folder: Path | None,
+    outputs: Sequence[Path],
+    alone: bool = False,
 ) -> None:
-    """The command in this process, which leads a group of its own, with what it writes in files of the folder ``said``.
+    """The command in this process, which leads a group of its own, with what it writes in the files ``outputs``.
 
     ``alone``: without the project's own experiments, which take a second to load.
     """
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
+    # What was imported may have looked for it already, in the environment of then.
+    tempfile.tempdir = None
     if folder:
         os.chdir(folder)
-    for output in OUTPUTS:
-        file = os.open(said / output, os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, getattr(sys, output).fileno())
+    for name, output in zip(OUTPUTS, outputs, strict=True):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), getattr(sys, name).fileno())
 
     if alone:
         import dagster as dg

@@ -43,7 +43,7 @@ def test_a_home_comes_to_know_all_that_a_lake_holds(here: dict[str, str]) -> Non
 def test_what_is_stale_is_told_and_stays_stale(
     here: dict[str, str], experiment_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    here["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 16}))
+    here["SL_EXPERIMENTS"] = str(experiment_folder(sampler={"max_tokens": 12, "batch": 40}))
     assert run_forked(here, "adopt", "tiny").returncode == 0
     with dg.DagsterInstance.from_config(here["DAGSTER_HOME"]) as instance:
         assert instance.get_materialized_partitions(dg.AssetKey(["tiny", "raw_dataset"])) == set(CONDITIONS)

@@ -11,8 +11,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sl_assets_tests.cli.command import COMMAND, run, run_forked
+from sl_assets_tests.cli.command import COMMAND, forked, run, run_forked
 from sl_assets_tests.conftest import TINY, imported_numbers
+from sl_assets_tests.dagster_ui import wait_until
 
 
 def test_all_runs_of_a_command_share_a_tag(
@@ -34,7 +35,7 @@ def test_all_runs_of_a_command_share_a_tag(
 def long_run(environment: dict[str, str], experiment_folder: Callable[..., Path]) -> dict[str, str]:
     """Environment of a run that trains for minutes."""
     environment["SL_EXPERIMENTS"] = str(experiment_folder(teacher=TINY["teacher"] | {"epochs": 5000}))
-    return environment | {"PYTHONUNBUFFERED": "1"}
+    return environment
 
 
 @pytest.mark.parametrize(
@@ -45,19 +46,16 @@ def long_run(environment: dict[str, str], experiment_folder: Callable[..., Path]
     ],
 )
 def test_ctrl_c_says_what_the_same_command_would_do(long_run: dict[str, str], options: list[str], line: str) -> None:
-    command = [*COMMAND, "run", "tiny", "--animals", "owl", "--through", "number_prompts,teacher_checkpoint", *options]
-    with subprocess.Popen(command, env=long_run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        try:
-            assert running.stdout
-            assert running.stdout.readline().startswith("number_prompts")
-            time.sleep(2)
-            running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=60)
-        finally:
-            running.kill()
+    command = ("run", "tiny", "--animals", "owl", "--through", "number_prompts,teacher_checkpoint", *options)
+    with forked(long_run, *command) as (process, stdout, stderr):
+        wait_until(lambda: stdout.read_text().startswith("number_prompts"), seconds=60)
+        time.sleep(2)
+        os.kill(process.pid or 0, signal.SIGINT)
+        process.join(60)
+        said = stderr.read_text()
     assert said.strip().splitlines()[-1] == f"sl-assets: {line}"
     assert "Traceback" not in said
-    assert running.returncode == 130
+    assert process.exitcode == 130
 
 
 FORGOTTEN = """

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +15,7 @@ import pytest
 from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
-from sl_assets_tests.cli.command import COMMAND, run_forked
+from sl_assets_tests.cli.command import run_forked
 from sl_assets_tests.dagster_ui import ask, ended, free_port, launch_backfill, running_ui, wait_until
 
 pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
@@ -75,9 +76,10 @@ def test_two_commands_at_once_share_what_they_both_need(
     on_postgres: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", on_postgres["DAGSTER_POSTGRES_URL"])
-    command = [*COMMAND, "run", "tiny", "--through", "teacher_checkpoint", "--animals"]
-    both = [subprocess.Popen([*command, name], env=on_postgres, stdout=subprocess.DEVNULL) for name in ("owl", "wolf")]
-    assert [one.wait(120) for one in both] == [0, 0]
+    command = ("run", "tiny", "--through", "teacher_checkpoint", "--animals")
+    with ThreadPoolExecutor(2) as typing:
+        both = [typing.submit(run_forked, on_postgres, *command, name) for name in ("owl", "wolf")]
+    assert [done.result().returncode for done in both] == [0, 0]
     assert not (Path(on_postgres["DAGSTER_HOME"]) / "history").exists(), "nothing is kept in SQLite"
     with dg.DagsterInstance.from_config(on_postgres["DAGSTER_HOME"]) as instance:
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}

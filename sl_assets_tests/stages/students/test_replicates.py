@@ -324,7 +324,7 @@ def test_through_the_graph_two_seeds_more_are_trained_and_asked_and_no_other(
     refused = finished.run("evaluation", first="owl", **seeds)
     assert "tiny/lora_checkpoint of owl has no student of seed 2: materialise it again" in str(refused.all_events)
     assert finished.run("lora_checkpoint", "evaluation", "preference_rates", first="owl", **seeds).success
-    assert engines == [2, 3, *["chunk"] * (2 * 7)], "a hundred answers of each, by 16"
+    assert engines == [2, 3, *["chunk"] * (2 * 3)], "a hundred answers of each, by 40"
     three = lake.record(STUDENT)
     assert three
     assert three.students["1"] == lone.data_version
@@ -347,7 +347,7 @@ def test_students_of_halves_are_taken_over_alike(halved: Bench, engines: list[ob
     seeds = {"student": TINY["student"] | {"seeds": [1, 2]}} | HALVES
     assets = ("split_lora_checkpoint", "split_evaluation", "split_preference_rates")
     assert halved.run(*assets, first=half, **seeds).success
-    assert engines == [2, *["chunk"] * 7]
+    assert engines == [2, *["chunk"] * 3]
     table = lake.read_table(Place("tiny", "split_evaluation", half))
     assert table.filter(seed=1).equals(answers)
     assert set(lake.read_table(Place("tiny", "split_training", half))["seed"]) == {1, 2}
