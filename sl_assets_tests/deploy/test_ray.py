@@ -11,6 +11,7 @@ import pytest
 from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
+from sl_assets_tests.cli.command import run_forked
 from sl_assets_tests.dagster_ui import ended, launch_backfill, running_ui, wait_until
 from sl_assets_tests.ray_cluster import running_cluster
 
@@ -28,7 +29,9 @@ def on_ray(environment: dict[str, str], experiment_folder: Callable[..., Path]) 
     return environment | {"SL_EXPERIMENTS": str(experiment_folder(partitions_per_run=1)), "SL_GPUS": "2"}
 
 
-def test_a_backfill_spreads_over_two_nodes_and_survives_the_death_of_one(on_ray: dict[str, str]) -> None:
+def test_a_backfill_spreads_over_two_nodes_and_survives_the_death_of_one(
+    on_ray: dict[str, str], tmp_path: Path
+) -> None:
     animals = ["owl", "wolf"]
     with running_cluster(2, 1, on_ray) as cluster, running_ui(on_ray | {"RAY_ADDRESS": cluster.address}) as port:
         names = {node["nodeId"]: name for name, node in cluster.nodes().items()}
@@ -39,13 +42,20 @@ def test_a_backfill_spreads_over_two_nodes_and_survives_the_death_of_one(on_ray:
             return {job["metadata"]["dagster/run-id"]: names[job["driver_node_id"]] for job in jobs}
 
         backfill = launch_backfill(port, ["tiny/teacher_checkpoint"], animals)
-        wait_until(lambda: len(running()) == 2, seconds=180)
+        wait_until(lambda: len(running()) == 2, seconds=400)
         first = running()
         assert sorted(first.values()) == ["node0", "node1"], "one run a node, for each has one GPU"
         cluster.kill("node1")
         assert ended(port, backfill, seconds=400) == "COMPLETED_SUCCESS"
-    lake = Lake(on_ray["SL_DATA_LAKE"])
-    assert all(lake.record(Place("tiny", "teacher_checkpoint", animal)) for animal in animals)
+    apart = on_ray | {"SL_DATA_LAKE": str(tmp_path / "undisturbed"), "DAGSTER_HOME": str(tmp_path / "undisturbed_home")}
+    made = run_forked(apart, "run", "tiny", "--through", "teacher_checkpoint", "--animals", ",".join(animals))
+    assert made.returncode == 0, made.stderr
+    lakes = Lake(on_ray["SL_DATA_LAKE"]), Lake(apart["SL_DATA_LAKE"])
+    for animal in animals:
+        spread, undisturbed = (lake.record(Place("tiny", "teacher_checkpoint", animal)) for lake in lakes)
+        assert spread
+        assert undisturbed
+        assert spread.data_version == undisturbed.data_version
     with dg.DagsterInstance.from_config(on_ray["DAGSTER_HOME"]) as instance:
         runs = instance.get_runs()
     (lost,) = (run_id for run_id, node in first.items() if node == "node1")
