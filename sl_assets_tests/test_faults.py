@@ -9,7 +9,7 @@ import pytest
 from sl_assets.lake.places import Place
 from sl_assets_tests.faults import Patient, flipped, kills
 
-STAGES = ("number_prompts", "filtered_dataset", "preference_rates")
+STAGES = ("number_prompts", "preference_rates")
 """Assets that take no model, each killed once."""
 
 

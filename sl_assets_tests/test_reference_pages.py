@@ -28,7 +28,7 @@ def test_every_option_and_column_says_what_it_means() -> None:
         assert re.findall(r"^\|.*\|\s*\|$", (FOLDER / page).read_text(), re.MULTILINE) == []
 
 
-ASKING = ("os.environ.get", "os.getenv", "whole_number")
+ASKING = ("os.environ.get", "os.getenv", "number", "whole_number")
 
 
 def read_by(file: Path) -> set[str]:
