@@ -54,6 +54,14 @@ def test_every_file_that_compose_mounts_or_builds_is_there() -> None:
                 assert source in COMPOSE["volumes"], "what outlives a container has a name"
 
 
+def test_lake_and_logs_share_a_bucket_and_no_folder() -> None:
+    its, logs = SERVICES["code"]["environment"], home_settings()["compute_logs"]["config"]
+    bucket, _, folder = its["SL_DATA_LAKE"].removeprefix("s3://").partition("/")
+    assert bucket == its["SL_LOGS_BUCKET"]
+    assert f"makedirs('{bucket}'" in SERVICES["bucket"]["command"][-1]
+    assert logs["prefix"].partition("/")[0] != folder
+
+
 def test_every_variable_is_in_the_example_and_no_secret_in_any_file() -> None:
     text = "".join(file.read_text(encoding="utf-8") for file in FOLDER.glob("*.yaml"))
     example = (FOLDER / ".env.example").read_text(encoding="utf-8")
@@ -123,12 +131,17 @@ def test_what_the_image_installs_is_locked(constraints: str) -> None:
     assert not missing
 
 
+def home_settings() -> dict[str, Any]:
+    """Of the home that every service has."""
+    return dict(yaml.safe_load((FOLDER / "dagster.yaml").read_text(encoding="utf-8")))
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """The home of the services, but for its records, which are those of ``deploy/postgres``."""
     monkeypatch.setenv("SL_LOGS_BUCKET", SERVICES["code"]["environment"]["SL_LOGS_BUCKET"])
     monkeypatch.setenv("AWS_DEFAULT_REGION", SERVICES["code"]["environment"]["AWS_DEFAULT_REGION"])
-    settings = yaml.safe_load((FOLDER / "dagster.yaml").read_text(encoding="utf-8"))
+    settings = home_settings()
     postgres = yaml.safe_load((PROJECT / "deploy" / "postgres" / "dagster.yaml").read_text(encoding="utf-8"))
     assert settings.pop("storage") == postgres["storage"]
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
@@ -189,11 +202,12 @@ def test_the_services_make_a_partition_as_processes_of_this_machine(
         assert run("bucket", SERVICES["bucket"]["command"]) == 0
         for name in ("code", "webserver", "daemon"):
             start(name)
-        backfill = launch_backfill(int(ports["3000"]), ["tiny/number_prompts"], [])
+        backfill = launch_backfill(int(ports["3000"]), ["tiny/teacher_checkpoint"], ["owl"])
         assert ended(int(ports["3000"]), backfill, seconds=180) == "COMPLETED_SUCCESS"
         lake = Lake(SERVICES["code"]["environment"]["SL_DATA_LAKE"])
-        assert lake.record(Place("tiny", "number_prompts", None))
-        assert list((lake.root / "logs").glob("**/*.err")), "what steps print is where the web server reads it"
+        assert lake.record(Place("tiny", "teacher_checkpoint", "owl"))
+        logs = lake.root.parent / home_settings()["compute_logs"]["config"]["prefix"]
+        assert list(logs.glob("**/*.err")), "what steps print is where the web server reads it"
 
 
 def has_compose() -> bool:

@@ -173,7 +173,7 @@ def test_every_run_has_the_image_the_secrets_and_shared_memory(
     assert (
         environment.items()
         >= {
-            "SL_DATA_LAKE": "s3://BUCKET/sl_assets",
+            "SL_DATA_LAKE": "s3://BUCKET/lake",
             "SL_LOGS_BUCKET": "BUCKET",
             "DAGSTER_HOME": "/opt/dagster/dagster_home",
             "DAGSTER_PG_PASSWORD": "sl-assets-postgresql",
