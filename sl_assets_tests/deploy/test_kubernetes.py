@@ -167,18 +167,11 @@ def test_every_run_has_the_image_the_secrets_and_shared_memory(
     (container,) = pod["containers"]
     assert container["image"] == IMAGE
     assert container["envFrom"] == [{"secretRef": {"name": "sl-assets"}}]
-    environment = {
-        one["name"]: one.get("value") or one["valueFrom"]["secretKeyRef"]["name"] for one in container["env"]
-    }
-    assert (
-        environment.items()
-        >= {
-            "SL_DATA_LAKE": "s3://BUCKET/lake",
-            "SL_LOGS_BUCKET": "BUCKET",
-            "DAGSTER_HOME": "/opt/dagster/dagster_home",
-            "DAGSTER_PG_PASSWORD": "sl-assets-postgresql",
-        }.items()
-    )
+    environment = {it["name"]: it.get("value") or it["valueFrom"]["secretKeyRef"]["name"] for it in container["env"]}
+    wanted = {it["name"]: it["value"] for it in CODE["env"]}
+    wanted |= {"DAGSTER_HOME": "/opt/dagster/dagster_home", "DAGSTER_PG_PASSWORD": "sl-assets-postgresql"}
+    assert environment.items() >= wanted.items()
+    assert environment["OMP_NUM_THREADS"] == container["resources"]["requests"]["cpu"]
     (mount,) = container["volumeMounts"]
     assert mount == {"name": "shared-memory", "mountPath": "/dev/shm"}
     assert pod["volumes"] == [{"name": "shared-memory", "emptyDir": {"medium": "Memory"}}]
