@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -58,8 +59,11 @@ def ask(port: int, query: str, **variables: Any) -> dict[str, Any]:
     """What GraphQL answers; fails on errors."""
     body = json.dumps({"query": query, "variables": variables}).encode()
     asking = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(asking, timeout=60) as answer:
-        said: dict[str, Any] = json.load(answer)
+    try:
+        with urllib.request.urlopen(asking, timeout=60) as answer:
+            said: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as refused:
+        said = {"errors": refused.read().decode()}
     assert "errors" not in said, said
     return dict(said["data"])
 

@@ -168,7 +168,7 @@ def _require_launcher(home: str, instance: "dg.DagsterInstance") -> None:
         reason = _reason(error)
     raise SlAssetsError(
         f"{home}/{SETTINGS}: run_launcher cannot be used ({reason}); for runs on Ray pip install -e '.[ray]', and set "
-        "RAY_ADDRESS"
+        "RAY_ADDRESS; for those on Kubernetes, '.[kubernetes]'"
     )
 
 

@@ -72,6 +72,12 @@ def names_of(host: str) -> frozenset[str] | None:
     return more | LOOPBACK | {host} if more else None
 
 
+def listens_on(arguments: list[str]) -> str:
+    """The address that Dagster's command is told to listen on."""
+    said = next((option for option in ("--host", "-h") if option in arguments), None)
+    return arguments[arguments.index(said) + 1] if said else "127.0.0.1"
+
+
 def main() -> None:
     """Dagster's command, with the guard before its application."""
     import sys
@@ -79,9 +85,7 @@ def main() -> None:
     from dagster_webserver.cli import main as dagster_webserver
     from dagster_webserver.webserver import DagsterWebserver
 
-    arguments = sys.argv
-    host = arguments[arguments.index("--host") + 1] if "--host" in arguments else "127.0.0.1"
-    guard = Middleware(OwnPagesOnly, names=names_of(host))
+    guard = Middleware(OwnPagesOnly, names=names_of(listens_on(sys.argv)))
     theirs = DagsterWebserver.build_middleware
     DagsterWebserver.build_middleware = lambda self: [guard, *theirs(self)]  # type: ignore[method-assign]
     dagster_webserver()  # type: ignore[no-untyped-call]

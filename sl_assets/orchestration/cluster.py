@@ -45,12 +45,16 @@ def request(steps: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
             "one experiment at a time"
         )
     ray: dict[str, Any] = {"num_gpus": gpus}
-    kubernetes: dict[str, Any] = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": gpus}}}}
+    pod: dict[str, Any] = {}
+    if gpus:
+        # Nodes with GPUs are commonly tainted, so that what needs none stays away.
+        pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     for kind in kinds:
         # A node has one of the resource that is named after its GPUs; a part of it says on which the run may be.
         ray["resources"] = {f"accelerator_type:{kind}": 0.001}
-        kubernetes["pod_spec_config"] = {"node_selector": {"nvidia.com/gpu.product": kind}}
-    return {RAY: ray, KUBERNETES: kubernetes}
+        pod["node_selector"] = {"nvidia.com/gpu.product": kind}
+    container = {"resources": {"limits": {"nvidia.com/gpu": gpus}}}
+    return {RAY: ray, KUBERNETES: {"container_config": container} | ({"pod_spec_config": pod} if pod else {})}
 
 
 class ClusterRunCoordinator(dg.QueuedRunCoordinator):
@@ -69,9 +73,11 @@ class ClusterRunCoordinator(dg.QueuedRunCoordinator):
 
 
 def _merged(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """``own`` with what is ``asked``, section by section."""
+    """``own`` with what is ``asked``, section by section; of lists, both."""
     merged = {**own, **asked}
     for name in own.keys() & asked.keys():
         if isinstance(own[name], dict) and isinstance(asked[name], dict):
             merged[name] = _merged(own[name], asked[name])
+        elif isinstance(own[name], list) and isinstance(asked[name], list):
+            merged[name] = [*own[name], *asked[name]]
     return merged

@@ -11,7 +11,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from sl_assets.cli.webserver import OwnPagesOnly, names_of
+from sl_assets.cli.webserver import OwnPagesOnly, listens_on, names_of
 
 MUTATION = "mutation { resetSchedule(scheduleSelector: {}) { __typename } }"
 HERE = "http://127.0.0.1:3000"
@@ -104,3 +104,9 @@ def test_a_proxy_has_a_name_that_is_given(monkeypatch: pytest.MonkeyPatch) -> No
     assert client("0.0.0.0").post("/graphql", headers={"host": "third.lab.org"}).status_code == 403
     monkeypatch.delenv("SL_UI_NAMES")
     assert client("0.0.0.0").post("/graphql", headers={"host": "third.lab.org"}).status_code == 200
+
+
+@pytest.mark.parametrize("option", ["--host", "-h"])
+def test_either_form_of_the_address_is_read(option: str) -> None:
+    assert listens_on(["dagster-webserver", option, "0.0.0.0", "-p", "3000"]) == "0.0.0.0"
+    assert listens_on(["dagster-webserver", "-p", "3000"]) == "127.0.0.1"

@@ -1,10 +1,7 @@
-"""Dagster's home on a real PostgreSQL server, where one is installed (Debian: ``apt install postgresql``)."""
+"""Dagster's home on a real PostgreSQL server, where one is installed."""
 
 import os
-import pwd
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,51 +13,22 @@ from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets_tests.cli.command import run_forked
-from sl_assets_tests.dagster_ui import ask, ended, free_port, launch_backfill, running_ui, wait_until
+from sl_assets_tests.dagster_ui import ask, ended, launch_backfill, running_ui
+from sl_assets_tests.postgres_server import needs_postgres, postgres_server
 
 pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
 
 RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
 
 
-def program(name: str) -> str | None:
-    """PostgreSQL's program of that name, which Debian keeps off the path."""
-    beside = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return shutil.which(name) or (str(beside[-1]) if beside else None)
-
-
-def user() -> str | None:
-    """Whom the server runs as: it refuses root."""
-    if os.getuid():
-        return None
-    return next((entry.pw_name for entry in pwd.getpwall() if entry.pw_name in ("postgres", "nobody")), None)
-
-
-pytestmark = pytest.mark.skipif(program("initdb") is None, reason="PostgreSQL is not installed")
+pytestmark = needs_postgres
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A server of its own with an empty database; its URL."""
-    initdb, postgres, port = program("initdb"), program("postgres"), free_port()
-    assert initdb
-    assert postgres
-    # Not below pytest's folder, which no other user can enter.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        data = Path(folder) / "data"
-        if who := user():
-            shutil.chown(folder, who)
-        command = [initdb, "-D", str(data), "-U", "dagster", "--auth=trust", "--no-sync"]
-        subprocess.run(command, user=who, cwd=folder, check=True, capture_output=True)
-        options = ["-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-        with subprocess.Popen([postgres, "-D", str(data), *options], user=who, cwd=folder) as process:
-            try:
-                psql = [str(program("psql")), "-h", "127.0.0.1", "-p", str(port), "-U", "dagster", "postgres"]
-                create = [*psql, "-qc", "CREATE DATABASE dagster"]
-                wait_until(lambda: subprocess.run(create, check=False, capture_output=True).returncode == 0, seconds=30)
-                yield f"postgresql+psycopg2://dagster@127.0.0.1:{port}/dagster"
-            finally:
-                process.terminate()
+    """The URL of a server of its own."""
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.fixture

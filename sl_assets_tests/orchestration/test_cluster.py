@@ -15,6 +15,9 @@ from sl_assets.orchestration.cluster import GPU_KIND, GPUS, KUBERNETES, RAY, nee
 from sl_assets.orchestration.dagster_internals import note_code_location
 from sl_assets_tests.conftest import Bench
 
+TOLERATED = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+"""What a pod with GPUs puts up with: the taint that keeps others off their nodes."""
+
 OPENAI: dict[str, Any] = {
     "base_model": "gpt",
     "teacher": {"kind": "system_prompt"},
@@ -56,7 +59,7 @@ def test_a_run_asks_for_the_gpus_of_its_experiment(bench: Bench, instance: dg.Da
     assert asked[RAY] == {"num_gpus": 1, "resources": {"accelerator_type:H100": 0.001}}
     assert asked[KUBERNETES] == {
         "container_config": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
-        "pod_spec_config": {"node_selector": {"nvidia.com/gpu.product": "H100"}},
+        "pod_spec_config": {"tolerations": TOLERATED, "node_selector": {"nvidia.com/gpu.product": "H100"}},
     }
 
 
@@ -89,14 +92,21 @@ def test_a_model_spread_over_two_gpus_asks_for_both(
 
 
 def test_what_a_run_says_for_itself_stays_but_for_its_gpus(bench: Bench, instance: dg.DagsterInstance) -> None:
+    spot = {"key": "spot", "operator": "Exists"}
     own = {
         RAY: json.dumps({"memory": 8, "num_gpus": 7}),
-        KUBERNETES: json.dumps({"container_config": {"image": "lab", "resources": {"limits": {"memory": "8Gi"}}}}),
+        KUBERNETES: json.dumps(
+            {
+                "container_config": {"image": "lab", "resources": {"limits": {"memory": "8Gi"}}},
+                "pod_spec_config": {"tolerations": [spot]},
+            }
+        ),
     }
     asked = submitted(bench, instance, "lora_checkpoint", tags=own)
     assert asked[RAY] == {"memory": 8, "num_gpus": 1}
     assert asked[KUBERNETES] == {
-        "container_config": {"image": "lab", "resources": {"limits": {"memory": "8Gi", "nvidia.com/gpu": 1}}}
+        "container_config": {"image": "lab", "resources": {"limits": {"memory": "8Gi", "nvidia.com/gpu": 1}}},
+        "pod_spec_config": {"tolerations": [spot, *TOLERATED]},
     }
 
 
