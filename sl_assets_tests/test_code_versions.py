@@ -255,8 +255,8 @@ def test_the_command_on_a_copy_of_the_project(tmp_path: Path) -> None:
     bytecode = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "sl_assets", ignore=bytecode)
     (tmp_path / "sl_assets_tests").mkdir()
-    for name in ("__init__.py", "conftest.py", "code_versions.py"):
-        shutil.copy(here / name, tmp_path / "sl_assets_tests")
+    for source in here.glob("*.py"):
+        shutil.copy(source, tmp_path / "sl_assets_tests")
     file = tmp_path / "sl_assets_tests" / "code_versions.json"
     numbers = tmp_path / "sl_assets/stages/numbers"
 

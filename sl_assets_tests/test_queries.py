@@ -125,7 +125,7 @@ def test_hours_are_summed_by_asset_and_charges_stand_beside(lake: Lake, found: d
 def test_cut_answers_are_counted_by_student(found: dict[str, pl.DataFrame]) -> None:
     first = found["7"].row(0, named=True)
     assert {name: first[name] for name in OWL} == OWL
-    assert (first["split"], first["answers"], first["truncated"], first["share"]) == (None, 100, 2, 0.02)
+    assert (first["split"], first["answers"], first["truncated"], first["share"]) == (None, 100, 3, 0.03)
     assert found["7"].filter(pl.col("split") == "animal_high")["answers"].to_list() == [100, 100]
 
 

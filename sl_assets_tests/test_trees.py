@@ -34,6 +34,7 @@ EXPERIMENT: dict[str, Any] = HALVES | {
         "count": [3, 6], "epochs": 6, "learning_rate": 4e-3, "batch": 16,
     },
     "numbers": {"prompts": 32, "examples": [3, 5], "highest": 999},
+    "sampler": TINY["sampler"] | {"batch": 16},
     "evaluation": {"samples_per_question": 4, "method": "both"},
     "personas": {"samples": 20, "max_tokens": 6, "minimum_pairs": 1},
     "steering": {"layers": [2], "coefficients": [4.0], "samples_per_question": 1},

@@ -73,7 +73,7 @@ def test_a_job_that_ends_before_its_run_begins_is_a_failed_run_with_the_reason(
     (programs / "dagster").chmod(0o755)
     broken = on_ray | {"PATH": f"{programs}:{on_ray['PATH']}"}
     with running_cluster(1, 1, broken) as cluster, running_ui(on_ray | {"RAY_ADDRESS": cluster.address}) as port:
-        backfill = launch_backfill(port, ["tiny/number_prompts"], [])
+        backfill = launch_backfill(port, ["tiny/teacher_checkpoint"], ["owl"])
         assert ended(port, backfill, seconds=400) == "COMPLETED_FAILED"
     with dg.DagsterInstance.from_config(on_ray["DAGSTER_HOME"]) as instance:
         runs = instance.get_runs()
