@@ -33,10 +33,14 @@ def verify(experiment: str | None, animals: str | None, forget: bool) -> None:
         if not names:
             raise click.ClickException(f"{lake.root} holds nothing of {experiment}; run it, or name another")
     wanted = None if animals is None else {NEUTRAL, *re.findall(r"[^,\s]+", animals)}
+    places = [place for name in names for place in lake.recorded_places(name)]
+    if wanted:
+        there = {keys_of(place.partition)[0] for place in places if place.partition}
+        if unknown := ", ".join(sorted(wanted - there - {NEUTRAL})):
+            raise click.ClickException(f"{lake.root} holds nothing of {experiment} for {unknown}; look for a slip")
+        places = [place for place in places if not place.partition or keys_of(place.partition)[0] in wanted]
     files = size = partitions = damaged = 0
-    for place in (place for name in names for place in lake.recorded_places(name)):
-        if wanted and place.partition and keys_of(place.partition)[0] not in wanted:
-            continue
+    for place in places:
         if (found := verified(lake, place)) is None:
             continue
         files, size, partitions = files + found.files, size + found.size, partitions + 1

@@ -9,7 +9,7 @@ from typing import Literal
 
 from upath import UPath
 
-from sl_assets.errors import LakeError, PassingError
+from sl_assets.errors import LakeError, PassingError, SlAssetsError
 
 REFUSED_BY_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -24,7 +24,8 @@ def refusals_explained(path: UPath, deed: Literal["read", "write"], local: bool)
     """
     try:
         yield
-    except LakeError:
+    # Whoever raised that has said what is wrong: a watchdog, too, whose error comes in the middle of anything.
+    except SlAssetsError:
         raise
     except (FileNotFoundError, NotADirectoryError):
         if deed == "read":

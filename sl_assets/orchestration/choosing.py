@@ -173,8 +173,11 @@ def _divided(planner: Planner, members: Sequence[Planned], exactly: bool) -> Ite
         yield _run(planner, graph, members, [None])
         return
     due = {key for planned in members for key in planned.due if key is not None}
+    whole = hull(graph, planner.declared(partitioned.asset).by, due)
+    # In between may be what nobody has asked for, and what is due of it would be made as well.
+    exactly = exactly or any(keys_of(key)[0] not in planner.conditions for key in whole)
     if not graph.partitions_per_run and not exactly:
-        yield _run(planner, graph, members, hull(graph, planner.declared(partitioned.asset).by, due))
+        yield _run(planner, graph, members, whole)
         return
     for stretch in planner.stretches(partitioned.asset, due):
         for piece in pieces([str(key) for key in stretch], graph.partitions_per_run or len(stretch)):

@@ -79,5 +79,6 @@ def _merged(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(own[name], dict) and isinstance(asked[name], dict):
             merged[name] = _merged(own[name], asked[name])
         elif isinstance(own[name], list) and isinstance(asked[name], list):
-            merged[name] = [*own[name], *asked[name]]
+            # A run that is begun again has the tags of the one before it.
+            merged[name] = [*own[name], *(one for one in asked[name] if one not in own[name])]
     return merged

@@ -21,7 +21,7 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.metadata import normalize_metadata
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, JobFailureData, RunFailureReason
 from dagster._core.instance.config import PoolGranularity
 from dagster._core.instance.utils import RUNLESS_JOB_NAME
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
@@ -218,6 +218,12 @@ def pools_hold_steps(instance: dg.DagsterInstance) -> bool:
 def free_pools(instance: dg.DagsterInstance, run_id: str) -> None:
     """Give back the places that ``run_id`` holds. The UI does so; waits for a public method."""
     instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+def report_own_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, reason: str) -> None:
+    """Record that ``run`` failed as one of its steps would, which is no reason to start it again, and not as one whose
+    process died. Waits for a public way to say why a run failed."""
+    instance.report_run_failed(run, reason, JobFailureData(None, RunFailureReason.STEP_FAILURE))
 
 
 def job_has_failed(health: CheckRunHealthResult) -> bool:

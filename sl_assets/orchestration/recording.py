@@ -39,6 +39,7 @@ from sl_assets.orchestration.dagster_internals import (
     materialisation_event,
     note_code_location,
     report_check,
+    report_own_failure,
     version_tags,
 )
 from sl_assets.orchestration.gpu_pool import require_whole_runs
@@ -179,7 +180,7 @@ class Materialisation:
 
     def _give_up(self, reason: str) -> None:
         Terminal.say(reason)
-        self.context.instance.report_run_failed(self.context.run, reason)
+        report_own_failure(self.context.instance, self.context.run, reason)
 
     def _lease_cards(self) -> None:
         require_whole_runs(self.context.instance)

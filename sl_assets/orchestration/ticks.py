@@ -353,7 +353,9 @@ def news(graph: ExperimentGraph, lake: Lake) -> dict[str, str]:
     for name, there in records.items():
         inputs = {asset: graph.inputs(graph.place(asset, name), lake, lake.record) for asset in importing}
         files = {asset: read[IMPORTED] for asset, read in inputs.items() if IMPORTED in read}
-        changed = [file for asset, file in files.items() if asset in there and there[asset].inputs[IMPORTED] != file]
+        changed = [
+            file for asset, file in files.items() if asset in there and there[asset].inputs.get(IMPORTED) != file
+        ]
         if all(files.values()) and (changed or not there):
             found[name] = changed[0] if changed else MISSING
     return found

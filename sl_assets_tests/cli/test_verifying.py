@@ -111,7 +111,11 @@ def test_a_cut_file_is_planned_to_be_made_again_and_fails_a_query(lake: Lake) ->
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("elsewhere",), "holds nothing of elsewhere"), (("--animals", "owl"), "of which experiment")],
+    [
+        (("elsewhere",), "holds nothing of elsewhere"),
+        (("--animals", "owl"), "of which experiment"),
+        (("tiny", "--animals", "owl,wulf"), "holds nothing of tiny for wulf"),
+    ],
 )
 def test_what_is_not_there_is_refused(lake: Lake, arguments: tuple[str, ...], said: str) -> None:
     found = verified(*arguments)

@@ -21,6 +21,7 @@ from sl_assets.config import PROJECT
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.gpu_pool import require_whole_runs
+from sl_assets.orchestration.run_processes import process_tags
 from sl_assets_tests.dagster_ui import ended, free_port, launch_backfill, wait_until
 from sl_assets_tests.postgres_server import needs_postgres, postgres_server
 from sl_assets_tests.s3_server import s3_server
@@ -104,6 +105,16 @@ def test_the_location_is_where_workspace_and_daemon_look() -> None:
     for name in ("webserver", "daemon"):
         assert "./workspace.yaml:/opt/sl_assets/workspace.yaml:ro" in SERVICES[name]["volumes"]
     assert set(GPUS["services"]) == {server["host"]}, "runs are processes of the location"
+
+
+def test_a_new_container_of_the_location_knows_the_runs_of_the_one_before(tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        process_tags(instance, "run")
+    (folder,) = {lock.parent.relative_to(tmp_path) for lock in tmp_path.rglob("*.lock")}
+    kept = f"/opt/dagster/dagster_home/{folder}"
+    (named,) = (mounted for mounted in SERVICES["code"]["volumes"] if mounted.endswith(f":{kept}"))
+    assert not named.startswith("."), "a volume, which has the owner that the image's folder has"
+    assert re.search(rf"--owner=1000 .*{re.escape(kept)}\b", DOCKERFILE)
 
 
 def test_the_image_has_what_is_installed_and_nothing_else() -> None:

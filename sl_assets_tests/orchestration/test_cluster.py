@@ -108,6 +108,8 @@ def test_what_a_run_says_for_itself_stays_but_for_its_gpus(bench: Bench, instanc
         "container_config": {"image": "lab", "resources": {"limits": {"memory": "8Gi", "nvidia.com/gpu": 1}}},
         "pod_spec_config": {"tolerations": [spot, *TOLERATED]},
     }
+    own = {name: json.dumps(asked[name]) for name in (RAY, KUBERNETES)}
+    assert submitted(bench, instance, "lora_checkpoint", tags=own) == asked, "begun again, it asks for the same"
 
 
 def test_steps_share_what_the_greediest_of_them_needs() -> None:

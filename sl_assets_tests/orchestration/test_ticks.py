@@ -14,6 +14,7 @@ from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.orchestration.asset import ExperimentGraph
 from sl_assets.orchestration.choosing import Choice, first_runs
+from sl_assets.orchestration.jobs import range_tags
 from sl_assets.orchestration.planner import Planner
 from sl_assets.orchestration.recording import EXPERIMENT
 from sl_assets.orchestration.resources import LakeResource
@@ -338,6 +339,21 @@ def test_a_range_never_reaches_what_is_beyond_the_limit(bench: Bench) -> None:
     assert desk.run(request).success
     assert len(desk.records()) == 5
     assert "meant is asked for" in desk.look(cursor=cursor)[0]
+
+
+def test_a_range_never_reaches_what_nobody_has_asked_for(finished: Bench) -> None:
+    desk = Desk(finished, evaluation=MENTIONS["evaluation"])
+    planner = Planner(desk.graph, desk.lake, ["neutral", "wolf"])
+    requests = ask(planner, Tick("tiny now"), print)
+    assert not isinstance(requests, dg.SkipReason)
+    of = {request.partition_key for request in requests if "preference_rates" in str(request.asset_selection)}
+    assert {"neutral", "wolf"} <= of, "the owl's are stale as well"
+    assert not any(key in request.tags for request in requests for key in range_tags("", ""))
+
+
+def test_numbers_that_were_sampled_before_they_are_imported_are_news(finished: Bench, tmp_path: Path) -> None:
+    desk = Desk(finished, numbers=imported_numbers(tmp_path))
+    assert "owl: its imported file has changed" in desk.look("tiny_new_inputs")[0]
 
 
 def test_what_waits_for_a_partition_that_fails_a_check_is_in_no_run(finished: Bench) -> None:
