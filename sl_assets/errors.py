@@ -25,6 +25,10 @@ class LakeError(SlAssetsError):
     """The data lake cannot be read or written, or lacks what was asked for."""
 
 
+class RefusalError(LakeError):
+    """A disk or a server refuses what is asked of it."""
+
+
 class AbsentError(LakeError):
     """The lake lacks a partition, or what it holds is damaged. Concerns that partition; others may be well."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from upath import UPath
 
-from sl_assets.errors import LakeError, PassingError, SlAssetsError
+from sl_assets.errors import PassingError, RefusalError, SlAssetsError
 
 REFUSED_BY_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -20,7 +20,7 @@ def refusals_explained(path: UPath, deed: Literal["read", "write"], local: bool)
 
     Raises:
         PassingError: the server did not answer, or not with a refusal.
-        LakeError: anything else.
+        RefusalError: anything else.
     """
     try:
         yield
@@ -50,12 +50,12 @@ def refused_by_disk(error: Exception) -> OSError | None:
     return OSError(number, os.strerror(number)) if number in REFUSED_BY_DISK else None
 
 
-def explained(path: UPath, error: Exception, deed: Literal["read", "write"]) -> LakeError:
+def explained(path: UPath, error: Exception, deed: Literal["read", "write"]) -> RefusalError:
     """``error``, which is about ``path``, as one line."""
     reason = " ".join((getattr(error, "strerror", None) or str(error)).lower().split())
     if deed == "read":
-        return LakeError(f"cannot read {path}: {reason}; mend that, or set SL_DATA_LAKE to another place")
-    return LakeError(
+        return RefusalError(f"cannot read {path}: {reason}; mend that, or set SL_DATA_LAKE to another place")
+    return RefusalError(
         f"cannot write {path}: {reason}; nothing was changed there. "
         "Make room or mend the permissions, or set SL_DATA_LAKE to another place"
     )

@@ -4,14 +4,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from sl_assets.errors import LakeError, PassingError
+from sl_assets.errors import LakeError, PassingError, RefusalError
 from sl_assets.lake.damage import DamageError
 from sl_assets.lake.fingerprint import bytes_digest, frame_digest
 from sl_assets.lake.folders import checked_folder
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.parquet import DATA
 from sl_assets.lake.places import Place
-from sl_assets.lake.records import RECORD, Record
+from sl_assets.lake.records import Record
 
 
 class Verified(NamedTuple):
@@ -19,7 +19,8 @@ class Verified(NamedTuple):
 
     Attributes:
         place: the partition.
-        files, size: how many files were read of it, and their bytes together.
+        files, size: how many files were read of it, and their bytes together; of what a gallery has a record alone of,
+            and of a report, none.
         damage: what is wrong, a line a file; empty where nothing is.
     """
 
@@ -34,6 +35,7 @@ def verified(lake: Lake, place: Place) -> Verified | None:
 
     Raises:
         PassingError: a server does not answer.
+        RefusalError: a disk or a server does not let it be read, which is no damage.
     """
     try:
         while record := lake.record(place):
@@ -41,7 +43,7 @@ def verified(lake: Lake, place: Place) -> Verified | None:
             # If it was made anew meanwhile, these were files of both.
             if not found.damage or lake.record(place) == record:
                 return found
-    except PassingError:
+    except (PassingError, RefusalError):
         raise
     except LakeError as error:
         return Verified(place, 0, 0, (str(error),))
@@ -85,7 +87,5 @@ def _require_version(lake: Lake, record: Record) -> int:
     if (version_folder := folder / record.data_version).exists():
         with TemporaryDirectory() as scratch:
             return len(list(checked_folder(lake, version_folder, Path(scratch)).rglob("*")))
-    if all(file.name == RECORD for file in folder.iterdir()):
-        raise DamageError(f"{folder}: holds nothing but its record")
-    # A report has no fingerprint of its page.
+    # A report has no fingerprint of its page, and a gallery but the records of datasets, answers, and weights.
     return 0

@@ -9,6 +9,8 @@ from click.testing import CliRunner, Result
 from sl_assets.cli.querying import sql
 from sl_assets.cli.verifying import verify
 from sl_assets.components import declare
+from sl_assets.config import PROJECT
+from sl_assets.errors import RefusalError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
 from sl_assets.lake.views import refresh_views
@@ -80,6 +82,22 @@ def test_every_harmed_file_is_named_and_made_again(lake: Lake, finished: Bench) 
     assert finished.run(STUDENT.table, ANSWERS.table, first="owl").success
     assert finished.run(CHART.table).success
     assert verified().exit_code == 0
+
+
+def test_what_may_not_be_read_is_no_damage_and_not_forgotten(lake: Lake) -> None:
+    harmed = files_of(lake)[ANSWERS]
+    harmed.unlink()
+    harmed.mkdir()
+    found = verified("--forget")
+    assert isinstance(found.exception, RefusalError), found.output
+    assert str(harmed) in str(found.exception)
+    assert lake.exists(ANSWERS)
+
+
+def test_a_gallery_has_records_alone_of_what_it_does_not_hold() -> None:
+    found = verified("--lake", str(PROJECT / "examples" / "pocket"), "--forget")
+    assert found.exit_code == 0, found.output
+    assert found.output.endswith("more there is a record alone: all are what was recorded\n")
 
 
 def test_what_was_recorded_before_files_were_noted_is_told_by_its_version(lake: Lake) -> None:
