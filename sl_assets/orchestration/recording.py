@@ -252,7 +252,7 @@ class Materialisation:
         if record is None or record.finished <= asked:
             return None
         # Of a time to come, it was made before the clock was set back, and nobody knows when.
-        if record.finished > datetime.now(UTC) + CLOCKS_APART and WHERE_STALE not in self.context.run.tags:
+        if record.finished > datetime.now(UTC) + CLOCKS_APART and asked != EVER:
             return None
         return None if self.graph.staleness(self.lake).own_reason(place) else record
 

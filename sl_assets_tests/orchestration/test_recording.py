@@ -258,6 +258,14 @@ def test_a_record_of_a_time_to_come_hinders_nobody_from_making_it_again(finished
     assert again.finished < datetime.now(UTC)
 
 
+def test_what_comes_along_is_left_as_it_is_whatever_time_its_record_tells(finished: Bench) -> None:
+    """Nobody asked for it, so when it was made is of no account."""
+    baseline = record_of(finished, "baseline_evaluation")
+    Lake(str(finished.root)).write_record(replace(baseline, finished=datetime.now(UTC) + timedelta(days=1)))
+    assert finished.run("baseline_evaluation", "filtered_dataset", first="owl").success
+    assert record_of(finished, "baseline_evaluation").run_id == baseline.run_id
+
+
 def test_what_another_run_is_making_comes_last_and_is_not_made_again(finished: Bench) -> None:
     """Neither run waits while there is something else to be made, and both have everything in the end."""
     lake = Lake(str(finished.root))
