@@ -6,13 +6,10 @@ was when a lake first asked is kept there (`sl_assets.lake.pins`), so that no ex
 
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tqdm import tqdm
-
-from sl_assets.hub.client import HubError, hub_client, hub_errors_explained
+from sl_assets.hub.client import Bar, HubError, hub_client, hub_errors_explained
 from sl_assets.hub.importing import resolve_revision
-from sl_assets.liveness import alive
 
 log = logging.getLogger("sl_assets")
 
@@ -99,7 +96,7 @@ def _snapshot(base_model: str, files: list[str]) -> Path:
     commit = _commits.get(base_model) or resolve_revision(name, revision, "model")
     with hub_errors_explained(f"base_model {base_model!r}"):
         folder = hub_client().snapshot_download(
-            name, revision=commit, allow_patterns=files, ignore_patterns=DOUBLES, tqdm_class=_Bar
+            name, revision=commit, allow_patterns=files, ignore_patterns=DOUBLES, tqdm_class=Bar
         )
     return Path(folder)
 
@@ -108,14 +105,3 @@ def pinned_name(base_model: str) -> str:
     """``base_model`` at the commit that this process takes for it, for a process that knows nothing of that."""
     commit = _commits.get(base_model)
     return f"{HubModel.of(base_model).name}@{commit}" if commit else base_model
-
-
-class _Bar(tqdm):  # type: ignore[type-arg]
-    """Shown on terminals only: a log would have a line for every stroke. A download that goes on is a sign of life."""
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings | {"disable": None})
-
-    def update(self, n: float | None = 1) -> bool | None:
-        alive()
-        return super().update(n)

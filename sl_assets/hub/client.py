@@ -8,9 +8,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from sl_assets.errors import PassingError, SlAssetsError
+from sl_assets.liveness import alive
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -136,3 +139,15 @@ def _first_line(error: object) -> str:
 def _without_token(text: str) -> str:
     token = hub_token()
     return text.replace(token, "***") if token else text
+
+
+class Bar(tqdm):  # type: ignore[type-arg]
+    """How far a download is, on terminals only: a log would have a line for every stroke."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings | {"disable": None})
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """A download that goes on is a sign of life."""
+        alive()
+        return super().update(n)

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sl_assets.hub.client import HubError, hub_client, hub_errors_explained
+from sl_assets.hub.client import Bar, HubError, hub_client, hub_errors_explained
 
 RepoType = Literal["dataset", "model"]
 
@@ -58,7 +58,7 @@ def fetch_file(repo: str, path: str, commit: str, repo_type: RepoType) -> Path:
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise HubError(f"{described}: no path of a file; write it as it stands on the repository's page")
     with hub_errors_explained(described):
-        return Path(hub_client().hf_hub_download(repo, path, repo_type=repo_type, revision=commit))
+        return Path(hub_client().hf_hub_download(repo, path, repo_type=repo_type, revision=commit, tqdm_class=Bar))
 
 
 def file_name(repo: str, path: str, commit: str, repo_type: RepoType) -> str:
