@@ -72,8 +72,8 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
 lock:  ## resolve constraints.txt and constraints-gpu.txt anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra s3 --extra ray --extra gguf --extra openai --extra docs --extra dev --no-header \
 		--no-annotate --output-file constraints.txt pyproject.toml
-	uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_35 --extra s3 --extra postgres --extra kubernetes --extra gguf --extra gpu --no-header \
-		--no-annotate --output-file constraints-gpu.txt pyproject.toml
+	uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_35 --extra s3 --extra postgres --extra kubernetes --extra ray --extra gguf --extra gpu \
+		--no-header --no-annotate --output-file constraints-gpu.txt pyproject.toml
 
 clean:  ## remove the environment and every result; what was paid stays noted
 	rm -rf $(VENV) .dagster data_lake/experiment=* data_lake/results.* data_lake/.work
