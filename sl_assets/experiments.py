@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from sl_assets.components import DEFS, Find, SubliminalExperiment
 from sl_assets.config import PROJECT, ExperimentConfig
-from sl_assets.config.names import VARIANT_OF
+from sl_assets.config.names import belongs_to, kept_as
 from sl_assets.config.project import absolute
 from sl_assets.config.reading import check_form
 from sl_assets.errors import ExperimentFileError
@@ -153,8 +153,7 @@ class Experiments:
 
     def problem_with(self, name: str) -> ExperimentFileError | None:
         """What is wrong with the file that describes ``name``, an experiment or a variant."""
-        wrong = (said for of, said in self.problems.items() if name == of or name.startswith(f"{of}{VARIANT_OF}"))
-        return next(wrong, None)
+        return next((said for of, said in self.problems.items() if belongs_to(name, of)), None)
 
     def add(self, experiment: Experiment) -> None:
         """Add ``experiment`` and its variants.
@@ -176,7 +175,7 @@ class Experiments:
             ExperimentFileError: there is none, it cannot be loaded, or it reads of ``reader`` itself.
         """
         wrong = f"attributes.numbers.source.name = {name!r}"
-        full = name.replace(".", VARIANT_OF)
+        full = kept_as(name)
         if problem := self.problem_with(full):
             raise ExperimentFileError(f"{wrong}: cannot be loaded ({problem.lines[0]}); mend that first")
         if full not in self.loaded:

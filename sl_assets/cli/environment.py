@@ -11,7 +11,7 @@ import click
 from dotenv import load_dotenv
 
 from sl_assets.config import PROJECT
-from sl_assets.config.names import VARIANT_OF
+from sl_assets.config.names import kept_as
 from sl_assets.config.project import VARIABLE
 from sl_assets.errors import SlAssetsError
 
@@ -77,7 +77,7 @@ def known_experiment(name: str) -> "Experiment":
     from sl_assets.experiments import find_experiments
 
     found = find_experiments()
-    full = name.replace(".", VARIANT_OF)
+    full = kept_as(name)
     if full not in found.loaded and (problem := found.problem_with(full)):
         raise problem
     _name_left_out(found)

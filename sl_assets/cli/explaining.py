@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sl_assets.config.names import VARIANT_OF
+from sl_assets.config.names import kept_as
 from sl_assets.config.reference import NEEDED, Group, Setting, groups, shown
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def explained(names: Sequence[str], found: "Experiments") -> Iterator[str]:
 
 
 def _experiment(name: str, found: "Experiments") -> "Experiment | None":
-    full = name.replace(".", VARIANT_OF)
+    full = kept_as(name)
     if problem := found.problem_with(full):
         raise click.ClickException(problem.lines[0])
     return found.loaded.get(full)

@@ -17,10 +17,9 @@ def gallery(folder: Path, experiments: tuple[str, ...]) -> None:
     Datasets, answers and weights are not copied. 'sl-assets sql --lake FOLDER' asks what is there.
     """
     from sl_assets.cli.querying import existing_lake
-    from sl_assets.config.names import VARIANT_OF
+    from sl_assets.config.names import kept_as
     from sl_assets.lake.gallery import write_gallery
     from sl_assets.lake.lake import Lake
 
-    names = [name.replace(".", VARIANT_OF) for name in experiments]
-    size = write_gallery(existing_lake(), Lake(str(folder.resolve())), names)
+    size = write_gallery(existing_lake(), Lake(str(folder.resolve())), [kept_as(name) for name in experiments])
     click.echo(f"{folder}: {size.tables:,} tables ({size.bytes_of_tables / 1e3:,.0f} kB), {size.records:,} records")

@@ -1,6 +1,5 @@
 """``sl-assets run``."""
 
-import re
 import shutil
 import time
 from collections.abc import Container, Iterator
@@ -14,7 +13,7 @@ from sl_assets.cli.checking import require_files
 from sl_assets.cli.environment import home_errors_explained, known_experiment, set_up_home
 from sl_assets.cli.interrupts import interrupted_with
 from sl_assets.cli.querying import table
-from sl_assets.config.names import VARIANT_OF
+from sl_assets.config.names import called, names_in
 from sl_assets.engines.installed import missing
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def wanted_conditions(experiment: "Experiment", animals: str | None) -> list[str
         ClickException: it names none, or one that the experiment does not have.
     """
     config = experiment.config
-    wanted = list(config.animals) if animals is None else re.findall(r"[^,\s]+", animals)
+    wanted = list(config.animals) if animals is None else names_in(animals)
     if not wanted:
         raise click.ClickException(f"--animals {animals!r}: names none; leave it out for all of {experiment.name}'s")
     if unknown := [name for name in wanted if name not in config.conditions]:
@@ -119,7 +118,7 @@ def summary(experiment: str, assets: Container[str], config: "ExperimentConfig")
         if asset in assets and chart.exists():
             yield f"chart  {chart}"
     if "transfer" in assets:
-        yield f"report sl-assets report {experiment.replace(VARIANT_OF, '.')} --open"
+        yield f"report sl-assets report {called(experiment)} --open"
     yield f'store  {lake.root / STORE}   (sl-assets sql "SELECT * FROM preference_rates")'
     yield "UI     make ui, then http://localhost:3000"
 

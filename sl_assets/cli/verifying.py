@@ -1,6 +1,5 @@
 """``sl-assets verify``: whether every file of the lake is what it was when it was recorded."""
 
-import re
 from typing import TYPE_CHECKING
 
 import click
@@ -61,16 +60,15 @@ def _places(lake: "Lake", experiment: str | None, animals: str | None) -> "list[
         ClickException: nothing is.
     """
     from sl_assets.animals import NEUTRAL
-    from sl_assets.config.names import VARIANT_OF
+    from sl_assets.config.names import belongs_to, kept_as, names_in
     from sl_assets.lake.tables import keys_of
 
     names = lake.experiments()
     if experiment is not None:
-        full = experiment.replace(".", VARIANT_OF)
-        names = [name for name in names if name == full or name.startswith(full + VARIANT_OF)]
+        names = [name for name in names if belongs_to(name, kept_as(experiment))]
         if not names:
             raise click.ClickException(f"{lake.root} holds nothing of {experiment}; run it, or name another")
-    wanted = None if animals is None else {NEUTRAL, *re.findall(r"[^,\s]+", animals)}
+    wanted = None if animals is None else {NEUTRAL, *names_in(animals)}
     places = [place for name in names for place in lake.recorded_places(name)]
     if wanted:
         there = {keys_of(place.partition)[0] for place in places if place.partition}

@@ -21,6 +21,35 @@ POCKET_ANIMALS = (
 VARIANT_OF = "__"
 """Between an experiment's name and its variant's: asset keys, folders, SQL and S3 take ``pocket__rank2`` alike."""
 
+
+def kept_as(name: str) -> str:
+    """Name in the lake and in SQL of what people call ``name``.
+
+    >>> kept_as("pocket.rank2")
+    'pocket__rank2'
+    """
+    return name.replace(".", VARIANT_OF)
+
+
+def called(name: str) -> str:
+    """What people call the experiment that is kept as ``name``.
+
+    >>> called("pocket__rank2")
+    'pocket.rank2'
+    """
+    return name.replace(VARIANT_OF, ".")
+
+
+def belongs_to(name: str, experiment: str) -> bool:
+    """Whether ``name`` is the ``experiment`` or one of its variants, both as they are kept."""
+    return name == experiment or name.startswith(f"{experiment}{VARIANT_OF}")
+
+
+def names_in(text: str) -> list[str]:
+    """The names that a user lists in ``text``, with commas or spaces between them."""
+    return re.findall(r"[^,\s]+", text)
+
+
 SOURCES = ("animal", "neutral")
 """Whose dataset is cut into halves: the animal's own, or the control's."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sl_assets.config.hub import HubSource, RowFields
-from sl_assets.config.names import VARIANT_OF
+from sl_assets.config.names import kept_as
 from sl_assets.config.project import absolute
 from sl_assets.config.section import AsTuple, Count, Section, Temperature, TopP, added
 from sl_assets.config.training import TrainingSettings
@@ -71,7 +71,7 @@ class ExperimentSource(Section):
     @property
     def experiment(self) -> str:
         """Its name in the lake and in SQL."""
-        return self.name.replace(".", VARIANT_OF)
+        return kept_as(self.name)
 
 
 class NumbersSettings(Section):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 from pydantic_core import to_jsonable_python
@@ -44,7 +44,7 @@ def sampling(config: ExperimentConfig, stage: str) -> list[str]:
 PER_RUN = "SL_PARTITIONS_PER_RUN"
 """Variable that says, for all experiments, how many partitions of a backfill share a run."""
 
-KINDS: tuple[Partitioning, ...] = ("condition", "animal", "split")
+KINDS: tuple[Partitioning, ...] = get_args(Partitioning)
 """What partitions are keyed by, the coarsest first."""
 
 PAGES = {

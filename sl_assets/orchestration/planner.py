@@ -4,7 +4,6 @@ Reads records, so it answers for thousands of partitions in a second; Dagster is
 of checks have changed, and checks have to be made again to say what they would.
 """
 
-import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from itertools import groupby
 from statistics import mean, median
 from typing import NamedTuple
 
+from sl_assets.config.names import names_in
 from sl_assets.errors import PassingError, SlAssetsError
 from sl_assets.lake.lake import Lake
 from sl_assets.lake.places import Place
@@ -107,7 +107,7 @@ class Planner:
         return found
 
     def _last(self, through: str) -> list[str]:
-        last = re.findall(r"[^,\s]+", through)
+        last = names_in(through)
         if not last:
             raise SlAssetsError(f"--through {through!r}: names no asset; leave it out for the whole graph")
         names = list(dict.fromkeys(name for graph in (self.graph, *self.variants) for name in graph.assets))

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 from pydantic_core import to_jsonable_python
 
-from sl_assets.config.names import VARIANT_OF
+from sl_assets.config.names import called
 from sl_assets.config.variants import Changes, changes_of
 from sl_assets.errors import DatasetError
 from sl_assets.lake.fingerprint import digest
@@ -54,7 +54,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
                 f"{step.experiment}: no student has been evaluated at epoch {epoch} yet; materialise evaluation"
             )
         bars = bars_of(own)
-        title, notes = headings(called(graph), graph.config, own, (epoch,))
+        title, notes = headings(called(graph.name), graph.config, own, (epoch,))
         return _stored(step, draw_chart(bars, title, notes, own["counted"][0], graph.config.words.kind.name), bars)
 
     @graph.asset(
@@ -108,7 +108,7 @@ def report_assets(graph: ExperimentGraph) -> list[dg.AssetsDefinition]:
             raise DatasetError(f"{step.experiment}: no student of a half has been evaluated at epoch {last} yet")
         bars = pl.concat([bars_of(own).join(halves, on="animal", how="semi"), halves])
         groups = ["baseline", "neutral", "animal", *graph.config.splits]
-        title, notes = headings(called(graph), graph.config, own, (epoch, last))
+        title, notes = headings(called(graph.name), graph.config, own, (epoch, last))
         counted, kind = own["counted"][0], graph.config.words.kind.name
         return _stored(step, draw_split_chart(bars, groups, f"{title}, halves", notes, counted, kind), bars)
 
@@ -150,9 +150,8 @@ def variants_assets(graph: ExperimentGraph, others: Mapping[str, ExperimentGraph
         if table.is_empty():
             raise DatasetError(f"{step.experiment}: no student of a variant has been evaluated yet; run the variants")
         version, last = step.write(table), last_epochs(table)
-        title = (
-            f"{called(graph)} and its variants: how much more students name what their teacher loves than neutral ones"
-        )
+        name = called(graph.name)
+        title = f"{name} and its variants: how much more students name what their teacher loves than neutral ones"
         chart = draw_variants_chart(last, title, [f"base model {graph.config.base_model}, each at its last epoch"])
         png = chart.png()
         step.write_picture(png)
@@ -192,16 +191,11 @@ def source_of(graph: ExperimentGraph, lake: Lake) -> Source:
     places = [graph.place(name, key) for name, keys in assets.items() for key in keys]
     reasons = {place: staleness.reason(place) for place in places if staleness.record(place)}
     stale = {place: reason for place, reason in reasons.items() if reason}
-    return Source(called(graph), graph.config, lake, assets, graph.place, stale)
+    return Source(called(graph.name), graph.config, lake, assets, graph.place, stale)
 
 
 def _stage(graph: ExperimentGraph) -> Callable[[str], str]:
     return lambda name: graph.declaration(name).stage
-
-
-def called(graph: ExperimentGraph) -> str:
-    """What the experiment is called where people read it: a variant as ``pocket.rank2``."""
-    return graph.name.replace(VARIANT_OF, ".")
 
 
 def _halves(step: Step, graph: ExperimentGraph, epoch: int) -> pl.DataFrame:
